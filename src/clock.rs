@@ -1,0 +1,69 @@
+//! Monotonic time as a plain number, so that it fits in an atomic and in a test.
+//!
+//! Owns the only place where the monotonic clock is read. The pure layer never calls
+//! [`Moment::now`]: it is given a moment.
+
+use std::ops::Add;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Microseconds since the process first asked for the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The first moment of the process.
+    pub const START: Self = Self(0);
+
+    /// The present.
+    #[must_use]
+    pub fn now() -> Self {
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        let elapsed = ORIGIN.get_or_init(Instant::now).elapsed();
+        Self(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// The moment `micros` microseconds after the start.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the start.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Time passed since `earlier`; zero where `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_since_a_later_moment_is_zero_and_sums_saturate() {
+        let early = Moment::from_micros(5);
+        let late = early + Duration::from_millis(1);
+        assert_eq!(late.since(early), Duration::from_millis(1));
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(
+            Moment::from_micros(u64::MAX) + Duration::MAX,
+            Moment::from_micros(u64::MAX)
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! The configuration: file → checked model, with every mistake reported at once.
+
+pub mod model;

@@ -1,0 +1,4 @@
+//! Pinfold: a load balancer for pools of federation Edge Servers and their stubborn partners.
+
+pub mod clock;
+pub mod config;
