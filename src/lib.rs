@@ -1,4 +1,9 @@
 //! Pinfold: a load balancer for pools of federation Edge Servers and their stubborn partners.
 
+pub mod addr;
 pub mod clock;
 pub mod config;
+pub mod net;
+pub mod relay;
+pub mod sys;
+pub mod telemetry;

@@ -1,0 +1,122 @@
+//! Dialling a node, and whose fault it is when that fails.
+//!
+//! Owns no deadline: the caller's session has one, and ends the dial by dropping it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+
+use super::options::LegOptions;
+
+/// What a failed dial says, and of whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Refused, reset or unreachable: hard evidence against the node.
+    Node,
+    /// Nobody answered: moves nothing.
+    Silence,
+    /// A shortage of our own (descriptors, ports, memory, permission): never evidence.
+    Us,
+}
+
+impl Refusal {
+    /// Judges the error of a dial.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(
+                Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOBUFS
+                | Errno::NOMEM
+                | Errno::ADDRNOTAVAIL
+                | Errno::ADDRINUSE
+                | Errno::AGAIN
+                | Errno::PERM
+                | Errno::ACCESS,
+            )
+            | None => Self::Us,
+            Some(Errno::TIMEDOUT) => Self::Silence,
+            Some(_) => Self::Node,
+        }
+    }
+}
+
+/// Connects to `address`.
+///
+/// # Errors
+///
+/// See [`Refusal`].
+pub async fn dial(address: SocketAddr, options: &LegOptions) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    options.apply(&socket)?;
+    match socket.connect(&address.into()) {
+        Ok(()) => return TcpStream::from_std(socket.into()),
+        // connect(2), EINPROGRESS: the socket becomes writable when it is decided.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    stream.writable().await?;
+    match stream.take_error()? {
+        None => Ok(stream),
+        Some(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: LegOptions = LegOptions {
+        keepalive: None,
+        user_timeout: None,
+    };
+
+    #[tokio::test]
+    async fn a_listening_node_is_reached() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = dial(listener.local_addr().unwrap(), &OPTIONS)
+            .await
+            .unwrap();
+        assert!(stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_refused_dial_is_the_nodes_fault() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = dial(address, &OPTIONS).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(Refusal::of(&error), Refusal::Node);
+    }
+
+    #[test]
+    fn a_shortage_of_our_own_is_not_the_nodes_fault() {
+        for errno in [
+            Errno::MFILE,
+            Errno::NOBUFS,
+            Errno::ADDRNOTAVAIL,
+            Errno::PERM,
+        ] {
+            assert_eq!(Refusal::of(&errno.into()), Refusal::Us);
+        }
+        for errno in [
+            Errno::CONNREFUSED,
+            Errno::HOSTUNREACH,
+            Errno::CONNRESET,
+            Errno::NETUNREACH,
+        ] {
+            assert_eq!(Refusal::of(&errno.into()), Refusal::Node);
+        }
+    }
+}

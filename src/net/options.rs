@@ -1,0 +1,84 @@
+//! Socket options as data.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::sys;
+
+/// Options of one leg of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegOptions {
+    /// Interval of keepalive probes; `None`: none.
+    pub keepalive: Option<Duration>,
+    /// How long unacknowledged bytes are borne; `None`: the system's.
+    pub user_timeout: Option<Duration>,
+}
+
+impl LegOptions {
+    /// Sets the options. A listening socket hands them on to what it accepts (`tcp(7)`), so that an
+    /// accepted socket costs no system call for them.
+    ///
+    /// # Errors
+    ///
+    /// What `setsockopt(2)` refuses.
+    pub fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
+        let socket = SockRef::from(socket);
+        // Nagle's delay would hold back every small SIP message.
+        socket.set_tcp_nodelay(true)?;
+        match self.keepalive {
+            Some(interval) => socket.set_tcp_keepalive(
+                &TcpKeepalive::new()
+                    .with_time(interval)
+                    .with_interval(interval)
+                    .with_retries(3),
+            )?,
+            None => socket.set_keepalive(false)?,
+        }
+        if self.user_timeout.is_some() {
+            socket.set_tcp_user_timeout(self.user_timeout)?;
+        }
+        Ok(())
+    }
+}
+
+/// Options of a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Handed on to accepted sockets.
+    pub leg: LegOptions,
+    /// Wake the accept only once the client has sent a byte. Only where the client speaks first: a
+    /// silent one would wait a second.
+    pub defer_accept: bool,
+    /// Bind an address that this machine does not hold (yet).
+    pub freebind: bool,
+}
+
+impl ListenOptions {
+    /// Sets what may change while the socket listens.
+    ///
+    /// # Errors
+    ///
+    /// What `setsockopt(2)` refuses.
+    pub fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
+        self.leg.apply(socket)?;
+        let patience = if self.defer_accept {
+            DEFER_PATIENCE
+        } else {
+            Duration::ZERO
+        };
+        sys::option::set_defer_accept(socket, patience)
+    }
+}
+
+/// The kernel rounds to retransmissions of the SYN-ACK; one second means the first of them. A silent
+/// client is then accepted and falls under `first_bytes_timeout`.
+const DEFER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Makes the close of `socket` a reset, so that the peer errors at once and nothing lingers here.
+pub fn reset_on_close(socket: &impl AsFd) {
+    // A socket that the kernel has already torn down refuses; it is gone either way.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,210 @@
+//! What a worker lends to its sessions while bytes are in flight: memory and pipes.
+//!
+//! Both are budgeted, so that slow readers cannot exhaust the process; a session that gets neither
+//! still moves bytes, only more slowly (see `pump`).
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::sys::pipe::Pipe;
+
+/// Bytes that the slow readers of one worker may hold together.
+#[derive(Debug)]
+pub struct Budget {
+    limit: Cell<usize>,
+    used: Cell<usize>,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit: Cell::new(limit),
+            used: Cell::new(0),
+        }
+    }
+
+    /// Changes the limit; what is held already stays held.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.set(limit);
+    }
+
+    /// Whether `bytes` more would fit.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.used.get().saturating_add(bytes) <= self.limit.get()
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.get()
+    }
+
+    fn hold(self: &Rc<Self>, bytes: usize) -> Hold {
+        self.used.set(self.used.get() + bytes);
+        Hold {
+            budget: Rc::clone(self),
+            bytes,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Hold {
+    budget: Rc<Budget>,
+    bytes: usize,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.budget
+            .used
+            .set(self.budget.used.get().saturating_sub(self.bytes));
+    }
+}
+
+/// Bytes that a slow reader has not taken yet; exactly sized, and counted while they are held.
+#[derive(Debug)]
+pub struct Unsent {
+    bytes: Box<[u8]>,
+    taken: usize,
+    _hold: Hold,
+}
+
+impl Unsent {
+    /// Keeps a copy of `bytes`.
+    #[must_use]
+    pub fn keep(bytes: &[u8], budget: &Rc<Budget>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            taken: 0,
+            _hold: budget.hold(bytes.len()),
+        }
+    }
+
+    /// What is left.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        self.bytes.get(self.taken..).unwrap_or_default()
+    }
+
+    /// So many bytes were taken.
+    pub fn take(&mut self, count: usize) {
+        self.taken += count;
+    }
+}
+
+/// The pipes of one worker.
+#[derive(Debug)]
+pub struct Pipes {
+    warm: RefCell<Vec<Pipe>>,
+    lent: Cell<usize>,
+    most: usize,
+    size: usize,
+}
+
+impl Pipes {
+    /// At most `most` pipes of `size` bytes each.
+    #[must_use]
+    pub fn new(most: usize, size: usize) -> Self {
+        Self {
+            warm: RefCell::new(Vec::new()),
+            lent: Cell::new(0),
+            most,
+            size,
+        }
+    }
+
+    /// Lends an empty pipe, or nothing where the budget, the descriptors or the system's pipe memory
+    /// are used up.
+    pub fn lend(self: &Rc<Self>) -> Option<LentPipe> {
+        if self.lent.get() >= self.most {
+            return None;
+        }
+        let warm = self.warm.borrow_mut().pop();
+        // A pipe smaller than the shared buffer would cost more system calls than copying.
+        let pipe = warm
+            .or_else(|| Pipe::new(self.size).ok())
+            .filter(|pipe| pipe.size() >= SMALLEST_USEFUL)?;
+        self.lent.set(self.lent.get() + 1);
+        Some(LentPipe {
+            pipe: Some(pipe),
+            pipes: Rc::clone(self),
+        })
+    }
+
+    /// Whether a pipe has been used and is kept for the next.
+    #[cfg(test)]
+    pub(super) fn has_warm(&self) -> bool {
+        !self.warm.borrow().is_empty()
+    }
+
+    /// Pipes lent out.
+    #[must_use]
+    pub fn lent(&self) -> usize {
+        self.lent.get()
+    }
+}
+
+const SMALLEST_USEFUL: usize = 64 * 1024;
+/// A worker switches between few bulk streams at a time; more warm pipes would only hold memory.
+const WARM_MAX: usize = 16;
+
+/// A pipe on loan. It goes back when dropped, unless bytes are left in it: those belong to a session
+/// that has ended.
+#[derive(Debug)]
+pub struct LentPipe {
+    pipe: Option<Pipe>,
+    pipes: Rc<Pipes>,
+}
+
+impl std::ops::Deref for LentPipe {
+    type Target = Pipe;
+
+    fn deref(&self) -> &Pipe {
+        self.pipe.as_ref().expect("the pipe is only taken in drop")
+    }
+}
+
+impl Drop for LentPipe {
+    fn drop(&mut self) {
+        self.pipes.lent.set(self.pipes.lent.get().saturating_sub(1));
+        let mut warm = self.pipes.warm.borrow_mut();
+        if let Some(pipe) = self.pipe.take()
+            && pipe.filled() == 0
+            && warm.len() < WARM_MAX
+        {
+            warm.push(pipe);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_given_back() {
+        let budget = Rc::new(Budget::new(100));
+        let mut unsent = Unsent::keep(&[1; 60], &budget);
+        assert!(!budget.has_room(41));
+        unsent.take(59);
+        assert_eq!(unsent.rest(), &[1]);
+        drop(unsent);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn pipes_are_bounded_and_come_back() {
+        let pipes = Rc::new(Pipes::new(2, 1 << 18));
+        let first = pipes.lend().unwrap();
+        let second = pipes.lend().unwrap();
+        assert!(pipes.lend().is_none());
+        drop(first);
+        assert!(pipes.lend().is_some());
+        drop(second);
+        assert_eq!(pipes.lent(), 0);
+    }
+}

@@ -1,0 +1,259 @@
+//! Moving bytes both ways until a session ends.
+//!
+//! Adaptive, because measured: small messages are cheapest read into one buffer that the whole worker
+//! shares and written out at once; bulk is cheapest through a pipe. A read that fills the buffer
+//! promotes its direction to splicing; a run of small ones brings it back. Invariants: a direction
+//! that waits for its source holds neither memory nor pipe; what a slow reader leaves unsent is
+//! counted, and its direction reads no more; with neither memory nor pipe to be had, bytes are only
+//! taken from the source once the sink has taken them.
+//!
+//! Does not decide what an end means: see `tcp`.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use tokio::net::TcpStream;
+
+use self::direction::{Direction, Fault};
+use super::memory::{Budget, Pipes};
+use super::session::{Interrupt, Seat};
+
+mod direction;
+
+/// What the sessions of a worker share to move bytes.
+#[derive(Debug)]
+pub struct Gear {
+    buffer: RefCell<Box<[u8]>>,
+    memory: Rc<Budget>,
+    pipes: Rc<Pipes>,
+}
+
+impl Gear {
+    /// Gear for one worker: `memory` bytes for slow readers, at most `pipes` pipes.
+    #[must_use]
+    pub fn new(memory: usize, pipes: usize) -> Self {
+        Self {
+            buffer: RefCell::new(vec![0; BUFFER_SIZE].into()),
+            memory: Rc::new(Budget::new(memory)),
+            pipes: Rc::new(Pipes::new(pipes, PIPE_SIZE)),
+        }
+    }
+
+    /// The budget of slow readers.
+    #[must_use]
+    pub fn memory(&self) -> &Budget {
+        &self.memory
+    }
+
+    /// Lends the shared buffer to `work`, which must not await.
+    pub fn with_buffer<R>(&self, work: impl FnOnce(&mut [u8]) -> R) -> R {
+        work(&mut self.buffer.borrow_mut())
+    }
+}
+
+/// Large enough that one read takes all that a busy small-message connection has waiting.
+const BUFFER_SIZE: usize = 64 * 1024;
+/// With 64 KiB, the system's default, a third of splicing's gain is lost.
+const PIPE_SIZE: usize = 512 * 1024;
+
+/// Told of every byte that passes.
+pub trait Meter {
+    /// Bytes were sent to the node.
+    fn sent_up(&self, bytes: u64);
+    /// Bytes came from the node.
+    fn came_down(&self, bytes: u64);
+}
+
+/// One end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client's connection.
+    Client,
+    /// The node's connection.
+    Node,
+}
+
+/// How the moving of bytes ended.
+#[derive(Debug)]
+pub enum End {
+    /// Both sides finished; this one did so first.
+    Closed(Side),
+    /// This side's connection failed.
+    Failed(Side, io::Error),
+    /// The session was interrupted; the side that had finished by then, if any.
+    Interrupted(Interrupt, Option<Side>),
+}
+
+/// Two connections and the bytes between them.
+#[derive(Debug)]
+pub struct Pump<'a, M> {
+    gear: &'a Gear,
+    seat: &'a Seat,
+    meter: M,
+    client: TcpStream,
+    node: TcpStream,
+    up: Direction,
+    down: Direction,
+    first_finished: Option<Side>,
+    fin_timeout: std::time::Duration,
+}
+
+/// What a client has sent while its node has said nothing: enough to begin again with another node.
+#[derive(Debug)]
+pub struct FirstBytes {
+    /// All that the client sent.
+    pub bytes: Vec<u8>,
+    /// Whether it has finished sending.
+    pub finished: bool,
+}
+
+impl<'a, M: Meter> Pump<'a, M> {
+    /// A pump that begins with the client's `first` bytes. While the node has said nothing they are
+    /// kept, up to `keep` bytes in all, for [`Pump::into_client`], and a node that finishes without a
+    /// byte has failed ([`ErrorKind::UnexpectedEof`](io::ErrorKind)); 0 keeps none.
+    pub fn new(
+        gear: &'a Gear,
+        seat: &'a Seat,
+        meter: M,
+        (client, node): (TcpStream, TcpStream),
+        first: FirstBytes,
+        keep: usize,
+        fin_timeout: std::time::Duration,
+    ) -> Self {
+        Self {
+            gear,
+            seat,
+            meter,
+            client,
+            node,
+            up: Direction::beginning_with(first, keep),
+            down: Direction::that_must_speak(keep > 0),
+            first_finished: None,
+            fin_timeout,
+        }
+    }
+
+    /// Moves bytes until the node has sent its first; `None` then.
+    pub async fn until_answered(&mut self) -> Option<End> {
+        poll_fn(|context| match self.poll(context) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Pending if self.is_answered() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Moves bytes until both sides have finished, one has failed, or the session is interrupted.
+    pub async fn until_ended(&mut self) -> End {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    /// Whether the node has sent a byte.
+    pub fn is_answered(&self) -> bool {
+        self.down.taken() > 0
+    }
+
+    /// Whether a byte has been sent to the node.
+    pub fn is_begun(&self) -> bool {
+        self.up.given() > 0
+    }
+
+    /// Parts with the node and gives back the client, with its first bytes where they were kept in
+    /// full.
+    pub fn into_client(self) -> (TcpStream, Option<FirstBytes>) {
+        (self.client, self.up.into_first_bytes())
+    }
+
+    /// The two connections, client first.
+    pub fn into_connections(self) -> (TcpStream, TcpStream) {
+        (self.client, self.node)
+    }
+
+    fn poll(&mut self, context: &mut TaskContext<'_>) -> Poll<End> {
+        if let Poll::Ready(interrupt) = self.seat.poll_interrupt(context) {
+            return Poll::Ready(End::Interrupted(interrupt, self.first_finished));
+        }
+        let before = self.progress();
+        let result = self.poll_directions(context);
+        if self.progress() != before {
+            self.seat.mark_active();
+        }
+        result
+    }
+
+    /// Changes whenever a byte was taken or given.
+    fn progress(&self) -> u64 {
+        self.up.taken() + self.up.given() + self.down.taken() + self.down.given()
+    }
+
+    fn poll_directions(&mut self, context: &mut TaskContext<'_>) -> Poll<End> {
+        let up = self.poll_up(context);
+        if let Poll::Ready(Err(fault)) = up {
+            return Poll::Ready(self.end(fault, Side::Client, Side::Node));
+        }
+        let down = self.poll_down(context);
+        if let Poll::Ready(Err(fault)) = down {
+            return Poll::Ready(self.end(fault, Side::Node, Side::Client));
+        }
+        let finished = match (up.is_ready(), down.is_ready()) {
+            (false, false) => return Poll::Pending,
+            (true, false) => Side::Client,
+            (false, true) => Side::Node,
+            (true, true) => {
+                let first = self.first_finished.unwrap_or(Side::Node);
+                return Poll::Ready(End::Closed(first));
+            }
+        };
+        if self.first_finished.is_none() {
+            self.first_finished = Some(finished);
+            self.seat.arm(Some(self.fin_timeout));
+        }
+        Poll::Pending
+    }
+
+    fn poll_up(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Fault>> {
+        let before = self.up.given();
+        let result = self
+            .up
+            .poll(context, self.gear, &mut self.client, &mut self.node);
+        let moved = self.up.given() - before;
+        if moved > 0 {
+            self.meter.sent_up(moved);
+        }
+        result
+    }
+
+    fn poll_down(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Fault>> {
+        let before = self.down.taken();
+        let result = self
+            .down
+            .poll(context, self.gear, &mut self.node, &mut self.client);
+        let moved = self.down.taken() - before;
+        if moved > 0 {
+            self.up.forget_first_bytes();
+            self.meter.came_down(moved);
+        }
+        result
+    }
+
+    fn end(&self, fault: Fault, source: Side, sink: Side) -> End {
+        match fault {
+            Fault::Source(error) => End::Failed(source, error),
+            // A side that has finished in order and then refuses more has simply closed.
+            Fault::Sink(_) if self.first_finished == Some(sink) => End::Closed(sink),
+            Fault::Sink(error) => End::Failed(sink, error),
+        }
+    }
+}
+
+/// A meter that counts nothing, for pumps whose bytes nobody asks for.
+impl Meter for () {
+    fn sent_up(&self, _: u64) {}
+    fn came_down(&self, _: u64) {}
+}
+
+#[cfg(test)]
+mod tests;

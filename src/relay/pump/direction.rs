@@ -1,0 +1,383 @@
+//! One direction of a session: from a source to a sink.
+
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::super::memory::{LentPipe, Unsent};
+use super::{FirstBytes, Gear};
+use crate::sys::pipe::Spliced;
+
+/// Which end of a direction failed.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Reading.
+    Source(io::Error),
+    /// Writing.
+    Sink(io::Error),
+}
+
+#[derive(Debug)]
+pub(super) struct Direction {
+    held: Held,
+    way: Way,
+    state: State,
+    /// An end without a single byte is a failure, which the sink is not told of.
+    must_speak: bool,
+    taken: u64,
+    given: u64,
+}
+
+/// The half-close story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The source may send more.
+    Open,
+    /// The source has finished; the sink does not know yet.
+    Finishing,
+    /// The sink knows.
+    Done,
+}
+
+/// Bytes taken from the source that the sink has not.
+#[derive(Debug)]
+enum Held {
+    Nothing,
+    First {
+        bytes: Vec<u8>,
+        sent: usize,
+        keep: usize,
+    },
+    Unsent(Unsent),
+    Pipe(LentPipe),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Copy,
+    /// With the number of small reads in a row.
+    Splice(u8),
+}
+
+impl Direction {
+    fn empty() -> Self {
+        Self {
+            held: Held::Nothing,
+            way: Way::Copy,
+            state: State::Open,
+            must_speak: false,
+            taken: 0,
+            given: 0,
+        }
+    }
+
+    pub(super) fn beginning_with(first: FirstBytes, keep: usize) -> Self {
+        let held = Held::First {
+            bytes: first.bytes,
+            sent: 0,
+            keep,
+        };
+        let state = if first.finished {
+            State::Finishing
+        } else {
+            State::Open
+        };
+        Self {
+            held,
+            state,
+            ..Self::empty()
+        }
+    }
+
+    pub(super) fn that_must_speak(must_speak: bool) -> Self {
+        Self {
+            must_speak,
+            ..Self::empty()
+        }
+    }
+
+    /// Bytes taken from the source.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Bytes given to the sink.
+    pub(super) fn given(&self) -> u64 {
+        self.given
+    }
+
+    /// Whatever was kept of the first bytes is not needed any more.
+    pub(super) fn forget_first_bytes(&mut self) {
+        if let Held::First { keep, .. } = &mut self.held {
+            *keep = 0;
+        }
+    }
+
+    /// The first bytes, where all of them were kept.
+    pub(super) fn into_first_bytes(self) -> Option<FirstBytes> {
+        match self.held {
+            Held::First { bytes, keep, .. } if keep > 0 => Some(FirstBytes {
+                bytes,
+                finished: self.state != State::Open,
+            }),
+            Held::First { .. } | Held::Nothing | Held::Unsent(_) | Held::Pipe(_) => None,
+        }
+    }
+
+    /// Moves bytes until either end would block; ready once the source has finished and the sink has
+    /// been told.
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        gear: &Gear,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+    ) -> Poll<Result<(), Fault>> {
+        let turn_ends = self.taken + TURN_BYTES;
+        loop {
+            ready!(self.poll_flush(context, sink)).map_err(Fault::Sink)?;
+            match self.state {
+                State::Open => {}
+                State::Finishing if self.must_speak && self.taken == 0 => {
+                    return Poll::Ready(Err(Fault::Source(ErrorKind::UnexpectedEof.into())));
+                }
+                State::Finishing => {
+                    ready!(poll_finish(context, sink)).map_err(Fault::Sink)?;
+                    self.state = State::Done;
+                    return Poll::Ready(Ok(()));
+                }
+                State::Done => return Poll::Ready(Ok(())),
+            }
+            if self.taken >= turn_ends {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            ready!(self.poll_take(context, gear, source, sink))?;
+        }
+    }
+
+    /// Gives the sink what is held.
+    fn poll_flush(
+        &mut self,
+        context: &mut Context<'_>,
+        sink: &mut TcpStream,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let count = match &mut self.held {
+                Held::Nothing => return Poll::Ready(Ok(())),
+                Held::First { bytes, sent, keep } => match bytes.get(*sent..).unwrap_or_default() {
+                    [] if *keep > 0 => return Poll::Ready(Ok(())),
+                    [] => 0,
+                    rest => {
+                        let count = ready!(poll_write(context, sink, rest))?;
+                        *sent += count;
+                        count
+                    }
+                },
+                Held::Unsent(unsent) => match unsent.rest() {
+                    [] => 0,
+                    rest => {
+                        let count = ready!(poll_write(context, sink, rest))?;
+                        unsent.take(count);
+                        count
+                    }
+                },
+                Held::Pipe(pipe) if pipe.filled() == 0 => 0,
+                Held::Pipe(pipe) => ready!(poll_drain(context, pipe, sink))?,
+            };
+            self.given += count as u64;
+            if count == 0 {
+                self.held = Held::Nothing;
+            }
+        }
+    }
+
+    /// Takes from the source once; pending when it has nothing.
+    fn poll_take(
+        &mut self,
+        context: &mut Context<'_>,
+        gear: &Gear,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+    ) -> Poll<Result<(), Fault>> {
+        let count = match self.way {
+            Way::Splice(small_reads) => {
+                ready!(self.poll_splice(context, gear, source, small_reads))
+                    .map_err(Fault::Source)?
+            }
+            Way::Copy if gear.memory.has_room(gear.buffer.borrow().len()) => {
+                Some(ready!(self.poll_copy(context, gear, source, sink))?)
+            }
+            Way::Copy => Some(ready!(self.poll_peek(context, gear, source, sink))?),
+        };
+        match count {
+            Some(0) => self.state = State::Finishing,
+            Some(count) => self.taken += count as u64,
+            None => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads into the shared buffer and writes it out; what the sink does not take is kept.
+    fn poll_copy(
+        &mut self,
+        context: &mut Context<'_>,
+        gear: &Gear,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+    ) -> Poll<Result<usize, Fault>> {
+        let mut buffer = gear.buffer.borrow_mut();
+        let mut read = ReadBuf::new(&mut buffer);
+        ready!(Pin::new(source).poll_read(context, &mut read)).map_err(Fault::Source)?;
+        let bytes = read.filled();
+        if bytes.len() == read.capacity() {
+            self.way = Way::Splice(0);
+        }
+        if !self.keep_first(bytes) {
+            self.give(context, gear, bytes, sink).map_err(Fault::Sink)?;
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Adds `bytes` to the first bytes, where those are still kept and there is room.
+    fn keep_first(&mut self, more: &[u8]) -> bool {
+        if let Held::First { bytes, keep, .. } = &mut self.held {
+            if bytes.len() + more.len() <= *keep {
+                bytes.extend_from_slice(more);
+                return true;
+            }
+            // Everything kept so far has been sent, or nothing would have been read.
+            self.held = Held::Nothing;
+        }
+        false
+    }
+
+    fn give(
+        &mut self,
+        context: &mut Context<'_>,
+        gear: &Gear,
+        bytes: &[u8],
+        sink: &mut TcpStream,
+    ) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Poll::Ready(count) = poll_write(context, sink, rest)? else {
+                self.held = Held::Unsent(Unsent::keep(rest, &gear.memory));
+                return Ok(());
+            };
+            self.given += count as u64;
+            rest = rest.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Without memory to keep anything: looks at what the source has, gives it to the sink, and only
+    /// then takes from the source what the sink took.
+    fn poll_peek(
+        &mut self,
+        context: &mut Context<'_>,
+        gear: &Gear,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+    ) -> Poll<Result<usize, Fault>> {
+        self.held = Held::Nothing;
+        let mut buffer = gear.buffer.borrow_mut();
+        let mut seen = ReadBuf::new(&mut buffer);
+        if ready!(source.poll_peek(context, &mut seen)).map_err(Fault::Source)? == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let count = ready!(poll_write(context, sink, seen.filled())).map_err(Fault::Sink)?;
+        self.given += count as u64;
+        let taken = source.try_io(Interest::READABLE, || {
+            // tcp(7), MSG_TRUNC: the bytes are discarded, not copied.
+            let target = buffer.get_mut(..count).unwrap_or_default();
+            Ok(rustix::net::recv(&*source, target, RecvFlags::TRUNC)?.1)
+        });
+        match taken {
+            Ok(taken) if taken == count => Poll::Ready(Ok(count)),
+            Ok(_) => Poll::Ready(Err(Fault::Source(ErrorKind::UnexpectedEof.into()))),
+            Err(error) => Poll::Ready(Err(Fault::Source(error))),
+        }
+    }
+
+    /// Fills a pipe from the source. `None`: the direction copies from here on.
+    fn poll_splice(
+        &mut self,
+        context: &mut Context<'_>,
+        gear: &Gear,
+        source: &TcpStream,
+        small_reads: u8,
+    ) -> Poll<io::Result<Option<usize>>> {
+        loop {
+            ready!(source.poll_read_ready(context))?;
+            let Some(pipe) = gear.pipes.lend() else {
+                self.way = Way::Copy;
+                return Poll::Ready(Ok(None));
+            };
+            match source.try_io(Interest::READABLE, || pipe.fill(source)) {
+                Ok(Spliced::Finished) => return Poll::Ready(Ok(Some(0))),
+                Ok(Spliced::Moved(count)) => {
+                    self.way = match small_reads {
+                        _ if count >= SMALL_READ => Way::Splice(0),
+                        SMALL_READS_MAX => Way::Copy,
+                        fewer => Way::Splice(fewer + 1),
+                    };
+                    self.held = Held::Pipe(pipe);
+                    return Poll::Ready(Ok(Some(count)));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // splice(2), EINVAL: this kind of socket cannot be spliced.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    self.way = Way::Copy;
+                    return Poll::Ready(Ok(None));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+fn poll_write(
+    context: &mut Context<'_>,
+    sink: &mut TcpStream,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    match ready!(Pin::new(sink).poll_write(context, bytes))? {
+        0 => Poll::Ready(Err(ErrorKind::WriteZero.into())),
+        count => Poll::Ready(Ok(count)),
+    }
+}
+
+fn poll_drain(
+    context: &mut Context<'_>,
+    pipe: &LentPipe,
+    sink: &TcpStream,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(sink.poll_write_ready(context))?;
+        match sink.try_io(Interest::WRITABLE, || pipe.drain(sink)) {
+            Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+/// Passes the end of the source on. A sink that is already gone has nothing to be told.
+fn poll_finish(context: &mut Context<'_>, sink: &mut TcpStream) -> Poll<io::Result<()>> {
+    match ready!(Pin::new(sink).poll_shutdown(context)) {
+        Err(error) if error.kind() != ErrorKind::NotConnected => Poll::Ready(Err(error)),
+        _ => Poll::Ready(Ok(())),
+    }
+}
+
+/// What one direction moves before the other sessions of the worker get their turn.
+const TURN_BYTES: u64 = 2 << 20;
+/// A read below this would have been cheaper to copy.
+const SMALL_READ: usize = 16 * 1024;
+/// So many small reads in a row end the splicing; a bulk stream has one now and then.
+const SMALL_READS_MAX: u8 = 8;

@@ -1,0 +1,393 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::super::session::Sessions;
+use super::*;
+use crate::clock::Moment;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    (near, listener.accept().await.unwrap().0)
+}
+
+fn nothing_first() -> FirstBytes {
+    FirstBytes {
+        bytes: Vec::new(),
+        finished: false,
+    }
+}
+
+struct World {
+    gear: Gear,
+    sessions: Rc<Sessions>,
+    client: TcpStream,
+    node: TcpStream,
+    legs: (TcpStream, TcpStream),
+}
+
+async fn world(gear: Gear) -> World {
+    let (client, client_leg) = pair().await;
+    let (node, node_leg) = pair().await;
+    let sessions = Rc::new(Sessions::new(Moment::START));
+    World {
+        gear,
+        sessions,
+        client,
+        node,
+        legs: (client_leg, node_leg),
+    }
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length)
+        .map(|index| (index.wrapping_mul(31) >> 3) as u8)
+        .collect()
+}
+
+/// Sends both ways at once through a pump, in chunks, and checks that every byte arrives.
+async fn exchange(gear: Gear, up: Vec<u8>, down: Vec<u8>, chunk: usize) {
+    let World {
+        gear,
+        sessions,
+        client,
+        node,
+        legs,
+    } = world(gear).await;
+    let seat = sessions.admit(false, 1);
+    let mut pump = Pump::new(
+        &gear,
+        &seat,
+        (),
+        legs,
+        nothing_first(),
+        0,
+        Duration::from_secs(30),
+    );
+    let peer = async |stream: TcpStream, send: &[u8], expect: &[u8]| {
+        let (mut read, mut write) = stream.into_split();
+        let sending = async {
+            for part in send.chunks(chunk) {
+                write.write_all(part).await.unwrap();
+            }
+            write.shutdown().await.unwrap();
+        };
+        let receiving = async {
+            let mut received = Vec::new();
+            read.read_to_end(&mut received).await.unwrap();
+            assert!(
+                received == expect,
+                "{} of {} bytes",
+                received.len(),
+                expect.len()
+            );
+        };
+        tokio::join!(sending, receiving);
+    };
+    let (end, (), ()) = timeout(PATIENCE, async {
+        tokio::join!(
+            pump.until_ended(),
+            peer(client, &up, &down),
+            peer(node, &down, &up)
+        )
+    })
+    .await
+    .expect("the exchange ends");
+    assert!(matches!(end, End::Closed(_)), "{end:?}");
+    assert_eq!(gear.memory.used(), 0);
+    assert_eq!(gear.pipes.lent(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn bytes_in_are_bytes_out_for_any_sizes_and_chopping(
+        up in 0usize..600_000,
+        down in 0usize..600_000,
+        chunk in 1usize..200_000,
+        memory in prop_oneof![Just(0usize), Just(1 << 20)],
+        pipes in 0usize..3,
+    ) {
+        let chunk = chunk.max((up + down) / 2_000 + 1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(exchange(Gear::new(memory, pipes), pattern(up), pattern(down), chunk));
+    }
+}
+
+#[tokio::test]
+async fn bulk_is_promoted_to_splicing_and_idle_gives_the_pipe_back() {
+    let World {
+        gear,
+        sessions,
+        mut client,
+        mut node,
+        legs,
+    } = world(Gear::new(1 << 20, 4)).await;
+    let seat = sessions.admit(false, 1);
+    let mut pump = Pump::new(
+        &gear,
+        &seat,
+        (),
+        legs,
+        nothing_first(),
+        0,
+        Duration::from_secs(30),
+    );
+    let bytes = pattern(4 << 20);
+    let traffic = async {
+        let mut received = vec![0; bytes.len()];
+        tokio::join!(async { client.write_all(&bytes).await.unwrap() }, async {
+            node.read_exact(&mut received).await.unwrap();
+        });
+        assert!(received == bytes);
+        // The pump has been polled to rest once the far end has everything and answers.
+        node.write_all(b"done").await.unwrap();
+        client.read_exact(&mut [0; 4]).await.unwrap();
+    };
+    tokio::select! {
+        end = pump.until_ended() => panic!("ended: {end:?}"),
+        () = async { timeout(PATIENCE, traffic).await.unwrap() } => {}
+    }
+    assert_eq!(gear.pipes.lent(), 0, "an idle direction holds no pipe");
+    assert_eq!(gear.memory.used(), 0, "an idle direction holds no memory");
+    assert!(gear.pipes.has_warm(), "the bulk went through a pipe");
+}
+
+#[tokio::test]
+async fn a_half_close_passes_through_and_the_other_way_stays_open() {
+    let World {
+        gear,
+        sessions,
+        mut client,
+        mut node,
+        legs,
+    } = world(Gear::new(1 << 20, 0)).await;
+    let seat = sessions.admit(false, 1);
+    let mut pump = Pump::new(
+        &gear,
+        &seat,
+        (),
+        legs,
+        nothing_first(),
+        0,
+        Duration::from_secs(30),
+    );
+    let traffic = async {
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut question = String::new();
+        node.read_to_string(&mut question).await.unwrap();
+        assert_eq!(question, "question");
+        node.write_all(b"answer").await.unwrap();
+        node.shutdown().await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "answer");
+    };
+    let (end, ()) = timeout(PATIENCE, async {
+        tokio::join!(pump.until_ended(), traffic)
+    })
+    .await
+    .unwrap();
+    assert!(matches!(end, End::Closed(Side::Client)), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_half_open_session_ends_after_the_fin_timeout() {
+    let World {
+        gear,
+        sessions,
+        client,
+        node: _node,
+        legs,
+    } = world(Gear::new(1 << 20, 0)).await;
+    let seat = sessions.admit(false, 1);
+    let mut pump = Pump::new(
+        &gear,
+        &seat,
+        (),
+        legs,
+        nothing_first(),
+        0,
+        Duration::from_millis(100),
+    );
+    drop(client);
+    let ticking = async {
+        for tick in 1..400 {
+            tokio::task::yield_now().await;
+            sessions.tick(Moment::from_micros(tick * 50_000));
+        }
+    };
+    let (end, ()) = timeout(PATIENCE, async {
+        tokio::join!(pump.until_ended(), ticking)
+    })
+    .await
+    .unwrap();
+    assert!(
+        matches!(
+            end,
+            End::Interrupted(Interrupt::Deadline, Some(Side::Client))
+        ),
+        "{end:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_no_more_than_one_buffer_and_stops_the_reading() {
+    let World {
+        gear,
+        sessions,
+        mut client,
+        node: _node,
+        legs,
+    } = world(Gear::new(1 << 20, 0)).await;
+    let seat = sessions.admit(false, 1);
+    let mut pump = Pump::new(
+        &gear,
+        &seat,
+        (),
+        legs,
+        nothing_first(),
+        0,
+        Duration::from_secs(30),
+    );
+    let bytes = vec![1; 1 << 20];
+    let flood = async {
+        loop {
+            if timeout(Duration::from_millis(300), client.write_all(&bytes))
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        end = pump.until_ended() => panic!("ended: {end:?}"),
+        () = async { timeout(PATIENCE, flood).await.unwrap() } => {}
+    }
+    assert!(gear.memory.used() > 0);
+    assert!(gear.memory.used() <= BUFFER_SIZE);
+}
+
+#[tokio::test]
+async fn a_reset_is_told_with_its_side() {
+    let World {
+        gear,
+        sessions,
+        client: _client,
+        node,
+        legs,
+    } = world(Gear::new(1 << 20, 0)).await;
+    let seat = sessions.admit(false, 1);
+    let mut pump = Pump::new(
+        &gear,
+        &seat,
+        (),
+        legs,
+        nothing_first(),
+        0,
+        Duration::from_secs(30),
+    );
+    crate::net::options::reset_on_close(&node);
+    drop(node);
+    let end = timeout(PATIENCE, pump.until_ended()).await.unwrap();
+    assert!(matches!(end, End::Failed(Side::Node, _)), "{end:?}");
+}
+
+#[tokio::test]
+async fn the_first_bytes_come_back_while_the_node_has_said_nothing() {
+    let World {
+        gear,
+        sessions,
+        mut client,
+        node,
+        legs,
+    } = world(Gear::new(1 << 20, 0)).await;
+    let seat = sessions.admit(false, 1);
+    let first = FirstBytes {
+        bytes: b"hel".to_vec(),
+        finished: false,
+    };
+    let mut pump = Pump::new(&gear, &seat, (), legs, first, 1024, Duration::from_secs(30));
+    client.write_all(b"lo").await.unwrap();
+    client.shutdown().await.unwrap();
+    let dying = async {
+        let mut node = node;
+        node.read_exact(&mut [0; 5]).await.unwrap();
+        drop(node);
+    };
+    let (end, ()) = timeout(PATIENCE, async {
+        tokio::join!(pump.until_answered(), dying)
+    })
+    .await
+    .unwrap();
+    assert!(end.is_some(), "the node never answered");
+    let (_, first) = pump.into_client();
+    let first = first.expect("kept in full");
+    assert_eq!(
+        (first.bytes.as_slice(), first.finished),
+        (&b"hello"[..], true)
+    );
+}
+
+#[tokio::test]
+async fn first_bytes_are_forgotten_once_the_node_has_answered() {
+    let World {
+        gear,
+        sessions,
+        mut client,
+        mut node,
+        legs,
+    } = world(Gear::new(1 << 20, 0)).await;
+    let seat = sessions.admit(false, 1);
+    let first = FirstBytes {
+        bytes: b"hello".to_vec(),
+        finished: false,
+    };
+    let mut pump = Pump::new(&gear, &seat, (), legs, first, 1024, Duration::from_secs(30));
+    node.write_all(b"hi").await.unwrap();
+    let end = timeout(PATIENCE, pump.until_answered()).await.unwrap();
+    assert!(end.is_none(), "{end:?}");
+    client.read_exact(&mut [0; 2]).await.unwrap();
+    assert!(pump.into_client().1.is_none());
+}
+
+#[tokio::test]
+async fn first_bytes_that_are_too_many_are_not_kept_and_none_is_lost() {
+    let World {
+        gear,
+        sessions,
+        mut client,
+        mut node,
+        legs,
+    } = world(Gear::new(1 << 20, 0)).await;
+    let seat = sessions.admit(false, 1);
+    let first = FirstBytes {
+        bytes: b"hello".to_vec(),
+        finished: false,
+    };
+    let mut pump = Pump::new(&gear, &seat, (), legs, first, 1024, Duration::from_secs(30));
+    let talking = async {
+        client.write_all(&[7; 2000]).await.unwrap();
+        let mut received = vec![0; 2005];
+        node.read_exact(&mut received).await.unwrap();
+        assert!(received.starts_with(b"hello\x07"));
+        drop(node);
+    };
+    let (end, ()) = timeout(PATIENCE, async {
+        tokio::join!(pump.until_answered(), talking)
+    })
+    .await
+    .unwrap();
+    assert!(matches!(end, Some(End::Failed(Side::Node, _))), "{end:?}");
+    assert!(pump.into_client().1.is_none());
+}

@@ -1,0 +1,332 @@
+//! The sessions of one worker: how each is found, timed and interrupted.
+//!
+//! Owns the list of a worker's sessions and its one coarse timer wheel; it does not move bytes.
+//! Everything here belongs to one thread. Invariants: a session is in the list from
+//! [`Sessions::admit`] until its [`Seat`] is dropped, however it ends; a session that is interrupted
+//! is woken.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::wheel::Wheel;
+use crate::clock::Moment;
+
+/// What can end the wait of a session from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// Its own deadline has passed.
+    Deadline,
+    /// Its node was found dead.
+    NodeDown,
+    /// Its node's drain has reached the deadline.
+    Drained,
+    /// Its node was disabled.
+    Disabled,
+    /// Its listener or node is gone, and its time is up.
+    Removed,
+    /// The process stops.
+    Stopped,
+}
+
+/// A place in the list of a worker's sessions, unique while it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionId {
+    slot: u32,
+    generation: u32,
+}
+
+/// Which node and port a session has to do with; zero is none. See `snapshot::Endpoint`.
+pub type EndpointNumber = u32;
+
+/// What the worker knows of one session.
+#[derive(Debug)]
+pub struct Session {
+    /// Whether it belongs to a configured partner; those are cut first.
+    pub is_partner: bool,
+    /// Which listener it came in by; a number that outlives reloads.
+    pub listener: u32,
+    interrupt: Cell<Option<Interrupt>>,
+    waker: RefCell<Option<Waker>>,
+    active_at: Cell<Moment>,
+    limit: Cell<Option<Duration>>,
+    scheduled: Cell<Option<Moment>>,
+    endpoint: Cell<EndpointNumber>,
+}
+
+impl Session {
+    /// Waits for `future`, unless the session is interrupted first.
+    ///
+    /// # Errors
+    ///
+    /// The interrupt, which is thereby consumed; `future` is dropped.
+    pub async fn guard<F: Future>(&self, future: F) -> Result<F::Output, Interrupt> {
+        let mut future = pin!(future);
+        poll_fn(|context| match self.poll_interrupt(context) {
+            Poll::Ready(interrupt) => Poll::Ready(Err(interrupt)),
+            Poll::Pending => future.as_mut().poll(context).map(Ok),
+        })
+        .await
+    }
+
+    /// Takes the interrupt, or remembers whom to wake for one.
+    pub fn poll_interrupt(&self, context: &Context<'_>) -> Poll<Interrupt> {
+        if let Some(interrupt) = self.interrupt.take() {
+            return Poll::Ready(interrupt);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(context.waker()))
+        {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Interrupts the session; the first interrupt that it has not taken yet stands.
+    pub fn interrupt(&self, interrupt: Interrupt) {
+        if self.interrupt.get().is_none() {
+            self.interrupt.set(Some(interrupt));
+        }
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Bytes have passed: its deadline starts anew.
+    pub fn touch(&self, now: Moment) {
+        self.active_at.set(now);
+    }
+
+    /// When bytes last passed, or the phase began.
+    pub fn active_at(&self) -> Moment {
+        self.active_at.get()
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        self.limit.get().map(|limit| self.active_at.get() + limit)
+    }
+}
+
+/// The sessions of one worker.
+#[derive(Debug)]
+pub struct Sessions {
+    now: Cell<Moment>,
+    list: RefCell<List>,
+}
+
+#[derive(Debug)]
+struct List {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    wheel: Wheel<SessionId>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    session: Option<Rc<Session>>,
+}
+
+impl Sessions {
+    /// No sessions yet.
+    #[must_use]
+    pub fn new(now: Moment) -> Self {
+        let list = List {
+            slots: Vec::new(),
+            free: Vec::new(),
+            wheel: Wheel::new(now),
+        };
+        Self {
+            now: Cell::new(now),
+            list: RefCell::new(list),
+        }
+    }
+
+    /// The worker's coarse time: as of its last tick.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        self.now.get()
+    }
+
+    /// Enters a session into the list. It leaves when the seat is dropped.
+    #[must_use]
+    pub fn admit(self: &Rc<Self>, is_partner: bool, listener: u32) -> Seat {
+        let session = Rc::new(Session {
+            is_partner,
+            listener,
+            interrupt: Cell::new(None),
+            waker: RefCell::new(None),
+            active_at: Cell::new(self.now()),
+            limit: Cell::new(None),
+            scheduled: Cell::new(None),
+            endpoint: Cell::new(0),
+        });
+        let id = self.list.borrow_mut().enter(Rc::clone(&session));
+        Seat {
+            sessions: Rc::clone(self),
+            session,
+            id,
+        }
+    }
+
+    /// Advances the coarse time and interrupts every session whose deadline has passed.
+    pub fn tick(&self, now: Moment) {
+        self.now.set(now);
+        let due = self.list.borrow_mut().wheel.advance(now);
+        for (id, at) in due {
+            let session = self.list.borrow().find(id).map(Rc::clone);
+            let Some(session) = session else { continue };
+            // An entry that a shorter deadline has overtaken.
+            if session.scheduled.get() != Some(at) {
+                continue;
+            }
+            session.scheduled.set(None);
+            match session.deadline() {
+                Some(deadline) if deadline <= now => session.interrupt(Interrupt::Deadline),
+                Some(deadline) => self.schedule(id, &session, deadline),
+                None => {}
+            }
+        }
+    }
+
+    /// Interrupts the sessions that `which` selects, partners first, and returns how many.
+    pub fn interrupt(&self, interrupt: Interrupt, which: impl Fn(&Session) -> bool) -> usize {
+        let list = self.list.borrow();
+        let mut count = 0;
+        for partners in [true, false] {
+            let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
+            for session in sessions.filter(|session| session.is_partner == partners) {
+                if which(session) {
+                    session.interrupt(interrupt);
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+
+    /// Sessions in the list.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let list = self.list.borrow();
+        list.slots.len() - list.free.len()
+    }
+
+    /// Whether there is no session.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn schedule(&self, id: SessionId, session: &Session, deadline: Moment) {
+        if session
+            .scheduled
+            .get()
+            .is_none_or(|scheduled| deadline < scheduled)
+        {
+            let at = self.list.borrow_mut().wheel.schedule(id, deadline);
+            session.scheduled.set(Some(at));
+        }
+    }
+}
+
+impl Session {
+    /// The endpoint it dials or talks to; zero is none.
+    #[must_use]
+    pub fn endpoint(&self) -> EndpointNumber {
+        self.endpoint.get()
+    }
+}
+
+impl List {
+    fn enter(&mut self, session: Rc<Session>) -> SessionId {
+        if let Some(slot) = self.free.pop()
+            && let Some(place) = self.slots.get_mut(slot as usize)
+        {
+            place.session = Some(session);
+            return SessionId {
+                slot,
+                generation: place.generation,
+            };
+        }
+        // A worker that had four thousand million sessions at once would have failed long before.
+        let slot = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        self.slots.push(Slot {
+            generation: 0,
+            session: Some(session),
+        });
+        SessionId {
+            slot,
+            generation: 0,
+        }
+    }
+
+    fn leave(&mut self, id: SessionId) {
+        if let Some(slot) = self.slots.get_mut(id.slot as usize)
+            && slot.generation == id.generation
+        {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.session = None;
+            self.free.push(id.slot);
+        }
+    }
+
+    fn find(&self, id: SessionId) -> Option<&Rc<Session>> {
+        let slot = self.slots.get(id.slot as usize)?;
+        slot.session
+            .as_ref()
+            .filter(|_| slot.generation == id.generation)
+    }
+}
+
+/// A session's place in the list, held by its task.
+#[derive(Debug)]
+pub struct Seat {
+    sessions: Rc<Sessions>,
+    session: Rc<Session>,
+    id: SessionId,
+}
+
+impl Seat {
+    /// Starts a phase that may last `limit` without a byte; `None`: for ever.
+    pub fn arm(&self, limit: Option<Duration>) {
+        self.session.touch(self.sessions.now());
+        self.session.limit.set(limit);
+        if let Some(deadline) = self.session.deadline() {
+            self.sessions.schedule(self.id, &self.session, deadline);
+        }
+    }
+
+    /// Bytes have passed.
+    pub fn mark_active(&self) {
+        self.session.touch(self.sessions.now());
+    }
+
+    /// From here on it stands and falls with `endpoint`.
+    pub fn bind(&self, endpoint: EndpointNumber) {
+        self.session.endpoint.set(endpoint);
+    }
+}
+
+impl std::ops::Deref for Seat {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.sessions.list.borrow_mut().leave(self.id);
+    }
+}
+
+#[cfg(test)]
+#[path = "session/tests.rs"]
+mod tests;

@@ -1,0 +1,8 @@
+//! The system calls that std, tokio, socket2 and rustix do not offer, or that need care.
+//!
+//! Owns all `unsafe` of the crate. Wrappers take borrowed or owned descriptors and slices, never raw
+//! ones, and set `CLOEXEC` and `NONBLOCK` wherever they create a descriptor.
+
+pub mod limits;
+pub mod option;
+pub mod pipe;

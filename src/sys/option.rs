@@ -1,0 +1,83 @@
+//! Socket options that socket2 lacks.
+#![expect(unsafe_code, reason = "setsockopt(2) for options no safe crate offers")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+/// Wakes an accept only once the client has sent a byte, or after about `patience`.
+///
+/// `tcp(7)`, `TCP_DEFER_ACCEPT`: the kernel keeps the connection until data arrives; after the
+/// timeout it is accepted without. Zero switches it off.
+///
+/// # Errors
+///
+/// What `setsockopt(2)` refuses: the descriptor is not a TCP socket.
+pub fn set_defer_accept(socket: &impl AsFd, patience: Duration) -> io::Result<()> {
+    let seconds = libc::c_int::try_from(patience.as_secs()).unwrap_or(libc::c_int::MAX);
+    set(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
+}
+
+/// Leaves the choice of the source port to `connect(2)`, which may then share it between
+/// destinations: `ip(7)`, `IP_BIND_ADDRESS_NO_PORT`.
+///
+/// # Errors
+///
+/// What `setsockopt(2)` refuses: the descriptor is not an IP socket.
+pub fn set_bind_address_no_port(socket: &impl AsFd) -> io::Result<()> {
+    set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
+}
+
+fn set(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the descriptor is borrowed for the call, and the pointer names the four readable bytes of
+    // a local that outlives it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            INT_LENGTH,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+const INT_LENGTH: libc::socklen_t = 4;
+const _: () = assert!(size_of::<libc::c_int>() == 4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, UdpSocket};
+
+    #[test]
+    fn a_tcp_listener_takes_the_options() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        set_defer_accept(&listener, Duration::from_secs(3)).unwrap();
+        set_defer_accept(&listener, Duration::ZERO).unwrap();
+        set_bind_address_no_port(&listener).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_is_not_tcp_refuses_deferred_accepts() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(set_defer_accept(&socket, Duration::from_secs(1)).is_err());
+    }
+
+    #[test]
+    fn a_descriptor_that_is_no_socket_is_refused() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let refusal = set_bind_address_no_port(&file).unwrap_err();
+        assert_eq!(refusal.raw_os_error(), Some(libc::ENOTSOCK));
+    }
+}

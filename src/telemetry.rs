@@ -1,0 +1,4 @@
+//! What Pinfold tells of itself: counters and log lines.
+
+pub mod counters;
+pub mod log;

@@ -1,0 +1,1 @@
+//! Log lines: through `tracing`, as text or JSON, to standard error.
