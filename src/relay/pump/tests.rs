@@ -49,7 +49,7 @@ async fn world(gear: Gear) -> World {
 
 fn pattern(length: usize) -> Vec<u8> {
     (0..length)
-        .map(|index| (index.wrapping_mul(31) >> 3) as u8)
+        .map(|index| (index.wrapping_mul(31) >> 3).to_le_bytes()[0])
         .collect()
 }
 
