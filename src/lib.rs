@@ -4,6 +4,8 @@ pub mod addr;
 pub mod clock;
 pub mod config;
 pub mod net;
+pub mod partner;
+pub mod pool;
 pub mod relay;
 pub mod sys;
 pub mod telemetry;

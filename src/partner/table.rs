@@ -1,0 +1,128 @@
+//! Configured partners, found by address or by name.
+//!
+//! Owns the longest-prefix look-up. Trust runs from configured addresses (this table) over
+//! addresses of the partner's DNS names and a certificate name learned from an address to the
+//! bare address; each further source is asked only where the one before knows nothing.
+//! Immutable once built: a reload builds another.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+
+use crate::config::model;
+
+/// What a session needs to know of its partner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Whether it cannot fail over by itself.
+    pub legacy: bool,
+    /// What its pin belongs to.
+    pub pin: model::Pin,
+    /// The node it prefers.
+    pub node: Option<Arc<str>>,
+    /// Whether it is refused.
+    pub blocked: bool,
+    /// Whom to call.
+    pub contact: Option<Arc<str>>,
+}
+
+impl From<&model::Partner> for Known {
+    fn from(partner: &model::Partner) -> Self {
+        Self {
+            name: Arc::from(partner.name.as_str()),
+            legacy: partner.legacy,
+            pin: partner.pin,
+            node: partner.node.as_deref().map(Arc::from),
+            blocked: partner.federation == model::Federation::Blocked,
+            contact: partner.contact.as_deref().map(Arc::from),
+        }
+    }
+}
+
+/// All configured partners.
+#[derive(Clone, Debug, Default)]
+pub struct PartnerTable {
+    v4: PrefixMap<Ipv4Net, Arc<Known>>,
+    v6: PrefixMap<Ipv6Net, Arc<Known>>,
+    names: HashMap<Arc<str>, Arc<Known>>,
+}
+
+impl PartnerTable {
+    /// The table of `partners`. Where two claim the same prefix, the first keeps it; the checker
+    /// of the configuration refuses such files.
+    #[must_use]
+    pub fn new(partners: &[model::Partner]) -> Self {
+        let mut table = Self::default();
+        for partner in partners {
+            let known = Arc::new(Known::from(partner));
+            for net in &partner.addresses {
+                table.insert(*net, &known);
+            }
+            table.names.entry(Arc::clone(&known.name)).or_insert(known);
+        }
+        table
+    }
+
+    fn insert(&mut self, net: IpNet, known: &Arc<Known>) {
+        match plain(net) {
+            IpNet::V4(net) => {
+                self.v4.entry(net).or_insert_with(|| Arc::clone(known));
+            }
+            IpNet::V6(net) => {
+                self.v6.entry(net).or_insert_with(|| Arc::clone(known));
+            }
+        }
+    }
+
+    /// The partner with the longest prefix around `client`.
+    #[must_use]
+    pub fn find(&self, client: IpAddr) -> Option<&Arc<Known>> {
+        match client.to_canonical() {
+            IpAddr::V4(ip) => self.v4.get_lpm(&Ipv4Net::from(ip)).map(|(_, known)| known),
+            IpAddr::V6(ip) => self.v6.get_lpm(&Ipv6Net::from(ip)).map(|(_, known)| known),
+        }
+    }
+
+    /// The partner called `name`.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Known>> {
+        self.names.get(name)
+    }
+
+    /// All partners, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Known>> {
+        self.names.values()
+    }
+
+    /// How many partners there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+/// `net` truncated, and as IPv4 where it lies within `::ffff:0:0/96`.
+fn plain(net: IpNet) -> IpNet {
+    let net = net.trunc();
+    let (IpAddr::V4(ip), IpNet::V6(v6)) = (net.network().to_canonical(), net) else {
+        return net;
+    };
+    v6.prefix_len()
+        .checked_sub(96)
+        .and_then(|length| Ipv4Net::new(ip, length).ok())
+        .map_or(net, IpNet::V4)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,19 @@
+//! The brain of a pool: who is healthy, who takes which session, who is remembered, who is cut.
+//!
+//! Everything below is pure: no socket, no clock, no log, no randomness of its own. Moments and
+//! keys are arguments; what must happen is returned. The one thing shared between threads is the
+//! pin table, which locks by shard and never calls out while it holds a lock.
+//!
+//! | module | question it answers |
+//! |---|---|
+//! | [`placement`] | which node belongs to a subject, whoever asks |
+//! | [`select`] | which node a session dials now, and which after that |
+//! | [`pins`] | which node a subject was given before |
+//! | [`health`] | whether one endpoint lives |
+//! | [`group`] | what follows for all endpoints of a pool: standings, probes, cuts |
+
+pub mod group;
+pub mod health;
+pub mod pins;
+pub mod placement;
+pub mod select;

@@ -1,0 +1,390 @@
+//! What follows from the health of all endpoints of one pool and kind of endpoint: which node
+//! stands how, when probes begin, and whose sessions are cut.
+//!
+//! Owns one [`Health`] per member and the verdict over those that are down. Does not know pins,
+//! sessions or listeners; effects name nodes, and the governor carries them out. A node that an
+//! administrator disables is the governor's to cut.
+//!
+//! Invariants: a node's sessions are cut once per downfall, and only while a sibling is proven to
+//! have outlived it ([`survivors`]); a member whose name, address and kind of probe stay keeps its
+//! health over any number of reloads; every change of standing is an effect.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::survivors::{Outlook, outlook};
+use super::health::{Event, Evidence, Health, Hold, State, Timing};
+use super::select::{NODES_MAX, Standing};
+use crate::clock::Moment;
+use crate::config::model::NodeState;
+
+mod survivors;
+
+/// A node as the configuration and the administrator have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Name, unique in the group.
+    pub node: Arc<str>,
+    /// What is probed.
+    pub address: SocketAddr,
+    /// What the administrator wants of it.
+    pub admin: NodeState,
+}
+
+/// What the governor has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Begin a probe, dated the moment of the call that asked for it.
+    Probe {
+        /// Whom to ask.
+        node: Arc<str>,
+    },
+    /// The node stands differently; for its atomic.
+    Standing {
+        /// Which node.
+        node: Arc<str>,
+        /// How.
+        standing: Standing,
+    },
+    /// The state changed; for the log and the metrics.
+    Changed {
+        /// Which node.
+        node: Arc<str>,
+        /// What it was.
+        from: State,
+        /// What it is.
+        to: State,
+        /// Why.
+        evidence: Option<Evidence>,
+    },
+    /// End the node's sessions and move its pins.
+    Cut {
+        /// Which node.
+        node: Arc<str>,
+        /// The first thing that spoke against it, for the ledger.
+        first_evidence: Moment,
+    },
+    /// The node is down and nobody has outlived it: nothing is cut, pins stay. Once per downfall.
+    FailStatic {
+        /// Which node.
+        node: Arc<str>,
+    },
+    /// What was said by [`Effect::FailStatic`] is over: the node is back, or its sessions were cut
+    /// because another is up.
+    Recovered {
+        /// Which node.
+        node: Arc<str>,
+    },
+}
+
+/// A member as the admin API shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// Name.
+    pub node: Arc<str>,
+    /// What is probed.
+    pub address: SocketAddr,
+    /// What the administrator wants.
+    pub admin: NodeState,
+    /// What is known.
+    pub state: State,
+    /// Since when.
+    pub since: Moment,
+    /// What it is good for.
+    pub standing: Standing,
+    /// The last thing that spoke for or against it.
+    pub evidence: Option<(Evidence, Moment)>,
+    /// Failures since the last good probe.
+    pub failures: u32,
+    /// Until when it is held.
+    pub hold: Option<Hold>,
+}
+
+/// All endpoints of one pool that are probed alike.
+#[derive(Clone, Debug)]
+pub struct Group {
+    timing: Timing,
+    seats: Vec<Seat>,
+}
+
+#[derive(Clone, Debug)]
+struct Seat {
+    member: Member,
+    health: Health,
+    /// As last told.
+    standing: Option<Standing>,
+    verdict: Verdict,
+}
+
+/// What was decided over a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is not down.
+    None,
+    /// It is down; its siblings are not settled.
+    Waiting,
+    /// It is down, and so are all.
+    FailStatic,
+    /// Its sessions were cut.
+    Cut,
+}
+
+impl Group {
+    /// A group without members.
+    #[must_use]
+    pub const fn new(timing: Timing) -> Self {
+        Self {
+            timing,
+            seats: Vec::new(),
+        }
+    }
+
+    /// Sets who belongs to it; at most [`NODES_MAX`]. Who keeps name and address keeps its health.
+    pub fn set_members(&mut self, members: &[Member], now: Moment, effects: &mut Vec<Effect>) {
+        let mut before = std::mem::take(&mut self.seats);
+        for (index, member) in members.iter().take(NODES_MAX).enumerate() {
+            let known = before
+                .iter()
+                .position(|seat| {
+                    seat.member.node == member.node && seat.member.address == member.address
+                })
+                .map(|position| before.swap_remove(position));
+            let seat = match known {
+                Some(seat) => Seat {
+                    member: member.clone(),
+                    ..seat
+                },
+                None => Seat::new(member.clone(), &self.timing, index, now),
+            };
+            self.seats.push(seat);
+        }
+        self.settle(effects);
+    }
+
+    /// Sets how members are probed. Another kind of probe makes them all unproven.
+    pub fn set_timing(&mut self, timing: Timing, now: Moment, effects: &mut Vec<Effect>) {
+        for seat in &mut self.seats {
+            seat.health.set_timing(&timing, now);
+        }
+        self.timing = timing;
+        self.settle(effects);
+    }
+
+    /// Sets what the administrator wants of a node; nothing happens where it is unknown.
+    pub fn set_admin(&mut self, node: &str, admin: NodeState, effects: &mut Vec<Effect>) {
+        if let Some(seat) = self.seat(node) {
+            seat.member.admin = admin;
+        }
+        self.settle(effects);
+    }
+
+    /// Makes a node active and ends its hold.
+    pub fn resume(&mut self, node: &str, effects: &mut Vec<Effect>) {
+        if let Some(seat) = self.seat(node) {
+            seat.member.admin = NodeState::Active;
+            seat.health.resume();
+        }
+        self.settle(effects);
+    }
+
+    /// Takes note of an observation of a node; nothing happens where it is unknown.
+    pub fn observe(&mut self, node: &str, event: Event, now: Moment, effects: &mut Vec<Effect>) {
+        self.change(node, now, effects, |health| health.observe(event, now));
+        self.settle(effects);
+    }
+
+    /// Lets time pass.
+    pub fn poll(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        for index in 0..self.seats.len() {
+            let Some(node) = self
+                .seats
+                .get(index)
+                .map(|seat| Arc::clone(&seat.member.node))
+            else {
+                break;
+            };
+            if self.change(&node, now, effects, |health| health.poll(now)) == Some(true) {
+                effects.push(Effect::Probe { node });
+            }
+        }
+        self.settle(effects);
+    }
+
+    /// When [`Group::poll`] is to be called next, at the latest.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Moment> {
+        self.seats
+            .iter()
+            .filter_map(|seat| seat.health.next_wake())
+            .min()
+    }
+
+    /// We were stopped for a while: probes in flight say nothing, silence begins anew.
+    pub fn stunned(&mut self, now: Moment) {
+        for seat in &mut self.seats {
+            seat.health.stunned(now);
+        }
+    }
+
+    /// All members, in the order they were set.
+    #[must_use]
+    pub fn view(&self) -> Vec<MemberView> {
+        self.seats.iter().map(Seat::view).collect()
+    }
+
+    /// How a node stands; `None` where it is unknown.
+    #[must_use]
+    pub fn standing(&self, node: &str) -> Option<Standing> {
+        let seat = self.seats.iter().find(|seat| *seat.member.node == *node)?;
+        Some(seat.stands())
+    }
+
+    fn seat(&mut self, node: &str) -> Option<&mut Seat> {
+        self.seats
+            .iter_mut()
+            .find(|seat| *seat.member.node == *node)
+    }
+
+    /// Does something to a node's health and tells what it changed. A new suspicion has all
+    /// siblings probed, so that it is known who lives when the suspicion is settled.
+    fn change<T>(
+        &mut self,
+        node: &str,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+        act: impl FnOnce(&mut Health) -> T,
+    ) -> Option<T> {
+        let seat = self.seat(node)?;
+        let from = seat.health.state();
+        let result = act(&mut seat.health);
+        let to = seat.health.state();
+        if from == to {
+            return Some(result);
+        }
+        effects.push(Effect::Changed {
+            node: Arc::clone(&seat.member.node),
+            from,
+            to,
+            evidence: seat.health.evidence().map(|(evidence, _)| evidence),
+        });
+        if to == State::Suspect || to == State::Down {
+            self.confirm_siblings(node, now);
+        }
+        Some(result)
+    }
+
+    /// Has those siblings probed at once that seem up.
+    fn confirm_siblings(&mut self, node: &str, now: Moment) {
+        for seat in &mut self.seats {
+            if *seat.member.node != *node && seat.health.state() == State::Up {
+                seat.health.probe_soon(now);
+            }
+        }
+    }
+
+    /// Draws the consequences of whatever happened.
+    fn settle(&mut self, effects: &mut Vec<Effect>) {
+        for index in 0..self.seats.len() {
+            self.decide(index, effects);
+        }
+        for seat in &mut self.seats {
+            let standing = seat.stands();
+            if seat.standing != Some(standing) {
+                seat.standing = Some(standing);
+                let node = Arc::clone(&seat.member.node);
+                effects.push(Effect::Standing { node, standing });
+            }
+        }
+    }
+
+    /// Decides over the sessions of one member.
+    fn decide(&mut self, index: usize, effects: &mut Vec<Effect>) {
+        let Some(seat) = self.seats.get(index) else {
+            return;
+        };
+        let node = Arc::clone(&seat.member.node);
+        let before = seat.verdict;
+        let after = if seat.health.state() != State::Down {
+            Verdict::None
+        } else if before == Verdict::Cut || seat.member.admin == NodeState::Disabled {
+            before
+        } else {
+            match outlook(&self.seats, index) {
+                Outlook::Survivor => Verdict::Cut,
+                Outlook::Undecided if before == Verdict::FailStatic => before,
+                Outlook::Undecided => Verdict::Waiting,
+                Outlook::Nobody => Verdict::FailStatic,
+            }
+        };
+        if before == after {
+            return;
+        }
+        let first_evidence = seat.health.first_evidence();
+        let first_evidence = first_evidence.unwrap_or_else(|| seat.health.since());
+        if before == Verdict::FailStatic {
+            effects.push(Effect::Recovered {
+                node: Arc::clone(&node),
+            });
+        }
+        match after {
+            Verdict::Cut => effects.push(Effect::Cut {
+                node,
+                first_evidence,
+            }),
+            Verdict::FailStatic => effects.push(Effect::FailStatic { node }),
+            Verdict::None | Verdict::Waiting => {}
+        }
+        if let Some(seat) = self.seats.get_mut(index) {
+            seat.verdict = after;
+        }
+    }
+}
+
+impl Seat {
+    /// First probes of siblings keep a distance, and so do all that follow at rest.
+    fn new(member: Member, timing: &Timing, index: usize, now: Moment) -> Self {
+        let place = u32::try_from(index).unwrap_or(0);
+        Self {
+            member,
+            health: Health::new(timing.clone(), now, STAGGER * place),
+            standing: None,
+            verdict: Verdict::None,
+        }
+    }
+
+    fn stands(&self) -> Standing {
+        let held = self.health.hold().is_some();
+        match (self.member.admin, self.health.state()) {
+            (NodeState::Disabled, _) => Standing::Never,
+            (NodeState::Active | NodeState::Draining, State::Down)
+            | (NodeState::Draining, State::Unproven) => Standing::Down,
+            (NodeState::Draining, State::Up | State::Suspect) => Standing::Draining,
+            (NodeState::Active, State::Unproven) => Standing::Unproven,
+            (NodeState::Active, State::Up | State::Suspect) if held => Standing::Held,
+            (NodeState::Active, State::Up) => Standing::Takes,
+            (NodeState::Active, State::Suspect) => Standing::Suspect,
+        }
+    }
+
+    fn view(&self) -> MemberView {
+        MemberView {
+            node: Arc::clone(&self.member.node),
+            address: self.member.address,
+            admin: self.member.admin,
+            state: self.health.state(),
+            since: self.health.since(),
+            standing: self.stands(),
+            evidence: self.health.evidence(),
+            failures: self.health.failures(),
+            hold: self.health.hold(),
+        }
+    }
+}
+
+/// Distance of the first probes of siblings: short against every interval, and 64 of them still
+/// begin within a second.
+const STAGGER: Duration = Duration::from_millis(15);
+
+#[cfg(test)]
+mod tests;

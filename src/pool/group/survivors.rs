@@ -1,0 +1,57 @@
+//! Whether anybody has outlived a member that is down.
+//!
+//! A survivor must have given a sign of life *after* the first thing that spoke against the
+//! victim: when a switch dies, the nodes behind it die together, and the one that happens to be
+//! condemned first must not be cut in favour of others that are just as dead.
+
+use super::Seat;
+use crate::config::model::NodeState;
+use crate::pool::health::State;
+
+/// What the siblings of a victim say, the most telling first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Outlook {
+    /// One has outlived it.
+    Survivor,
+    /// One may have; probes will tell.
+    Undecided,
+    /// All are down or disabled, or there are none.
+    Nobody,
+}
+
+/// Looks at the siblings of the seat at `victim`: at active ones, and only where those are all down
+/// at draining ones.
+pub(super) fn outlook(seats: &[Seat], victim: usize) -> Outlook {
+    let among = |admin: NodeState| {
+        let siblings = seats.iter().enumerate();
+        siblings
+            .filter(|(index, seat)| *index != victim && seat.member.admin == admin)
+            .map(|(_, sibling)| {
+                seats
+                    .get(victim)
+                    .map_or(Outlook::Nobody, |seat| compare(seat, sibling))
+            })
+            .min()
+            .unwrap_or(Outlook::Nobody)
+    };
+    match among(NodeState::Active) {
+        Outlook::Nobody => among(NodeState::Draining),
+        decided @ (Outlook::Survivor | Outlook::Undecided) => decided,
+    }
+}
+
+fn compare(victim: &Seat, sibling: &Seat) -> Outlook {
+    match sibling.health.state() {
+        State::Down => Outlook::Nobody,
+        State::Unproven | State::Suspect => Outlook::Undecided,
+        State::Up => {
+            let against = victim.health.first_evidence();
+            let outlived = sibling.health.last_life() > against;
+            if outlived {
+                Outlook::Survivor
+            } else {
+                Outlook::Undecided
+            }
+        }
+    }
+}

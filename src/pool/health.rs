@@ -1,0 +1,573 @@
+//! Whether one endpoint lives, as one kind of probe sees it.
+//!
+//! Owns the state, the count of failures, the clock of silence and the schedule of probes of one
+//! endpoint. Knows no siblings and cuts nobody ([`super::group`] does); sends nothing (it says when
+//! a probe is due).
+//!
+//! ```text
+//!             first good probe            evidence, a failed probe
+//!  unproven ───────────────────► up ─────────────────────────────► suspect
+//!      │                         ▲ ▲             a good probe         │
+//!      │                         │ └──────────────────────────────────┤
+//!      │ condemned          `rise` good in time                       │ condemned
+//!      └───────────────────────► down ◄───────────────────────────────┘
+//! ```
+//!
+//! Condemned means: `fall` refusals without a good probe between, or `fall` failures of any kind
+//! when nothing was heard for `silence`. Silence runs from the start of the first probe that found
+//! no answer, or from the last sign of life where that is later. Client bytes left unanswered
+//! only start probes: a node that thinks about an answer for a while must not have that time
+//! counted against it when it is paused next.
+//!
+//! Invariants: the failure that condemns is always a probe's; soft evidence counts for nothing but
+//! a probe; shortages of our own and probes begun before a stun count for nothing at all.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use self::soft::SoftMemory;
+use crate::clock::Moment;
+use crate::config::model::{Probe, ProbeKind, ReturnAfter};
+
+mod soft;
+
+/// When an endpoint is asked, and what the answers weigh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// What is asked; [`ProbeKind::None`] means that the endpoint is up without being asked.
+    pub kind: ProbeKind,
+    /// Between probes at rest and while down.
+    pub interval: Duration,
+    /// Between probes while in doubt.
+    pub fast_interval: Duration,
+    /// Deadline of an answer; one that comes later still is a sign of life.
+    pub timeout: Duration,
+    /// Silence condemns only once it has lasted this long.
+    pub silence: Duration,
+    /// Failures that condemn.
+    pub fall: u32,
+    /// Good answers in a row that bring back what was down.
+    pub rise: u32,
+    /// How long it then is held.
+    pub return_after: ReturnAfter,
+}
+
+impl Timing {
+    /// The timing of a listener's probe and its pool.
+    #[must_use]
+    pub const fn new(probe: &Probe, return_after: ReturnAfter) -> Self {
+        Self {
+            kind: probe.kind,
+            interval: probe.interval,
+            fast_interval: probe.fast_interval,
+            timeout: probe.timeout,
+            silence: probe.silence,
+            fall: probe.fall,
+            rise: probe.rise,
+            return_after,
+        }
+    }
+
+    const fn probes(&self) -> bool {
+        !matches!(self.kind, ProbeKind::None)
+    }
+}
+
+/// What is known of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Not probed successfully since it appeared.
+    Unproven,
+    /// It answers.
+    Up,
+    /// Something spoke against it; probes are settling it.
+    Suspect,
+    /// It does not answer.
+    Down,
+}
+
+impl State {
+    /// For logs and the admin API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unproven => "unproven",
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// How a probe failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProbeFailure {
+    /// Refused, reset or unreachable.
+    Refused,
+    /// Answered, but not what was asked for.
+    WrongAnswer,
+    /// Nothing within the timeout.
+    TimedOut,
+}
+
+/// One observation of an endpoint, from a probe or from traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A probe was answered, perhaps after its timeout had been reported.
+    ProbeGood {
+        /// When it began.
+        started: Moment,
+    },
+    /// A probe failed.
+    ProbeFailed {
+        /// When it began.
+        started: Moment,
+        /// How.
+        how: ProbeFailure,
+    },
+    /// A probe could not be sent or judged, for a reason of our own: out of descriptors, buffers,
+    /// ports or permission.
+    ProbeVoid {
+        /// When it began.
+        started: Moment,
+    },
+    /// A dial for a session was refused, reset or unreachable.
+    DialRefused,
+    /// A dial for a session found no answer in time.
+    DialTimedOut,
+    /// The endpoint ended a session by a reset.
+    SessionReset {
+        /// Whose session; heard once per client in a while.
+        client: IpAddr,
+    },
+    /// The endpoint sent a byte of traffic. May be reported late.
+    Heard {
+        /// When.
+        at: Moment,
+    },
+    /// A client's byte was forwarded to the endpoint. May be reported late.
+    Asked {
+        /// When.
+        at: Moment,
+    },
+}
+
+/// What spoke for or against an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// A good probe.
+    Answered,
+    /// A failed probe.
+    Probe(ProbeFailure),
+    /// A refused dial.
+    DialRefused,
+    /// A dial without an answer.
+    DialTimedOut,
+    /// A session that the endpoint reset.
+    SessionReset,
+    /// Bytes in, none out.
+    Unheard,
+    /// It is not probed.
+    Unasked,
+}
+
+impl Evidence {
+    /// For logs and the admin API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "probe answered",
+            Self::Probe(ProbeFailure::Refused) => "probe refused",
+            Self::Probe(ProbeFailure::WrongAnswer) => "probe answered wrongly",
+            Self::Probe(ProbeFailure::TimedOut) => "probe unanswered",
+            Self::DialRefused => "dial refused",
+            Self::DialTimedOut => "dial unanswered",
+            Self::SessionReset => "session reset",
+            Self::Unheard => "bytes in, none out",
+            Self::Unasked => "not probed",
+        }
+    }
+}
+
+/// Until when an endpoint that came back is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Until this moment.
+    Until(Moment),
+    /// Until an administrator resumes it.
+    Manual,
+}
+
+/// One endpoint. Feed it with [`Health::observe`], ask it with [`Health::poll`].
+#[derive(Clone, Debug)]
+pub struct Health {
+    timing: Timing,
+    state: State,
+    since: Moment,
+    hold: Option<Hold>,
+    /// Failures, of probes and of dials, since the last good probe.
+    failures: u32,
+    /// Those among them that were not mere silence.
+    refusals: u32,
+    /// Good answers in a row while down.
+    rises: u32,
+    evidence: Option<(Evidence, Moment)>,
+    /// The first thing that spoke against it in this suspicion.
+    first_evidence: Option<Moment>,
+    last_life: Option<Moment>,
+    last_good: Option<Moment>,
+    /// Since when it owes an answer; of failed probes only.
+    silent_since: Option<Moment>,
+    /// Earliest client byte after the last byte heard.
+    unheard_since: Option<Moment>,
+    /// A good probe has shown that the unheard traffic means nothing.
+    unheard_explained: bool,
+    soft: SoftMemory,
+    /// Results of probes begun before this moment count for nothing.
+    void_before: Moment,
+    last_probe: Option<Moment>,
+    next_probe: Moment,
+}
+
+impl Health {
+    /// An endpoint that appears at `now` and is first probed after `delay`.
+    #[must_use]
+    pub fn new(timing: Timing, now: Moment, delay: Duration) -> Self {
+        let asked = timing.probes();
+        Self {
+            state: if asked { State::Unproven } else { State::Up },
+            evidence: (!asked).then_some((Evidence::Unasked, now)),
+            timing,
+            since: now,
+            hold: None,
+            failures: 0,
+            refusals: 0,
+            rises: 0,
+            first_evidence: None,
+            last_life: None,
+            last_good: None,
+            silent_since: None,
+            unheard_since: None,
+            unheard_explained: false,
+            soft: SoftMemory::default(),
+            void_before: Moment::START,
+            last_probe: None,
+            next_probe: now + delay,
+        }
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// When it came to this state.
+    #[must_use]
+    pub const fn since(&self) -> Moment {
+        self.since
+    }
+
+    /// Until when it is held, were it up.
+    #[must_use]
+    pub const fn hold(&self) -> Option<Hold> {
+        self.hold
+    }
+
+    /// Failures since the last good probe.
+    #[must_use]
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// The last thing that spoke for or against it, and when.
+    #[must_use]
+    pub const fn evidence(&self) -> Option<(Evidence, Moment)> {
+        self.evidence
+    }
+
+    /// The first thing that spoke against it since it last was well.
+    #[must_use]
+    pub const fn first_evidence(&self) -> Option<Moment> {
+        self.first_evidence
+    }
+
+    /// When it last gave a sign of life: a good probe, or a byte of traffic.
+    #[must_use]
+    pub const fn last_life(&self) -> Option<Moment> {
+        self.last_life
+    }
+
+    /// Takes note of `event`.
+    pub fn observe(&mut self, event: Event, now: Moment) {
+        if !self.timing.probes() {
+            return;
+        }
+        match event {
+            Event::ProbeGood { started } => self.good(started, now),
+            Event::ProbeFailed { started, how } => self.failed(started, how, now),
+            Event::ProbeVoid { .. } => {}
+            Event::DialRefused => self.dial_refused(now),
+            Event::DialTimedOut => self.suspect(Evidence::DialTimedOut, now),
+            Event::SessionReset { client } => self.session_reset(client, now),
+            Event::Heard { at } => self.heard(at),
+            Event::Asked { at } => self.asked(at),
+        }
+    }
+
+    /// Lets time pass; whether a probe is to begin at `now`.
+    pub fn poll(&mut self, now: Moment) -> bool {
+        if !self.timing.probes() {
+            return false;
+        }
+        if let Some(Hold::Until(end)) = self.hold
+            && end <= now
+            && self.state != State::Down
+        {
+            self.hold = None;
+        }
+        if self.unheard_due().is_some_and(|due| due <= now) {
+            self.suspect(Evidence::Unheard, now);
+        }
+        self.judge(now);
+        let due = self.next_probe <= now;
+        if due {
+            self.last_probe = Some(now);
+            self.next_probe = now + self.pace();
+        }
+        due
+    }
+
+    /// When [`Health::poll`] is to be called next.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Moment> {
+        if !self.timing.probes() {
+            return None;
+        }
+        let hold = match self.hold {
+            Some(Hold::Until(end)) if self.state != State::Down => Some(end),
+            Some(Hold::Until(_) | Hold::Manual) | None => None,
+        };
+        let others = [hold, self.unheard_due(), self.silence_due()];
+        Some(
+            others
+                .into_iter()
+                .flatten()
+                .fold(self.next_probe, Moment::min),
+        )
+    }
+
+    /// Has it probed at once, if it was not just probed.
+    pub fn probe_soon(&mut self, now: Moment) {
+        let earliest = self
+            .last_probe
+            .map_or(now, |last| (last + PROBE_GAP_MIN).max(now));
+        self.next_probe = self.next_probe.min(earliest);
+    }
+
+    /// We were stopped for a while: what is in flight says nothing, and silence begins anew.
+    pub fn stunned(&mut self, now: Moment) {
+        self.void_before = now;
+        self.silent_since = None;
+        self.unheard_since = None;
+        self.probe_soon(now);
+    }
+
+    /// An administrator ends the hold.
+    pub const fn resume(&mut self) {
+        self.hold = None;
+    }
+
+    /// Takes another timing; one that asks something else begins anew.
+    pub fn set_timing(&mut self, timing: &Timing, now: Moment) {
+        if self.timing.kind == timing.kind {
+            self.next_probe = self.next_probe.min(now + timing.interval);
+            self.timing = timing.clone();
+        } else {
+            *self = Self::new(timing.clone(), now, Duration::ZERO);
+        }
+    }
+
+    fn good(&mut self, started: Moment, now: Moment) {
+        if started < self.void_before {
+            return;
+        }
+        self.life(now);
+        self.last_good = Some(now);
+        self.silent_since = None;
+        self.failures = 0;
+        self.refusals = 0;
+        self.evidence = Some((Evidence::Answered, now));
+        match self.state {
+            State::Unproven => self.enter(State::Up, now),
+            State::Up => {}
+            State::Suspect => {
+                self.unheard_explained |= self.unheard_since.take().is_some();
+                self.enter(State::Up, now);
+            }
+            State::Down => {
+                // Answers that waited in a frozen node's queue all arrive at once.
+                if now.since(started) <= self.timing.timeout {
+                    self.rises += 1;
+                }
+                if self.rises >= self.timing.rise {
+                    self.come_back(now);
+                }
+            }
+        }
+        if self.state == State::Up {
+            self.first_evidence = None;
+        }
+    }
+
+    fn come_back(&mut self, now: Moment) {
+        self.hold = Some(match self.timing.return_after {
+            ReturnAfter::Healthy(time) => Hold::Until(now + time),
+            ReturnAfter::Manual => Hold::Manual,
+        });
+        self.enter(State::Up, now);
+    }
+
+    fn failed(&mut self, started: Moment, how: ProbeFailure, now: Moment) {
+        if started < self.void_before {
+            return;
+        }
+        match how {
+            ProbeFailure::Refused | ProbeFailure::WrongAnswer => self.refusals += 1,
+            ProbeFailure::TimedOut => {
+                if self.last_good.is_some_and(|good| good >= started) {
+                    return;
+                }
+                let from = self.last_life.map_or(started, |life| life.max(started));
+                self.silent_since = Some(self.silent_since.map_or(from, |since| since.min(from)));
+            }
+        }
+        self.failures += 1;
+        self.rises = 0;
+        self.suspect(Evidence::Probe(how), now);
+        self.judge(now);
+    }
+
+    /// A dial brings an endpoint to the brink; only a probe may push it over.
+    fn dial_refused(&mut self, now: Moment) {
+        let brink = self.timing.fall.saturating_sub(1);
+        self.refusals = self.refusals.max((self.refusals + 1).min(brink));
+        self.failures = self.failures.max((self.failures + 1).min(brink));
+        self.suspect(Evidence::DialRefused, now);
+    }
+
+    fn session_reset(&mut self, client: IpAddr, now: Moment) {
+        if self.soft.is_news(client, now) {
+            self.suspect(Evidence::SessionReset, now);
+        }
+    }
+
+    fn heard(&mut self, at: Moment) {
+        self.life(at);
+        self.silent_since = self.silent_since.map(|since| since.max(at));
+        self.unheard_explained = false;
+        if self.unheard_since.is_some_and(|asked| asked <= at) {
+            self.unheard_since = None;
+        }
+    }
+
+    fn asked(&mut self, at: Moment) {
+        if self.unheard_explained
+            || at < self.void_before
+            || self.last_life.is_some_and(|life| life >= at)
+        {
+            return;
+        }
+        self.unheard_since = Some(self.unheard_since.map_or(at, |since| since.min(at)));
+    }
+
+    fn life(&mut self, at: Moment) {
+        self.last_life = Some(self.last_life.map_or(at, |life| life.max(at)));
+    }
+
+    /// Notes evidence against the endpoint, and has it probed fast.
+    fn suspect(&mut self, evidence: Evidence, now: Moment) {
+        self.evidence = Some((evidence, now));
+        self.first_evidence.get_or_insert(now);
+        match self.state {
+            State::Up => {
+                self.enter(State::Suspect, now);
+                self.probe_soon(now);
+            }
+            State::Unproven => {
+                let first_fast = self
+                    .last_probe
+                    .map_or(now, |last| last + self.timing.fast_interval);
+                self.next_probe = self.next_probe.min(first_fast.max(now));
+            }
+            State::Suspect | State::Down => {}
+        }
+    }
+
+    /// Condemns the endpoint if enough speaks against it.
+    fn judge(&mut self, now: Moment) {
+        let refused = self.refusals >= self.timing.fall;
+        let silent = self.silence_due().is_some_and(|due| due <= now);
+        if self.in_doubt() && (refused || silent) {
+            self.rises = 0;
+            self.hold = None;
+            self.enter(State::Down, now);
+            self.next_probe = self
+                .last_probe
+                .map_or(now, |last| last + self.timing.interval);
+        }
+    }
+
+    /// When silence condemns it, if no sign of life comes before.
+    fn silence_due(&self) -> Option<Moment> {
+        let counts = self.in_doubt() && self.failures >= self.timing.fall;
+        self.silent_since
+            .filter(|_| counts)
+            .map(|since| since + self.timing.silence)
+    }
+
+    /// When unheard traffic raises a suspicion.
+    fn unheard_due(&self) -> Option<Moment> {
+        self.unheard_since
+            .filter(|_| self.state == State::Up)
+            .map(|since| since + UNHEARD)
+    }
+
+    fn in_doubt(&self) -> bool {
+        match self.state {
+            State::Suspect => true,
+            State::Unproven => self.first_evidence.is_some(),
+            State::Up | State::Down => false,
+        }
+    }
+
+    fn pace(&self) -> Duration {
+        if self.in_doubt() {
+            self.timing.fast_interval
+        } else {
+            self.timing.interval
+        }
+    }
+
+    /// Changes the state; back at rest, the next probe keeps its distance to the last.
+    fn enter(&mut self, state: State, now: Moment) {
+        self.state = state;
+        self.since = now;
+        if state == State::Up {
+            self.next_probe = self
+                .last_probe
+                .map_or(now, |last| last + self.timing.interval);
+        }
+    }
+}
+
+/// Client bytes unanswered for this long raise a suspicion: longer than a node's usual thinking,
+/// short enough that a frozen node is found out within 0.9 s while traffic flows.
+const UNHEARD: Duration = Duration::from_millis(100);
+
+/// Distance of probes that evidence starts at once, so that many clients with bad news cannot make
+/// us flood a node.
+const PROBE_GAP_MIN: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,363 @@
+//! Which node a subject was given before: the pin table, shared by all threads.
+//!
+//! Owns the pins of every pool and affinity, their leases (sessions that live under a pin), their
+//! lapse and their bound. Does not know health and does not place: whoever asks brings the node.
+//!
+//! Invariants: at most `max` pins of addresses; a partner's pin is never evicted and never lapses;
+//! a pin with a lease is neither evicted nor lapses; what lapsed is never returned. Order of locks:
+//! one shard at a time, never two, and no foreign code runs under one. The number of address pins
+//! is an atomic that is raised before a pin is stored and lowered after it is gone, so it may
+//! briefly count too many, never too few.
+//!
+//! Eviction takes the idle pin that would lapse first, in the shard of the newcomer where it has
+//! one, else in the next shard that has: least recently used, approximated.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use self::shard::{Entry, Shard};
+use super::placement::Subject;
+use crate::clock::Moment;
+
+mod shard;
+mod sweep;
+
+pub use sweep::{FailedOver, Moved};
+
+/// What a pin is found by. Hashed with a random key, because clients choose their addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PinKey {
+    /// Pool.
+    pub pool: Arc<str>,
+    /// Listeners of one affinity share pins.
+    pub affinity: Arc<str>,
+    /// Whom it is about.
+    pub subject: Subject,
+}
+
+/// Why a pin names its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinnedBy {
+    /// By placement.
+    Placed,
+    /// The partner prefers this node.
+    Configured,
+    /// Its node before went down.
+    Failover,
+    /// Its node before refused a dial.
+    DialFailed,
+    /// An administrator said so.
+    ByHand,
+}
+
+impl PinnedBy {
+    /// For the admin API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::Configured => "configured",
+            Self::Failover => "failover",
+            Self::DialFailed => "dial-failed",
+            Self::ByHand => "by-hand",
+        }
+    }
+}
+
+/// A pin as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Name of the node.
+    pub node: Arc<str>,
+    /// When the pin came to name this node.
+    pub since: Moment,
+    /// Why it does.
+    pub by: PinnedBy,
+    /// Sessions that live under it.
+    pub sessions: u32,
+    /// When a session last began or ended under it.
+    pub last_used: Moment,
+    /// Configuration revision under which it was made.
+    pub revision: u64,
+    /// An address's pin lapses this long after its last session; a partner's never does.
+    pub ttl: Duration,
+}
+
+/// What a new pin shall say.
+#[derive(Clone, Debug)]
+pub struct NewPin {
+    /// Name of the node.
+    pub node: Arc<str>,
+    /// Why this one.
+    pub by: PinnedBy,
+    /// Configuration revision.
+    pub revision: u64,
+    /// Life after the last session, of an address's pin.
+    pub ttl: Duration,
+}
+
+/// What became of a wish to pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pinned {
+    /// There is a new pin.
+    New,
+    /// There was one already, naming this node; it stands.
+    Kept(Arc<str>),
+    /// The table is full of pins in use: this address goes without.
+    Full,
+}
+
+/// A session's hold on a pin. Give it back with [`PinTable::release`].
+#[derive(Debug)]
+#[must_use = "a lease that is not released keeps its pin for ever"]
+pub struct Lease {
+    key: PinKey,
+    serial: u64,
+}
+
+/// Figures for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Pins of addresses.
+    pub addresses: usize,
+    /// Pins of partners.
+    pub partners: usize,
+    /// Pins evicted for others since the start.
+    pub evicted: u64,
+    /// Addresses that went without since the start.
+    pub refused: u64,
+    /// Pins that lapsed since the start.
+    pub lapsed: u64,
+}
+
+/// The table. Shared by reference.
+#[derive(Debug)]
+pub struct PinTable {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    max: AtomicUsize,
+    addresses: AtomicUsize,
+    partners: AtomicUsize,
+    serial: AtomicU64,
+    evicted: AtomicU64,
+    refused: AtomicU64,
+    lapsed: AtomicU64,
+    /// Shard where the next bounded sweep begins.
+    sweep_from: AtomicUsize,
+}
+
+impl PinTable {
+    /// An empty table for at most `max` pins of addresses.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self::with_shards(max, SHARDS)
+    }
+
+    fn with_shards(max: usize, shards: usize) -> Self {
+        Self {
+            shards: (0..shards.max(1)).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            max: AtomicUsize::new(max),
+            addresses: AtomicUsize::new(0),
+            partners: AtomicUsize::new(0),
+            serial: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            lapsed: AtomicU64::new(0),
+            sweep_from: AtomicUsize::new(0),
+        }
+    }
+
+    /// Sets the bound; pins beyond a lower one go as newcomers arrive.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Relaxed);
+    }
+
+    /// The node that the pin names; `None` where there is none or it has lapsed.
+    #[must_use]
+    pub fn look_up(&self, key: &PinKey, now: Moment) -> Option<Arc<str>> {
+        let shard = self.shard(key);
+        let entry = shard.live(key, now)?;
+        Some(Arc::clone(&entry.pin.node))
+    }
+
+    /// The whole pin; `None` where there is none or it has lapsed.
+    #[must_use]
+    pub fn inspect(&self, key: &PinKey, now: Moment) -> Option<Pin> {
+        let shard = self.shard(key);
+        shard.live(key, now).map(|entry| entry.pin.clone())
+    }
+
+    /// Pins `key` unless it is pinned. To be called when the node has sent its first byte.
+    pub fn pin(&self, key: &PinKey, new: NewPin, now: Moment) -> Pinned {
+        {
+            let mut shard = self.shard(key);
+            if let Some(entry) = shard.live(key, now) {
+                return Pinned::Kept(Arc::clone(&entry.pin.node));
+            }
+            let lapsed = usize::from(shard.remove(key).is_some());
+            self.count_lapsed(lapsed);
+        }
+        if !key.subject.is_partner() && !self.make_room(key) {
+            self.refused.fetch_add(1, Relaxed);
+            return Pinned::Full;
+        }
+        let serial = self.serial.fetch_add(1, Relaxed);
+        let mut shard = self.shard(key);
+        // Another thread may have pinned it while no lock was held.
+        if let Some(entry) = shard.live(key, now) {
+            let node = Arc::clone(&entry.pin.node);
+            drop(shard);
+            if !key.subject.is_partner() {
+                self.addresses.fetch_sub(1, Relaxed);
+            }
+            return Pinned::Kept(node);
+        }
+        let replaced = shard.insert(key.clone(), Entry::new(new, serial, now));
+        drop(shard);
+        if key.subject.is_partner() {
+            self.partners.fetch_add(1, Relaxed);
+        }
+        self.count_lapsed(usize::from(replaced));
+        Pinned::New
+    }
+
+    /// Begins a session under the pin, which then neither lapses nor is evicted; `None` where
+    /// there is no pin.
+    pub fn lease(&self, key: &PinKey, now: Moment) -> Option<Lease> {
+        let serial = self.shard(key).lease(key, now)?;
+        Some(Lease {
+            key: key.clone(),
+            serial,
+        })
+    }
+
+    /// Ends a session. A pin that was made anew meanwhile is not touched.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a lease can be given back once"
+    )]
+    pub fn release(&self, lease: Lease, now: Moment) {
+        self.shard(&lease.key)
+            .release(&lease.key, lease.serial, now);
+    }
+
+    /// Makes an existing pin name `node`, for the reason `by`; answers the node before. A pin that
+    /// names it already is left as it is; `None` where there is no pin.
+    pub fn move_to(
+        &self,
+        key: &PinKey,
+        node: &Arc<str>,
+        by: PinnedBy,
+        now: Moment,
+    ) -> Option<Arc<str>> {
+        let mut shard = self.shard(key);
+        shard.live(key, now)?;
+        let pin = &mut shard.entry_mut(key)?.pin;
+        let before = Arc::clone(&pin.node);
+        if before != *node {
+            pin.node = Arc::clone(node);
+            pin.since = now;
+            pin.by = by;
+        }
+        Some(before)
+    }
+
+    /// Removes the pin; whether there was one.
+    pub fn forget(&self, key: &PinKey) -> bool {
+        let gone = self.shard(key).remove(key).is_some();
+        if gone {
+            self.count_gone(key, 1);
+        }
+        gone
+    }
+
+    /// Pins, lapsed ones that were not swept yet included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.addresses.load(Relaxed) + self.partners.load(Relaxed)
+    }
+
+    /// Whether there is no pin.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            addresses: self.addresses.load(Relaxed),
+            partners: self.partners.load(Relaxed),
+            evicted: self.evicted.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            lapsed: self.lapsed.load(Relaxed),
+        }
+    }
+
+    fn shard(&self, key: &PinKey) -> MutexGuard<'_, Shard> {
+        self.lock(self.position(key))
+    }
+
+    fn position(&self, key: &PinKey) -> usize {
+        let count = self.shards.len() as u64;
+        usize::try_from(self.hasher.hash_one(key) % count).unwrap_or(0)
+    }
+
+    /// A thread that panicked under the lock has not left a shard half changed: none of its
+    /// operations can panic between two changes.
+    fn lock(&self, position: usize) -> MutexGuard<'_, Shard> {
+        self.shards[position]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more address pin, after evicting one if there are too many.
+    fn make_room(&self, key: &PinKey) -> bool {
+        let max = self.max.load(Relaxed);
+        let reserve = |count: usize| (count < max).then_some(count + 1);
+        let first = self.position(key);
+        for offset in 0..self.shards.len() {
+            if self
+                .addresses
+                .fetch_update(Relaxed, Relaxed, reserve)
+                .is_ok()
+            {
+                return true;
+            }
+            let mut shard = self.lock((first + offset) % self.shards.len());
+            // The place of the evicted is handed to the newcomer, unless the bound was lowered.
+            while self.addresses.load(Relaxed) >= max && shard.evict() {
+                self.addresses.fetch_sub(1, Relaxed);
+                self.evicted.fetch_add(1, Relaxed);
+            }
+        }
+        self.addresses
+            .fetch_update(Relaxed, Relaxed, reserve)
+            .is_ok()
+    }
+
+    fn count_gone(&self, key: &PinKey, count: usize) {
+        let counter = if key.subject.is_partner() {
+            &self.partners
+        } else {
+            &self.addresses
+        };
+        counter.fetch_sub(count, Relaxed);
+    }
+
+    fn count_lapsed(&self, count: usize) {
+        self.addresses.fetch_sub(count, Relaxed);
+        self.lapsed.fetch_add(count as u64, Relaxed);
+    }
+}
+
+/// Enough that a dozen workers seldom meet in one shard, few enough to sweep quickly.
+const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests;

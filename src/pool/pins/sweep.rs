@@ -1,0 +1,148 @@
+//! Operations on many pins at once: lapse, failover, nodes and partners that are gone, listing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Pin, PinKey, PinTable, PinnedBy};
+use crate::clock::Moment;
+use crate::pool::placement::Subject;
+
+/// A partner's pin that a failover moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Whose.
+    pub key: PinKey,
+    /// The node that went down.
+    pub from: Arc<str>,
+    /// The node it names now.
+    pub to: Arc<str>,
+}
+
+/// What a failover did to the pins of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailedOver {
+    /// Partners' pins that moved, in order of their keys.
+    pub moved: Vec<Moved>,
+    /// Partners' pins that stayed, because no other node was offered.
+    pub stayed: usize,
+    /// Pins of addresses that were dropped.
+    pub dropped: usize,
+}
+
+impl PinTable {
+    /// Removes pins that have lapsed, at most `limit` of them; how many. Where more are due than
+    /// `limit`, the next call goes on where this one stopped.
+    pub fn expire(&self, now: Moment, limit: usize) -> usize {
+        let shards = self.shards.len();
+        let from = self.sweep_from.load(Relaxed) % shards;
+        let mut count = 0;
+        for offset in 0..shards {
+            let position = (from + offset) % shards;
+            count += self.lock(position).expire(now, limit - count);
+            if count == limit {
+                self.sweep_from.store(position, Relaxed);
+                break;
+            }
+        }
+        self.count_lapsed(count);
+        count
+    }
+
+    /// Takes the pins off a node that is down: a partner's moves to what `place` answers and stays
+    /// where it answers nothing; those of addresses are dropped and placed anew when they return.
+    pub fn fail_over(
+        &self,
+        pool: &str,
+        affinity: &str,
+        from: &Arc<str>,
+        now: Moment,
+        mut place: impl FnMut(&Subject) -> Option<Arc<str>>,
+    ) -> FailedOver {
+        let concerned = |key: &PinKey, node: &Arc<str>| {
+            node == from && *key.pool == *pool && *key.affinity == *affinity
+        };
+        let dropped =
+            self.remove_where(|key, node| !key.subject.is_partner() && concerned(key, node));
+        let mut outcome = FailedOver {
+            dropped,
+            ..FailedOver::default()
+        };
+        let mut partners =
+            self.keys_where(|key, node| key.subject.is_partner() && concerned(key, node));
+        partners.sort();
+        for key in partners {
+            match place(&key.subject).filter(|to| to != from) {
+                Some(to) if self.move_from(&key, from, &to, now) => {
+                    let from = Arc::clone(from);
+                    outcome.moved.push(Moved { key, from, to });
+                }
+                Some(_) => {}
+                None => outcome.stayed += 1,
+            }
+        }
+        outcome
+    }
+
+    /// Removes every pin of `pool` that names `node`; how many.
+    pub fn forget_node(&self, pool: &str, node: &str) -> usize {
+        self.remove_where(|key, named| *key.pool == *pool && **named == *node)
+    }
+
+    /// Removes every pin of the partner `name`; how many.
+    pub fn forget_partner(&self, name: &str) -> usize {
+        self.remove_where(|key, _| match &key.subject {
+            Subject::Partner(partner) => **partner == *name,
+            Subject::Prefix(_) => false,
+        })
+    }
+
+    /// All pins that have not lapsed, in order of their keys.
+    #[must_use]
+    pub fn list(&self, now: Moment) -> Vec<(PinKey, Pin)> {
+        let mut pins = Vec::with_capacity(self.len());
+        for position in 0..self.shards.len() {
+            let shard = self.lock(position);
+            let live = shard
+                .entries()
+                .filter(|(key, _)| shard.live(key, now).is_some());
+            pins.extend(live.map(|(key, entry)| (key.clone(), entry.pin.clone())));
+        }
+        pins.sort_by(|a, b| a.0.cmp(&b.0));
+        pins
+    }
+
+    fn keys_where(&self, wanted: impl Fn(&PinKey, &Arc<str>) -> bool) -> Vec<PinKey> {
+        let mut keys = Vec::new();
+        for position in 0..self.shards.len() {
+            let shard = self.lock(position);
+            let found = shard
+                .entries()
+                .filter(|(key, entry)| wanted(key, &entry.pin.node));
+            keys.extend(found.map(|(key, _)| key.clone()));
+        }
+        keys
+    }
+
+    fn remove_where(&self, unwanted: impl Fn(&PinKey, &Arc<str>) -> bool) -> usize {
+        let mut total = 0;
+        for position in 0..self.shards.len() {
+            let (addresses, partners) = self.lock(position).remove_where(&unwanted);
+            self.addresses.fetch_sub(addresses, Relaxed);
+            self.partners.fetch_sub(partners, Relaxed);
+            total += addresses + partners;
+        }
+        total
+    }
+
+    /// Moves the pin if it still names `from`: a worker may have moved it while nobody locked.
+    fn move_from(&self, key: &PinKey, from: &Arc<str>, to: &Arc<str>, now: Moment) -> bool {
+        let mut shard = self.shard(key);
+        let Some(entry) = shard.entry_mut(key).filter(|entry| entry.pin.node == *from) else {
+            return false;
+        };
+        entry.pin.node = Arc::clone(to);
+        entry.pin.since = now;
+        entry.pin.by = PinnedBy::Failover;
+        true
+    }
+}
