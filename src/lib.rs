@@ -3,9 +3,11 @@
 pub mod addr;
 pub mod clock;
 pub mod config;
+pub mod inspect;
 pub mod net;
 pub mod partner;
 pub mod pool;
 pub mod relay;
+pub mod snapshot;
 pub mod sys;
 pub mod telemetry;

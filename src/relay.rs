@@ -1,7 +1,55 @@
 //! Relaying sessions: `tcp` is the life of one, `pump` moves its bytes.
+//!
+//! Owns what the sessions of one worker share. Does not know workers, probes or the admin API: what
+//! happens here that others must know leaves as a [`Report`](report::Report).
 
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::model::LogSessions;
+use crate::partner::table::PartnerTable;
+use crate::pool::pins::PinTable;
+use crate::pool::placement::PlacementKey;
+use crate::snapshot::{Capacity, Listener};
+
+pub mod account;
 pub mod memory;
-pub mod outcome;
+pub mod placing;
 pub mod pump;
+pub mod report;
 pub mod session;
+pub mod tcp;
 pub mod wheel;
+
+/// What all sessions of one worker share.
+#[derive(Debug)]
+pub struct Context {
+    /// Which worker this is, from 0.
+    pub worker: usize,
+    /// Buffer, memory and pipes.
+    pub gear: pump::Gear,
+    /// The list of sessions.
+    pub sessions: Rc<session::Sessions>,
+    /// The pins of the process.
+    pub pins: Arc<PinTable>,
+    /// Key of placement.
+    pub key: Arc<PlacementKey>,
+    /// Room for sessions in the process.
+    pub capacity: Arc<Capacity>,
+    /// To the governor.
+    pub reports: report::Reports,
+    /// Which sessions leave a line in the log.
+    pub log_sessions: Cell<LogSessions>,
+}
+
+/// What a session takes from the snapshot in force when it begins, and keeps.
+#[derive(Debug)]
+pub struct Policy {
+    /// Its listener.
+    pub listener: Arc<Listener>,
+    /// Who is who.
+    pub partners: Arc<PartnerTable>,
+    /// The snapshot's number.
+    pub revision: u64,
+}

@@ -112,7 +112,7 @@ pub struct FirstBytes {
 
 impl<'a, M: Meter> Pump<'a, M> {
     /// A pump that begins with the client's `first` bytes. While the node has said nothing they are
-    /// kept, up to `keep` bytes in all, for [`Pump::into_client`], and a node that finishes without a
+    /// kept, up to `keep` bytes in all, for [`Pump::into_parts`], and a node that finishes without a
     /// byte has failed ([`ErrorKind::UnexpectedEof`](io::ErrorKind)); 0 keeps none.
     pub fn new(
         gear: &'a Gear,
@@ -152,24 +152,13 @@ impl<'a, M: Meter> Pump<'a, M> {
     }
 
     /// Whether the node has sent a byte.
-    pub fn is_answered(&self) -> bool {
+    fn is_answered(&self) -> bool {
         self.down.taken() > 0
     }
 
-    /// Whether a byte has been sent to the node.
-    pub fn is_begun(&self) -> bool {
-        self.up.given() > 0
-    }
-
-    /// Parts with the node and gives back the client, with its first bytes where they were kept in
-    /// full.
-    pub fn into_client(self) -> (TcpStream, Option<FirstBytes>) {
-        (self.client, self.up.into_first_bytes())
-    }
-
-    /// The two connections, client first.
-    pub fn into_connections(self) -> (TcpStream, TcpStream) {
-        (self.client, self.node)
+    /// The two connections, client first, and the client's first bytes where all of them were kept.
+    pub fn into_parts(self) -> (TcpStream, TcpStream, Option<FirstBytes>) {
+        (self.client, self.node, self.up.into_first_bytes())
     }
 
     fn poll(&mut self, context: &mut TaskContext<'_>) -> Poll<End> {

@@ -45,8 +45,7 @@ pub type EndpointNumber = u32;
 /// What the worker knows of one session.
 #[derive(Debug)]
 pub struct Session {
-    /// Whether it belongs to a configured partner; those are cut first.
-    pub is_partner: bool,
+    is_partner: Cell<bool>,
     /// Which listener it came in by; a number that outlives reloads.
     pub listener: u32,
     interrupt: Cell<Option<Interrupt>>,
@@ -155,9 +154,9 @@ impl Sessions {
 
     /// Enters a session into the list. It leaves when the seat is dropped.
     #[must_use]
-    pub fn admit(self: &Rc<Self>, is_partner: bool, listener: u32) -> Seat {
+    pub fn admit(self: &Rc<Self>, listener: u32) -> Seat {
         let session = Rc::new(Session {
-            is_partner,
+            is_partner: Cell::new(false),
             listener,
             interrupt: Cell::new(None),
             waker: RefCell::new(None),
@@ -200,7 +199,7 @@ impl Sessions {
         let mut count = 0;
         for partners in [true, false] {
             let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-            for session in sessions.filter(|session| session.is_partner == partners) {
+            for session in sessions.filter(|session| session.is_partner.get() == partners) {
                 if which(session) {
                     session.interrupt(interrupt);
                     count += 1;
@@ -236,6 +235,11 @@ impl Sessions {
 }
 
 impl Session {
+    /// It belongs to a configured partner; those are cut first.
+    pub fn mark_partner(&self) {
+        self.is_partner.set(true);
+    }
+
     /// The endpoint it dials or talks to; zero is none.
     #[must_use]
     pub fn endpoint(&self) -> EndpointNumber {

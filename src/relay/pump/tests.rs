@@ -62,7 +62,7 @@ async fn exchange(gear: Gear, up: Vec<u8>, down: Vec<u8>, chunk: usize) {
         node,
         legs,
     } = world(gear).await;
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     let mut pump = Pump::new(
         &gear,
         &seat,
@@ -131,7 +131,7 @@ async fn bulk_is_promoted_to_splicing_and_idle_gives_the_pipe_back() {
         mut node,
         legs,
     } = world(Gear::new(1 << 20, 4)).await;
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     let mut pump = Pump::new(
         &gear,
         &seat,
@@ -170,7 +170,7 @@ async fn a_half_close_passes_through_and_the_other_way_stays_open() {
         mut node,
         legs,
     } = world(Gear::new(1 << 20, 0)).await;
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     let mut pump = Pump::new(
         &gear,
         &seat,
@@ -209,7 +209,7 @@ async fn a_half_open_session_ends_after_the_fin_timeout() {
         node: _node,
         legs,
     } = world(Gear::new(1 << 20, 0)).await;
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     let mut pump = Pump::new(
         &gear,
         &seat,
@@ -249,7 +249,7 @@ async fn a_slow_reader_holds_no_more_than_one_buffer_and_stops_the_reading() {
         node: _node,
         legs,
     } = world(Gear::new(1 << 20, 0)).await;
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     let mut pump = Pump::new(
         &gear,
         &seat,
@@ -287,7 +287,7 @@ async fn a_reset_is_told_with_its_side() {
         node,
         legs,
     } = world(Gear::new(1 << 20, 0)).await;
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     let mut pump = Pump::new(
         &gear,
         &seat,
@@ -312,7 +312,7 @@ async fn the_first_bytes_come_back_while_the_node_has_said_nothing() {
         node,
         legs,
     } = world(Gear::new(1 << 20, 0)).await;
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     let first = FirstBytes {
         bytes: b"hel".to_vec(),
         finished: false,
@@ -331,7 +331,7 @@ async fn the_first_bytes_come_back_while_the_node_has_said_nothing() {
     .await
     .unwrap();
     assert!(end.is_some(), "the node never answered");
-    let (_, first) = pump.into_client();
+    let (_, _, first) = pump.into_parts();
     let first = first.expect("kept in full");
     assert_eq!(
         (first.bytes.as_slice(), first.finished),
@@ -348,7 +348,7 @@ async fn first_bytes_are_forgotten_once_the_node_has_answered() {
         mut node,
         legs,
     } = world(Gear::new(1 << 20, 0)).await;
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     let first = FirstBytes {
         bytes: b"hello".to_vec(),
         finished: false,
@@ -358,7 +358,7 @@ async fn first_bytes_are_forgotten_once_the_node_has_answered() {
     let end = timeout(PATIENCE, pump.until_answered()).await.unwrap();
     assert!(end.is_none(), "{end:?}");
     client.read_exact(&mut [0; 2]).await.unwrap();
-    assert!(pump.into_client().1.is_none());
+    assert!(pump.into_parts().2.is_none());
 }
 
 #[tokio::test]
@@ -370,7 +370,7 @@ async fn first_bytes_that_are_too_many_are_not_kept_and_none_is_lost() {
         mut node,
         legs,
     } = world(Gear::new(1 << 20, 0)).await;
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     let first = FirstBytes {
         bytes: b"hello".to_vec(),
         finished: false,
@@ -389,5 +389,5 @@ async fn first_bytes_that_are_too_many_are_not_kept_and_none_is_lost() {
     .await
     .unwrap();
     assert!(matches!(end, Some(End::Failed(Side::Node, _))), "{end:?}");
-    assert!(pump.into_client().1.is_none());
+    assert!(pump.into_parts().2.is_none());
 }

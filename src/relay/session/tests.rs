@@ -22,7 +22,7 @@ fn interrupted_by(sessions: &Sessions, session: &Session, from: u64, to: u64) ->
 fn a_deadline_interrupts_no_earlier_and_at_most_two_ticks_later() {
     for limit in [1, 49, 50, 999, 12_799, 12_800, 60_000] {
         let sessions = sessions();
-        let seat = sessions.admit(false, 1);
+        let seat = sessions.admit(1);
         seat.arm(Some(Duration::from_millis(limit)));
         let found = interrupted_by(&sessions, &seat, 0, 100_000).expect("a deadline fires");
         assert!(
@@ -35,7 +35,7 @@ fn a_deadline_interrupts_no_earlier_and_at_most_two_ticks_later() {
 #[test]
 fn bytes_put_the_deadline_off() {
     let sessions = sessions();
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     seat.arm(Some(Duration::from_secs(1)));
     assert_eq!(interrupted_by(&sessions, &seat, 0, 900), None);
     seat.touch(at(900));
@@ -46,7 +46,7 @@ fn bytes_put_the_deadline_off() {
 #[test]
 fn a_shorter_phase_overtakes_a_longer_one() {
     let sessions = sessions();
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     seat.arm(Some(Duration::from_secs(7200)));
     seat.arm(Some(Duration::from_millis(200)));
     assert!(interrupted_by(&sessions, &seat, 0, 400).is_some());
@@ -55,7 +55,7 @@ fn a_shorter_phase_overtakes_a_longer_one() {
 #[test]
 fn a_phase_without_a_limit_never_ends_by_itself() {
     let sessions = sessions();
-    let seat = sessions.admit(false, 1);
+    let seat = sessions.admit(1);
     seat.arm(Some(Duration::from_millis(200)));
     seat.arm(None);
     assert_eq!(interrupted_by(&sessions, &seat, 0, 30_000), None);
@@ -64,11 +64,11 @@ fn a_phase_without_a_limit_never_ends_by_itself() {
 #[test]
 fn a_left_seat_is_used_again_and_old_timers_do_not_hit_the_newcomer() {
     let sessions = sessions();
-    let old = sessions.admit(false, 1);
+    let old = sessions.admit(1);
     old.arm(Some(Duration::from_millis(100)));
     drop(old);
     assert!(sessions.is_empty());
-    let newcomer = sessions.admit(false, 1);
+    let newcomer = sessions.admit(1);
     assert_eq!(sessions.len(), 1);
     assert_eq!(interrupted_by(&sessions, &newcomer, 0, 5000), None);
 }
@@ -76,7 +76,7 @@ fn a_left_seat_is_used_again_and_old_timers_do_not_hit_the_newcomer() {
 #[tokio::test]
 async fn an_interrupt_ends_a_wait_and_is_consumed_by_it() {
     let sessions = sessions();
-    let seat = sessions.admit(true, 1);
+    let seat = sessions.admit(1);
     seat.bind(7);
     seat.interrupt(Interrupt::NodeDown);
     assert_eq!(seat.guard(pending::<()>()).await, Err(Interrupt::NodeDown));
@@ -86,9 +86,7 @@ async fn an_interrupt_ends_a_wait_and_is_consumed_by_it() {
 #[test]
 fn a_cut_reaches_exactly_the_sessions_of_the_endpoint() {
     let sessions = sessions();
-    let seats: Vec<_> = (0..10)
-        .map(|number| sessions.admit(number % 3 == 0, 1))
-        .collect();
+    let seats: Vec<_> = (0..10).map(|_| sessions.admit(1)).collect();
     for (number, seat) in seats.iter().enumerate() {
         seat.bind(if number < 4 { 1 } else { 2 });
     }

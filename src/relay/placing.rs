@@ -1,0 +1,194 @@
+//! Where one session goes, and what becomes of its pin.
+//!
+//! Owns the joining of listener, partner and pin table; the choice itself is `pool::select`'s.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Context, Policy};
+use crate::addr::ClientAddr;
+use crate::clock::Moment;
+use crate::config::model;
+use crate::partner::table::Known;
+use crate::pool::pins::{Lease, NewPin, PinKey, PinnedBy};
+use crate::pool::placement::Subject;
+use crate::pool::select::{Choice, Request, Tried, Why, choose};
+use crate::snapshot::Endpoint;
+
+/// The placing of one session.
+#[derive(Debug)]
+pub struct Placing<'a> {
+    context: &'a Context,
+    policy: &'a Policy,
+    subject: Subject,
+    key: Option<PinKey>,
+    /// The node that the pin named when the session began.
+    pinned: Option<Arc<str>>,
+    preferred: Option<usize>,
+    turn: u64,
+    tried: Tried,
+    left_pin_by: Left,
+}
+
+/// Why a session is not where its pin points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// The pinned node was not chosen: down, draining or gone.
+    Judged,
+    /// The pinned node refused, reset or was unreachable.
+    Refused,
+    /// The pinned node did not answer in time: moves nothing.
+    Unanswered,
+}
+
+/// How an attempt at a node failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Refused, reset or unreachable, or dead before its first byte.
+    Refused,
+    /// No answer in time.
+    Unanswered,
+}
+
+impl<'a> Placing<'a> {
+    /// Finds the pin of `client`.
+    #[must_use]
+    pub fn new(
+        context: &'a Context,
+        policy: &'a Policy,
+        client: ClientAddr,
+        partner: Option<&Arc<Known>>,
+    ) -> Self {
+        let listener = &policy.listener;
+        let (subject, is_pinned) = subject(&listener.config, client, partner);
+        let key = is_pinned.then(|| PinKey {
+            pool: Arc::clone(&listener.pool),
+            affinity: Arc::clone(&listener.affinity),
+            subject: subject.clone(),
+        });
+        let pinned = key
+            .as_ref()
+            .and_then(|key| context.pins.look_up(key, Moment::now()));
+        let preferred = partner
+            .and_then(|partner| partner.node.as_ref())
+            .filter(|_| subject.is_partner())
+            .and_then(|node| listener.position(node));
+        let turn = listener.state.turn.fetch_add(1, Relaxed);
+        Self {
+            context,
+            policy,
+            subject,
+            key,
+            pinned,
+            preferred,
+            turn,
+            tried: Tried::NONE,
+            left_pin_by: Left::Judged,
+        }
+    }
+
+    /// The node to dial now; `None` when all were tried or none may be.
+    #[must_use]
+    pub fn choose(&self) -> Option<Choice> {
+        let listener = &self.policy.listener;
+        let pinned = match &self.pinned {
+            Some(node) => listener.position(node),
+            None => self.preferred,
+        };
+        let request = Request {
+            key: &self.context.key,
+            subject: &self.subject,
+            balance: listener.balance,
+            pinned,
+            turn: self.turn,
+            tried: self.tried,
+        };
+        choose(listener.candidates(), &request)
+    }
+
+    /// Whether a node was tried.
+    #[must_use]
+    pub fn has_tried(&self) -> bool {
+        self.tried.count() > 0
+    }
+
+    /// The node at `choice` failed: another one is next.
+    pub fn failed(&mut self, choice: &Choice, how: Failure) {
+        self.tried = self.tried.with(choice.index);
+        let node = self.policy.listener.nodes.get(choice.index);
+        if node.is_some_and(|node| Some(&node.endpoint.node) == self.pinned.as_ref()) {
+            self.left_pin_by = match how {
+                Failure::Refused => Left::Refused,
+                Failure::Unanswered => Left::Unanswered,
+            };
+        }
+    }
+
+    /// `endpoint` has sent its first byte: pins, or moves the pin, and holds it for the session.
+    pub fn answered(&self, choice: &Choice, endpoint: &Endpoint) -> Option<Lease> {
+        let key = self.key.as_ref()?;
+        let now = Moment::now();
+        match (&self.pinned, choice.why) {
+            // Whoever stands in while nobody is up is no home; an unproven node takes no pins.
+            (_, Why::FailStatic) | (None, Why::Unproven) => {}
+            (None, why) => {
+                let by = match why {
+                    Why::Pinned => PinnedBy::Configured,
+                    Why::Placed | Why::Draining | Why::Unproven | Why::FailStatic => {
+                        PinnedBy::Placed
+                    }
+                };
+                let _ = self.context.pins.pin(key, self.new_pin(endpoint, by), now);
+            }
+            (Some(node), _) if *node == endpoint.node => {}
+            (Some(_), _) => self.move_pin(key, endpoint, now),
+        }
+        self.context.pins.lease(key, now)
+    }
+
+    /// Gives a hold back.
+    pub fn release(&self, lease: Option<Lease>) {
+        if let Some(lease) = lease {
+            self.context.pins.release(lease, Moment::now());
+        }
+    }
+
+    fn move_pin(&self, key: &PinKey, endpoint: &Endpoint, now: Moment) {
+        let by = match self.left_pin_by {
+            Left::Unanswered => return,
+            Left::Refused => PinnedBy::DialFailed,
+            Left::Judged => PinnedBy::Placed,
+        };
+        let moved = self.context.pins.move_to(key, &endpoint.node, by, now);
+        if moved.is_none() {
+            let _ = self.context.pins.pin(key, self.new_pin(endpoint, by), now);
+        }
+    }
+
+    fn new_pin(&self, endpoint: &Endpoint, by: PinnedBy) -> NewPin {
+        NewPin {
+            node: Arc::clone(&endpoint.node),
+            by,
+            revision: self.policy.revision,
+            ttl: self.policy.listener.config.pin_ttl,
+        }
+    }
+}
+
+/// Whom a session's placement is about, and whether it is remembered.
+fn subject(
+    listener: &model::Listener,
+    client: ClientAddr,
+    partner: Option<&Arc<Known>>,
+) -> (Subject, bool) {
+    let prefix = || Subject::of_client(client.ip(), listener.pin_prefix);
+    match (listener.pin, partner) {
+        (model::Pin::None, _) => (prefix(), false),
+        (model::Pin::Source, _) | (model::Pin::Partner, None) => (prefix(), true),
+        (model::Pin::Partner, Some(partner)) => match partner.pin {
+            model::Pin::Partner => (Subject::Partner(Arc::clone(&partner.name)), true),
+            model::Pin::Source => (prefix(), true),
+            model::Pin::None => (prefix(), false),
+        },
+    }
+}

@@ -1,0 +1,116 @@
+//! What the governor and the ledger are told by sessions.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use tokio::sync::mpsc;
+
+use super::session::EndpointNumber;
+use crate::clock::Moment;
+use crate::telemetry::outcome::Outcome;
+
+/// One thing that happened to a session.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// A dial was refused, reset or unreachable.
+    DialRefused(EndpointNumber),
+    /// A dial found no answer in time.
+    DialTimedOut(EndpointNumber),
+    /// The node reset a session of this client.
+    SessionReset(EndpointNumber, IpAddr),
+    /// A partner's session ended by a fault of its node.
+    PartnerLost(Lost),
+    /// A partner's session got its first byte.
+    PartnerServed(Served),
+}
+
+/// A partner's session that ended by a fault of its node.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// Who.
+    pub partner: Arc<str>,
+    /// On which listener.
+    pub listener: Arc<str>,
+    /// The node at fault.
+    pub endpoint: EndpointNumber,
+    /// When bytes last passed (coarse).
+    pub last_byte: Moment,
+    /// When it ended.
+    pub ended: Moment,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// A partner's session that got its first byte.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Who.
+    pub partner: Arc<str>,
+    /// On which listener.
+    pub listener: Arc<str>,
+    /// By which node.
+    pub endpoint: EndpointNumber,
+    /// When it connected.
+    pub connected: Moment,
+    /// When the first byte came.
+    pub first_byte: Moment,
+}
+
+/// Sends reports without ever waiting: a full queue drops, and counts what it dropped. What the
+/// governor then does not learn from traffic, its probes tell it.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    queue: mpsc::Sender<Report>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    dropped: AtomicU64,
+    /// Partners that were lost and not served since; while there are none, nobody asks who is served.
+    awaited: AtomicUsize,
+}
+
+impl Reports {
+    /// A queue of `length` reports, and its far end.
+    #[must_use]
+    pub fn new(length: usize) -> (Self, mpsc::Receiver<Report>) {
+        let (queue, receiver) = mpsc::channel(length);
+        (
+            Self {
+                queue,
+                shared: Arc::default(),
+            },
+            receiver,
+        )
+    }
+
+    /// Tells the governor.
+    pub fn send(&self, report: Report) {
+        if let Report::PartnerLost(_) = report {
+            // Set before the governor knows, so that a partner who is back at once is not missed.
+            self.shared.awaited.fetch_max(1, Relaxed);
+        }
+        if self.queue.try_send(report).is_err() {
+            self.shared.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Whether it matters who is served.
+    #[must_use]
+    pub fn is_anybody_awaited(&self) -> bool {
+        self.shared.awaited.load(Relaxed) > 0
+    }
+
+    /// So many partners are awaited.
+    pub fn set_awaited(&self, count: usize) {
+        self.shared.awaited.store(count, Relaxed);
+    }
+
+    /// Reports that found the queue full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Relaxed)
+    }
+}

@@ -1,0 +1,152 @@
+//! The arrival of a client: limits, PROXY header, who it is, first bytes.
+
+use std::io;
+
+use tokio::net::TcpStream;
+
+use super::super::account::Account;
+use super::super::pump::FirstBytes;
+use super::super::session::{Interrupt, Seat};
+use super::super::{Context, Policy};
+use crate::addr::ClientAddr;
+use crate::config::model::{Allow, ProxyAccept, ProxySend, SpeaksFirst};
+use crate::inspect::proxy::{self, Parsed};
+use crate::snapshot::Ticket;
+use crate::telemetry::outcome::Outcome;
+
+/// What is kept of a client's first bytes: the largest TLS record, and a header before it.
+pub(super) const FIRST_BYTES_MAX: usize = 16 * 1024 + 512;
+
+/// A client that may have a node.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// Its place within the limits.
+    pub(super) ticket: Ticket,
+    /// What it said first, behind the PROXY header that the node is to see.
+    pub(super) first: FirstBytes,
+}
+
+/// Lets a client in.
+pub(super) async fn arrive(
+    context: &Context,
+    policy: &Policy,
+    seat: &Seat,
+    client: &TcpStream,
+    account: &mut Account,
+) -> Result<Arrival, Outcome> {
+    let config = &policy.listener.config;
+    seat.arm(Some(config.first_bytes_timeout));
+    let mut said = Said {
+        context,
+        seat,
+        client,
+        bytes: Vec::new(),
+    };
+    if let ProxyAccept::From(trusted) = &config.proxy_protocol {
+        let peer = account.client.ip();
+        if !trusted.iter().any(|prefix| prefix.contains(&peer)) {
+            return Err(Outcome::RefusedProxy);
+        }
+        if let Some(announced) = said.proxy_header().await? {
+            account.client = announced;
+        }
+    }
+    let ip = account.client.ip();
+    account.partner = policy.partners.find(ip).cloned();
+    let partner = account.partner.as_deref();
+    let is_allowed = match &config.allow {
+        Allow::Any => true,
+        Allow::Partners => partner.is_some(),
+        Allow::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(&ip)),
+    };
+    if !is_allowed || partner.is_some_and(|partner| partner.blocked) {
+        return Err(Outcome::RefusedAccess);
+    }
+    if partner.is_some() {
+        seat.mark_partner();
+    }
+    let admission = &policy.listener.state.admission;
+    let ticket = admission
+        .enter(config, &context.capacity, ip, partner.is_some())
+        .ok_or(Outcome::RefusedLimit)?;
+    if config.speaks_first == SpeaksFirst::Client
+        && said.bytes.is_empty()
+        && said.more().await? == 0
+    {
+        return Err(Outcome::ClientClosed);
+    }
+    let mut bytes = header_for_node(config.proxy_protocol_send, account.client, client)?;
+    bytes.append(&mut said.bytes);
+    Ok(Arrival {
+        ticket,
+        first: FirstBytes {
+            bytes,
+            finished: false,
+        },
+    })
+}
+
+/// What a client has said so far.
+struct Said<'a> {
+    context: &'a Context,
+    seat: &'a Seat,
+    client: &'a TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Said<'_> {
+    /// Reads more; 0: the client has finished.
+    async fn more(&mut self) -> Result<usize, Outcome> {
+        let room = FIRST_BYTES_MAX.saturating_sub(self.bytes.len());
+        loop {
+            match self.seat.guard(self.client.readable()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Outcome::ClientReset),
+                Err(Interrupt::Deadline) => return Err(Outcome::FirstBytesTimeout),
+                Err(interrupt) => return Err(super::outcome_of(interrupt)),
+            }
+            let read = self.context.gear.with_buffer(|buffer| {
+                let target = buffer.get_mut(..room).unwrap_or_default();
+                let count = self.client.try_read(target)?;
+                self.bytes
+                    .extend_from_slice(target.get(..count).unwrap_or_default());
+                Ok::<_, io::Error>(count)
+            });
+            match read {
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Outcome::ClientReset),
+            }
+        }
+    }
+
+    /// Takes the PROXY header off; the client it announces, unless it speaks for itself.
+    async fn proxy_header(&mut self) -> Result<Option<ClientAddr>, Outcome> {
+        loop {
+            match proxy::parse(&self.bytes) {
+                Parsed::Header { source, length } => {
+                    self.bytes.drain(..length.min(self.bytes.len()));
+                    return Ok(source.map(ClientAddr::new));
+                }
+                Parsed::Incomplete if self.bytes.len() < FIRST_BYTES_MAX => {}
+                Parsed::Incomplete | Parsed::Invalid => return Err(Outcome::RefusedProxy),
+            }
+            if self.more().await? == 0 {
+                return Err(Outcome::RefusedProxy);
+            }
+        }
+    }
+}
+
+fn header_for_node(
+    version: ProxySend,
+    client: ClientAddr,
+    connection: &TcpStream,
+) -> Result<Vec<u8>, Outcome> {
+    let local = || connection.local_addr().map_err(|_| Outcome::ClientReset);
+    Ok(match version {
+        ProxySend::Off => Vec::new(),
+        ProxySend::V1 => proxy::version_1(client.socket(), local()?),
+        ProxySend::V2 => proxy::version_2(client.socket(), local()?),
+    })
+}

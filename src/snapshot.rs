@@ -1,0 +1,232 @@
+//! The configuration in force, joined to the objects that outlive it.
+//!
+//! A [`Snapshot`] is immutable. What changes while it is in force (standings, counts, traffic) lives
+//! in [`Endpoint`]s and [`ListenerState`]s, which a [`Registry`] carries over by identity from one
+//! snapshot to the next: a reload forgets nothing, and a live session stays governed.
+//!
+//! Stands between the pure layer, whose types it joins, and everything that serves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use crate::addr::NodeAddr;
+use crate::config::model::{self, Balance, Config, NodeState};
+use crate::partner::table::PartnerTable;
+use crate::pool::health::Timing;
+use crate::pool::select::{Candidate, Standing};
+use crate::telemetry::counters::{EndpointSlot, ListenerSlot};
+use crate::telemetry::outcome::Outcome;
+
+pub use self::admission::{Admission, Capacity, Ticket};
+pub use self::registry::Registry;
+
+mod admission;
+mod registry;
+
+/// One configuration in force.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Its number: 1 at the start, one more for each reload that changed anything.
+    pub revision: u64,
+    /// What the file says.
+    pub config: Arc<Config>,
+    /// Listeners, in the order of the file.
+    pub listeners: Vec<Arc<Listener>>,
+    /// What the governor watches.
+    pub groups: Vec<GroupPlan>,
+    /// Who is who.
+    pub partners: Arc<PartnerTable>,
+}
+
+impl Snapshot {
+    /// The listener with this number.
+    #[must_use]
+    pub fn listener(&self, number: u32) -> Option<&Arc<Listener>> {
+        self.listeners
+            .iter()
+            .find(|listener| listener.state.number == number)
+    }
+}
+
+/// One listener of a snapshot.
+#[derive(Debug)]
+pub struct Listener {
+    /// What the file says, presets applied.
+    pub config: model::Listener,
+    /// Its pool's name.
+    pub pool: Arc<str>,
+    /// Its affinity.
+    pub affinity: Arc<str>,
+    /// How a client without a pin is placed.
+    pub balance: Balance,
+    /// Its nodes, in the order of the file.
+    pub nodes: Vec<Seat>,
+    /// What outlives this snapshot.
+    pub state: Arc<ListenerState>,
+}
+
+impl Listener {
+    /// The nodes as a session sees them now.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
+        self.nodes.iter().map(|seat| Candidate {
+            name: &seat.endpoint.node,
+            weight: seat.weight,
+            standing: seat.endpoint.standing(),
+            sessions: seat.endpoint.sessions(),
+        })
+    }
+
+    /// The position of the node called `name`.
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.nodes
+            .iter()
+            .position(|seat| *seat.endpoint.node == *name)
+    }
+}
+
+/// A node of a listener.
+#[derive(Debug)]
+pub struct Seat {
+    /// Where it is dialled, and how it fares.
+    pub endpoint: Arc<Endpoint>,
+    /// Its share of placements.
+    pub weight: u32,
+}
+
+/// What of a listener outlives a reload; its identity is its name.
+#[derive(Debug)]
+pub struct ListenerState {
+    /// Unique in this process.
+    pub number: u32,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Who may still come in.
+    pub admission: Arc<Admission>,
+    /// Grows by one for each session, for round-robin.
+    pub turn: AtomicU64,
+    slots: Box<[ListenerCounters]>,
+}
+
+/// What one worker counts of one listener.
+pub type ListenerCounters = ListenerSlot<{ Outcome::ALL.len() }>;
+
+impl ListenerState {
+    /// The counters that `worker` writes.
+    #[must_use]
+    pub fn slot(&self, worker: usize) -> &ListenerCounters {
+        &self.slots[worker % self.slots.len()]
+    }
+
+    /// All workers' counters.
+    pub fn slots(&self) -> impl Iterator<Item = &ListenerCounters> {
+        self.slots.iter()
+    }
+
+    /// Sessions now.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.active.value()).sum()
+    }
+}
+
+/// A node's address and port as one kind of probe judges it: what is dialled, and what health
+/// belongs to. Outlives reloads; its identity is its group, node and address.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Unique in this process, never 0.
+    pub number: u32,
+    /// The pool.
+    pub pool: Arc<str>,
+    /// The node's name.
+    pub node: Arc<str>,
+    /// Where it is dialled.
+    pub address: NodeAddr,
+    standing: AtomicU8,
+    slots: Box<[EndpointSlot]>,
+}
+
+impl Endpoint {
+    /// What it is good for.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing::from_u8(self.standing.load(Relaxed))
+    }
+
+    /// Changes what it is good for. Relaxed, because a worker that reads the old standing behaves as
+    /// if it had read a moment earlier.
+    pub fn set_standing(&self, standing: Standing) {
+        self.standing.store(standing.as_u8(), Relaxed);
+    }
+
+    /// What `worker` writes.
+    #[must_use]
+    pub fn slot(&self, worker: usize) -> &EndpointSlot {
+        &self.slots[worker % self.slots.len()]
+    }
+
+    /// All workers' slots.
+    pub fn slots(&self) -> impl Iterator<Item = &EndpointSlot> {
+        self.slots.iter()
+    }
+
+    /// Sessions now, dials included.
+    #[must_use]
+    pub fn sessions(&self) -> u32 {
+        let sum: u64 = self.slots.iter().map(|slot| slot.sessions.value()).sum();
+        u32::try_from(sum).unwrap_or(u32::MAX)
+    }
+}
+
+/// Nodes whose health is judged together: of one pool, asked alike.
+#[derive(Clone, Debug)]
+pub struct GroupPlan {
+    /// Its identity.
+    pub key: GroupKey,
+    /// How they are asked.
+    pub probe: model::Probe,
+    /// When, and what the answers weigh.
+    pub timing: Timing,
+    /// Names of the listeners it serves, in the order of the file.
+    pub listeners: Vec<Arc<str>>,
+    /// Affinities of those listeners: whose pins move when a node goes down.
+    pub affinities: Vec<Arc<str>>,
+    /// Its nodes.
+    pub members: Vec<MemberPlan>,
+    /// Whether nodes must be told that a probe is no client (`proxy_protocol_send`).
+    pub proxy_protocol: model::ProxySend,
+}
+
+/// A node of a group.
+#[derive(Clone, Debug)]
+pub struct MemberPlan {
+    /// What is judged.
+    pub endpoint: Arc<Endpoint>,
+    /// Where it is asked.
+    pub probed: NodeAddr,
+    /// Its share of placements.
+    pub weight: u32,
+    /// What the file wants of it. A node that a reload removed stays here, disabled, while it has
+    /// sessions.
+    pub configured: NodeState,
+}
+
+/// The identity of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GroupKey {
+    /// The pool.
+    pub pool: Arc<str>,
+    /// Which addresses of its nodes.
+    pub family: model::Family,
+    /// The port where an address has none.
+    pub node_port: u16,
+    /// What is asked.
+    pub kind: model::ProbeKind,
+    /// On which port.
+    pub probe_port: u16,
+    /// The listener, where it asks at other times than the first that asks the same.
+    pub variant: Option<Arc<str>>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! Building snapshots, and carrying over by identity what outlives them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64};
+
+use super::{
+    Admission, Endpoint, GroupKey, GroupPlan, Listener, ListenerState, MemberPlan, Seat, Snapshot,
+};
+use crate::addr::NodeAddr;
+use crate::config::model::{self, Config, NodeState, ReturnAfter};
+use crate::partner::table::PartnerTable;
+use crate::pool::health::Timing;
+use crate::pool::select::Standing;
+
+/// Knows every endpoint and listener that lives. Belongs to control; builds one snapshot at a time.
+#[derive(Debug)]
+pub struct Registry {
+    workers: usize,
+    numbers: u32,
+    revision: u64,
+    endpoints: HashMap<EndpointKey, Known>,
+    listeners: HashMap<Arc<str>, Arc<ListenerState>>,
+}
+
+type EndpointKey = (GroupKey, Arc<str>, NodeAddr);
+
+#[derive(Debug)]
+struct Known {
+    endpoint: Arc<Endpoint>,
+    probed: NodeAddr,
+}
+
+impl Registry {
+    /// An empty registry for so many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            numbers: 0,
+            revision: 0,
+            endpoints: HashMap::new(),
+            listeners: HashMap::new(),
+        }
+    }
+
+    /// The next snapshot. Nothing that serves has changed until it is published.
+    pub fn build(&mut self, config: &Arc<Config>) -> Snapshot {
+        self.revision += 1;
+        self.retire(config);
+        let mut groups: Vec<GroupPlan> = Vec::new();
+        let listeners = config
+            .listeners
+            .iter()
+            .filter_map(|listener| {
+                let pool = config
+                    .pools
+                    .iter()
+                    .find(|pool| pool.name == listener.pool)?;
+                Some(Arc::new(self.listener(listener, pool, &mut groups)))
+            })
+            .collect();
+        self.add_retired(&mut groups);
+        Snapshot {
+            revision: self.revision,
+            config: Arc::clone(config),
+            listeners,
+            groups,
+            partners: Arc::new(PartnerTable::new(&config.partners)),
+        }
+    }
+
+    /// Forgets what nobody uses any more.
+    fn retire(&mut self, config: &Config) {
+        self.endpoints.retain(|_, known| {
+            Arc::strong_count(&known.endpoint) > 1 || known.endpoint.sessions() > 0
+        });
+        let named = |name: &str| {
+            config
+                .listeners
+                .iter()
+                .any(|listener| listener.name == name)
+        };
+        self.listeners
+            .retain(|name, state| named(name) || state.sessions() > 0);
+    }
+
+    fn listener(
+        &mut self,
+        config: &model::Listener,
+        pool: &model::Pool,
+        groups: &mut Vec<GroupPlan>,
+    ) -> Listener {
+        let state = self.listener_state(&config.name);
+        let affinity: Arc<str> = Arc::from(config.affinity.as_str());
+        let plan = self.group(config, pool, groups);
+        if !plan.listeners.contains(&state.name) {
+            plan.listeners.push(Arc::clone(&state.name));
+        }
+        if !plan.affinities.contains(&affinity) {
+            plan.affinities.push(Arc::clone(&affinity));
+        }
+        let nodes = plan
+            .members
+            .iter()
+            .map(|member| Seat {
+                endpoint: Arc::clone(&member.endpoint),
+                weight: member.weight,
+            })
+            .collect();
+        Listener {
+            config: config.clone(),
+            pool: Arc::clone(&plan.key.pool),
+            affinity,
+            balance: pool.balance,
+            nodes,
+            state,
+        }
+    }
+
+    /// The group that judges the nodes of `listener`: one that an earlier listener made, where that
+    /// one asks the same at the same times.
+    fn group<'a>(
+        &mut self,
+        listener: &model::Listener,
+        pool: &model::Pool,
+        groups: &'a mut Vec<GroupPlan>,
+    ) -> &'a mut GroupPlan {
+        let timing = Timing::new(&listener.probe, pool.return_after);
+        let mut key = GroupKey {
+            pool: Arc::from(pool.name.as_str()),
+            family: listener.family,
+            node_port: listener.node_port,
+            kind: listener.probe.kind,
+            probe_port: listener.probe.port,
+            variant: None,
+        };
+        let fits = |plan: &GroupPlan| {
+            plan.timing == timing && plan.proxy_protocol == listener.proxy_protocol_send
+        };
+        let position = match groups.iter().position(|plan| plan.key == key) {
+            Some(position) if groups.get(position).is_some_and(fits) => Some(position),
+            Some(_) => {
+                key.variant = Some(Arc::from(listener.name.as_str()));
+                None
+            }
+            None => None,
+        };
+        let position = position.unwrap_or_else(|| {
+            let members = pool
+                .nodes
+                .iter()
+                .map(|node| self.member(&key, node))
+                .collect();
+            groups.push(GroupPlan {
+                key,
+                probe: listener.probe.clone(),
+                timing,
+                listeners: Vec::new(),
+                affinities: Vec::new(),
+                members,
+                proxy_protocol: listener.proxy_protocol_send,
+            });
+            groups.len() - 1
+        });
+        &mut groups[position]
+    }
+
+    fn member(&mut self, key: &GroupKey, node: &model::Node) -> MemberPlan {
+        let address = node.address(key.family);
+        let at =
+            |port: u16| NodeAddr::new(SocketAddr::new(address.ip, address.port.unwrap_or(port)));
+        let probed = at(key.probe_port);
+        MemberPlan {
+            endpoint: self.endpoint(key, &node.name, at(key.node_port), probed),
+            probed,
+            weight: node.weight,
+            configured: node.state,
+        }
+    }
+
+    fn endpoint(
+        &mut self,
+        key: &GroupKey,
+        node: &str,
+        address: NodeAddr,
+        probed: NodeAddr,
+    ) -> Arc<Endpoint> {
+        let identity = (key.clone(), Arc::from(node), address);
+        if let Some(known) = self.endpoints.get(&identity) {
+            return Arc::clone(&known.endpoint);
+        }
+        let endpoint = Arc::new(Endpoint {
+            number: self.number(),
+            pool: Arc::clone(&key.pool),
+            node: Arc::clone(&identity.1),
+            address,
+            standing: AtomicU8::new(Standing::Unproven.as_u8()),
+            slots: slots(self.workers),
+        });
+        let known = Known {
+            endpoint: Arc::clone(&endpoint),
+            probed,
+        };
+        self.endpoints.insert(identity, known);
+        endpoint
+    }
+
+    fn listener_state(&mut self, name: &str) -> Arc<ListenerState> {
+        if let Some(state) = self.listeners.get(name) {
+            return Arc::clone(state);
+        }
+        let state = Arc::new(ListenerState {
+            number: self.number(),
+            name: Arc::from(name),
+            admission: Arc::new(Admission::default()),
+            turn: AtomicU64::new(0),
+            slots: slots(self.workers),
+        });
+        self.listeners
+            .insert(Arc::clone(&state.name), Arc::clone(&state));
+        state
+    }
+
+    /// Keeps under the governor's eyes what the file has removed while it has sessions.
+    fn add_retired(&self, groups: &mut Vec<GroupPlan>) {
+        for ((key, _, _), known) in &self.endpoints {
+            let endpoint = &known.endpoint;
+            let member = MemberPlan {
+                endpoint: Arc::clone(endpoint),
+                probed: known.probed,
+                weight: 1,
+                configured: NodeState::Disabled,
+            };
+            match groups.iter_mut().find(|plan| plan.key == *key) {
+                Some(plan) if plan.has(endpoint) => {}
+                Some(_) | None if endpoint.sessions() == 0 => {}
+                Some(plan) => plan.members.push(member),
+                None => groups.push(GroupPlan::retired(key, member)),
+            }
+        }
+    }
+
+    fn number(&mut self) -> u32 {
+        self.numbers += 1;
+        self.numbers
+    }
+}
+
+impl GroupPlan {
+    fn has(&self, endpoint: &Endpoint) -> bool {
+        self.members
+            .iter()
+            .any(|member| member.endpoint.number == endpoint.number)
+    }
+
+    /// A group that no listener has any more: its nodes are asked at the calm pace of the presets
+    /// until their sessions have ended.
+    fn retired(key: &GroupKey, member: MemberPlan) -> Self {
+        let probe = model::Probe {
+            kind: key.kind,
+            port: key.probe_port,
+            interval: std::time::Duration::from_secs(2),
+            fast_interval: std::time::Duration::from_millis(250),
+            timeout: std::time::Duration::from_secs(1),
+            silence: std::time::Duration::from_secs(3),
+            fall: 2,
+            rise: 3,
+        };
+        Self {
+            key: key.clone(),
+            timing: Timing::new(&probe, ReturnAfter::Manual),
+            probe,
+            listeners: Vec::new(),
+            affinities: Vec::new(),
+            members: vec![member],
+            proxy_protocol: model::ProxySend::Off,
+        }
+    }
+}
+
+fn slots<T: Default>(workers: usize) -> Box<[T]> {
+    (0..workers.max(1)).map(|_| T::default()).collect()
+}
