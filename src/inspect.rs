@@ -1,3 +1,4 @@
 //! Looking at bytes without judging them. Pure: no sockets, no allocation per message.
 
 pub mod proxy;
+pub mod tls;

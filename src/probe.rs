@@ -1,0 +1,233 @@
+//! Asking an endpoint whether it is alive.
+//!
+//! One call is one question. Owns no schedule and no verdict: `pool::health` does. A question may be
+//! told twice: as timed out, and as good when the answer comes late.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::addr::NodeAddr;
+use crate::clock::Moment;
+use crate::config::model::{ProbeKind, ProxySend};
+use crate::inspect::{proxy, tls};
+use crate::net::dial::{Refusal, dial};
+use crate::net::options::LegOptions;
+use crate::pool::health::{Event, ProbeFailure};
+
+/// What is asked, and how long an answer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// What.
+    pub kind: ProbeKind,
+    /// After this it has failed.
+    pub timeout: Duration,
+    /// For so long after the timeout a late answer still is a sign of life.
+    pub patience: Duration,
+    /// Whether the node expects a PROXY header.
+    pub proxy_protocol: ProxySend,
+}
+
+/// Asks `address` and tells what comes of it.
+pub async fn ask(question: Question, address: NodeAddr, tell: impl Fn(Event)) {
+    let started = Moment::now();
+    let mut answer = Box::pin(answer(question, address));
+    let in_time = tokio::time::timeout(question.timeout, &mut answer).await;
+    let result = match in_time {
+        Ok(result) => result,
+        Err(_) => {
+            tell(Event::ProbeFailed {
+                started,
+                how: ProbeFailure::TimedOut,
+            });
+            match tokio::time::timeout(question.patience, answer).await {
+                // Only a sign of life is worth telling after the failure has been told.
+                Ok(Ok(connection)) => Ok(connection),
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    };
+    match result {
+        Ok(connection) => {
+            tell(Event::ProbeGood { started });
+            part(connection).await;
+        }
+        Err(Unanswered::Failed(how)) => tell(Event::ProbeFailed { started, how }),
+        Err(Unanswered::Void) => tell(Event::ProbeVoid { started }),
+    }
+}
+
+/// Why a question has no answer.
+enum Unanswered {
+    Failed(ProbeFailure),
+    /// For a reason of our own.
+    Void,
+}
+
+async fn answer(question: Question, address: NodeAddr) -> Result<TcpStream, Unanswered> {
+    const OPTIONS: LegOptions = LegOptions {
+        keepalive: None,
+        user_timeout: None,
+    };
+    let mut connection = dial(address.socket(), &OPTIONS)
+        .await
+        .map_err(|error| judge(&error))?;
+    let header = match question.proxy_protocol {
+        ProxySend::Off => &[],
+        ProxySend::V1 => proxy::version_1_local(),
+        ProxySend::V2 => proxy::version_2_local(),
+    };
+    connection
+        .write_all(header)
+        .await
+        .map_err(|error| judge(&error))?;
+    if question.kind == ProbeKind::TlsHello {
+        say_hello(&mut connection).await?;
+    }
+    Ok(connection)
+}
+
+async fn say_hello(connection: &mut TcpStream) -> Result<(), Unanswered> {
+    let mut random = [0; 32];
+    random.fill_with(|| fastrand::u8(..));
+    let hello = tls::client_hello(random);
+    connection
+        .write_all(&hello)
+        .await
+        .map_err(|error| judge(&error))?;
+    let mut said = Vec::with_capacity(16);
+    loop {
+        match tls::answer(&said) {
+            tls::Answer::Tls => return Ok(()),
+            tls::Answer::Other => return Err(Unanswered::Failed(ProbeFailure::WrongAnswer)),
+            tls::Answer::Incomplete => {}
+        }
+        match connection.read_buf(&mut said).await {
+            Ok(0) => return Err(Unanswered::Failed(ProbeFailure::WrongAnswer)),
+            Ok(_) => {}
+            Err(error) => return Err(judge(&error)),
+        }
+    }
+}
+
+/// Parts in order: a reset, or a fatal alert, would leave a line in a Windows event log each time.
+async fn part(mut connection: TcpStream) {
+    let farewell = async {
+        let _ = connection.shutdown().await;
+        let mut rest = [0; 4096];
+        for _ in 0..FAREWELL_READS_MAX {
+            if !matches!(connection.read(&mut rest).await, Ok(count) if count > 0) {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(FAREWELL_MAX, farewell).await;
+}
+
+fn judge(error: &io::Error) -> Unanswered {
+    match Refusal::of(error) {
+        Refusal::Node => Unanswered::Failed(ProbeFailure::Refused),
+        Refusal::Silence => Unanswered::Failed(ProbeFailure::TimedOut),
+        Refusal::Us => Unanswered::Void,
+    }
+}
+
+/// A server's flight with certificates is a few kilobytes.
+const FAREWELL_READS_MAX: usize = 32;
+const FAREWELL_MAX: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use tokio::net::TcpListener;
+
+    async fn events(kind: ProbeKind, address: std::net::SocketAddr) -> Vec<Event> {
+        let told = RefCell::new(Vec::new());
+        let question = Question {
+            kind,
+            timeout: Duration::from_millis(200),
+            patience: Duration::from_secs(10),
+            proxy_protocol: ProxySend::Off,
+        };
+        ask(question, NodeAddr::new(address), |event| {
+            told.borrow_mut().push(event)
+        })
+        .await;
+        told.into_inner()
+    }
+
+    async fn listening() -> (TcpListener, std::net::SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    async fn answering(bytes: &[u8], delay: Duration) -> Vec<Event> {
+        let (listener, address) = listening().await;
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0; 5]).await.unwrap();
+            tokio::time::sleep(delay).await;
+            stream.write_all(bytes).await.unwrap();
+        };
+        tokio::join!(events(ProbeKind::TlsHello, address), server).0
+    }
+
+    #[tokio::test]
+    async fn a_tls_answer_is_good() {
+        let told = answering(&[21, 3, 1, 0, 2, 2, 40], Duration::ZERO).await;
+        assert!(
+            matches!(told.as_slice(), [Event::ProbeGood { .. }]),
+            "{told:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_tls_is_wrong() {
+        let told = answering(b"220 smtp", Duration::ZERO).await;
+        let how = ProbeFailure::WrongAnswer;
+        assert!(matches!(told.as_slice(), [Event::ProbeFailed { how: h, .. }] if *h == how));
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_told_as_failed_and_then_as_good() {
+        let told = answering(&[22, 3, 3, 0, 1, 0], Duration::from_millis(400)).await;
+        assert!(
+            matches!(
+                told.as_slice(),
+                [
+                    Event::ProbeFailed {
+                        how: ProbeFailure::TimedOut,
+                        ..
+                    },
+                    Event::ProbeGood { .. }
+                ]
+            ),
+            "{told:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_refuses() {
+        let (listener, address) = listening().await;
+        drop(listener);
+        for kind in [ProbeKind::Tcp, ProbeKind::TlsHello] {
+            let told = events(kind, address).await;
+            let how = ProbeFailure::Refused;
+            assert!(matches!(told.as_slice(), [Event::ProbeFailed { how: h, .. }] if *h == how));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_open_port_is_enough_for_a_tcp_probe() {
+        let (_listener, address) = listening().await;
+        let told = events(ProbeKind::Tcp, address).await;
+        assert!(
+            matches!(told.as_slice(), [Event::ProbeGood { .. }]),
+            "{told:?}"
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! Workers: one thread for each core, which accepts and relays and does nothing else.
+//!
+//! Owns the threads and what each keeps to itself. A worker learns of the world by [`Order`]s and by
+//! the published snapshot; it knows neither control nor governor. It never reads a file and never
+//! waits for another thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use self::door::Door;
+use self::policies::Policies;
+use crate::clock::Moment;
+use crate::config::model::LogSessions;
+use crate::net::options::ListenOptions;
+use crate::pool::pins::PinTable;
+use crate::pool::placement::PlacementKey;
+use crate::relay::pump::Gear;
+use crate::relay::report::Reports;
+use crate::relay::session::{EndpointNumber, Interrupt, Sessions};
+use crate::relay::wheel::TICK;
+use crate::relay::{self, Context};
+use crate::snapshot::{Capacity, Snapshot};
+
+mod door;
+mod policies;
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Accept on this socket, for the listener with this number.
+    Listen {
+        /// The listener.
+        listener: u32,
+        /// The address, by which later orders name the socket.
+        address: SocketAddr,
+        /// Bound and listening.
+        socket: TcpListener,
+    },
+    /// The socket at this address belongs to another listener from here on.
+    Reassign {
+        /// The address.
+        address: SocketAddr,
+        /// The new listener.
+        listener: u32,
+    },
+    /// The socket at this address has other options from here on.
+    Adjust {
+        /// The address.
+        address: SocketAddr,
+        /// The options.
+        options: ListenOptions,
+    },
+    /// Empty the queue of this socket and close it.
+    Retire {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Interrupt sessions, partners first.
+    Interrupt {
+        /// Whose.
+        of: Whose,
+        /// With what.
+        with: Interrupt,
+    },
+    /// A snapshot was published: let the old one go.
+    Refresh,
+    /// End, once the sessions have ended.
+    Finish,
+}
+
+/// Which sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Those of an endpoint.
+    Endpoint(EndpointNumber),
+    /// Those of a listener.
+    Listener(u32),
+    /// All.
+    All,
+}
+
+/// What a worker is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The published snapshot.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The pins of the process.
+    pub pins: Arc<PinTable>,
+    /// Key of placement.
+    pub key: Arc<PlacementKey>,
+    /// Room for sessions in the process.
+    pub capacity: Arc<Capacity>,
+    /// To the governor.
+    pub reports: Reports,
+    /// Bytes that this worker's slow readers may hold.
+    pub memory: usize,
+    /// Pipes that this worker may lend.
+    pub pipes: usize,
+}
+
+/// A running worker, as others see it.
+#[derive(Debug)]
+pub struct Worker {
+    orders: mpsc::Sender<Order>,
+    pulse: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts worker `number`.
+    ///
+    /// # Errors
+    ///
+    /// No thread, or no descriptors for its runtime.
+    pub fn start(number: usize, setup: Setup) -> io::Result<Self> {
+        let (orders, mailbox) = mpsc::channel(ORDERS_MAX);
+        let pulse = Arc::new(AtomicU64::new(Moment::now().as_micros()));
+        let beat = Arc::clone(&pulse);
+        let runtime_ready = std::sync::mpsc::sync_channel(1);
+        let tell = runtime_ready.0;
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || {
+                match Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default())
+                {
+                    Ok(runtime) => {
+                        let _ = tell.send(Ok(()));
+                        runtime.block_on(run(number, setup, mailbox, beat));
+                    }
+                    Err(error) => {
+                        let _ = tell.send(Err(error));
+                    }
+                }
+            })?;
+        runtime_ready.1.recv().map_err(io::Error::other)??;
+        Ok(Self {
+            orders,
+            pulse,
+            thread,
+        })
+    }
+
+    /// Where its orders go.
+    #[must_use]
+    pub fn orders(&self) -> mpsc::Sender<Order> {
+        self.orders.clone()
+    }
+
+    /// When it last ticked.
+    #[must_use]
+    pub fn pulse(&self) -> Moment {
+        Moment::from_micros(self.pulse.load(Relaxed))
+    }
+
+    /// Whether its thread has ended, by itself or by a panic.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// A failover of every node, reloads of every listener: far fewer orders than this wait at once.
+const ORDERS_MAX: usize = 4096;
+
+async fn run(
+    number: usize,
+    setup: Setup,
+    mut mailbox: mpsc::Receiver<Order>,
+    pulse: Arc<AtomicU64>,
+) {
+    let sessions = Rc::new(Sessions::new(Moment::now()));
+    let context = Rc::new(Context {
+        worker: number,
+        gear: Gear::new(setup.memory, setup.pipes),
+        sessions: Rc::clone(&sessions),
+        pins: setup.pins,
+        key: setup.key,
+        capacity: setup.capacity,
+        reports: setup.reports,
+        log_sessions: Cell::new(LogSessions::Off),
+    });
+    let policies = Rc::new(Policies::new(setup.snapshot, &context));
+    let mut floor = Floor {
+        context,
+        policies,
+        doors: RefCell::default(),
+        is_finishing: false,
+    };
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            _ = tick.tick() => {
+                let now = Moment::now();
+                pulse.store(now.as_micros(), Relaxed);
+                sessions.tick(now);
+            }
+            order = mailbox.recv() => match order {
+                Some(order) => floor.obey(order),
+                None => return,
+            },
+        }
+        if floor.is_finishing && sessions.is_empty() {
+            return;
+        }
+    }
+}
+
+/// Where a worker's clients come in.
+struct Floor {
+    context: Rc<Context>,
+    policies: Rc<Policies>,
+    doors: RefCell<HashMap<SocketAddr, Door>>,
+    is_finishing: bool,
+}
+
+impl Floor {
+    fn obey(&mut self, order: Order) {
+        let mut doors = self.doors.borrow_mut();
+        match order {
+            Order::Listen {
+                listener,
+                address,
+                socket,
+            } => match Door::open(&self.context, &self.policies, listener, socket) {
+                Ok(door) => {
+                    doors.insert(address, door);
+                }
+                Err(error) => tracing::error!(%address, %error, "cannot accept"),
+            },
+            Order::Reassign { address, listener } => {
+                if let Some(door) = doors.get(&address) {
+                    door.reassign(listener);
+                }
+            }
+            Order::Adjust { address, options } => {
+                if let Some(door) = doors.get(&address) {
+                    door.adjust(&options);
+                }
+            }
+            Order::Retire { address } => {
+                if let Some(door) = doors.remove(&address) {
+                    door.close();
+                }
+            }
+            Order::Interrupt { of, with } => self.interrupt(of, with),
+            Order::Refresh => self.policies.refresh(),
+            Order::Finish => {
+                for (_, door) in doors.drain() {
+                    door.close();
+                }
+                self.is_finishing = true;
+            }
+        }
+    }
+
+    fn interrupt(&self, of: Whose, with: Interrupt) {
+        self.context.sessions.interrupt(with, |session| match of {
+            Whose::Endpoint(number) => session.endpoint() == number,
+            Whose::Listener(number) => session.listener == number,
+            Whose::All => true,
+        });
+    }
+}
+
+impl Context {
+    fn serve(
+        self: &Rc<Self>,
+        policy: Rc<relay::Policy>,
+        stream: tokio::net::TcpStream,
+        client: crate::addr::ClientAddr,
+    ) {
+        tokio::task::spawn_local(relay::tcp::serve(Rc::clone(self), policy, stream, client));
+    }
+}
