@@ -3,6 +3,7 @@
 pub mod addr;
 pub mod clock;
 pub mod config;
+pub mod governor;
 pub mod inspect;
 pub mod net;
 pub mod partner;

@@ -89,6 +89,7 @@ impl Account {
                 partner: Arc::clone(&partner.name),
                 listener: Arc::clone(&self.policy.listener.state.name),
                 endpoint: endpoint.number,
+                node: Arc::clone(&endpoint.node),
                 last_byte,
                 ended: Moment::now(),
                 outcome,

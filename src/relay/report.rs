@@ -32,8 +32,10 @@ pub struct Lost {
     pub partner: Arc<str>,
     /// On which listener.
     pub listener: Arc<str>,
-    /// The node at fault.
+    /// The endpoint at fault.
     pub endpoint: EndpointNumber,
+    /// Its node.
+    pub node: Arc<str>,
     /// When bytes last passed (coarse).
     pub last_byte: Moment,
     /// When it ended.

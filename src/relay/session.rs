@@ -146,7 +146,7 @@ impl Sessions {
         }
     }
 
-    /// The worker's coarse time: as of its last tick.
+    /// The worker's coarse time: as of its last tick, or the last bytes that passed.
     #[must_use]
     pub fn now(&self) -> Moment {
         self.now.get()
@@ -306,9 +306,12 @@ impl Seat {
         }
     }
 
-    /// Bytes have passed.
+    /// Bytes have passed. Reads the clock, which costs a hundredth of the system call that moved
+    /// them, so that the ledger can tell a cut-off of milliseconds.
     pub fn mark_active(&self) {
-        self.session.touch(self.sessions.now());
+        let now = Moment::now();
+        self.sessions.now.set(now);
+        self.session.touch(now);
     }
 
     /// From here on it stands and falls with `endpoint`.

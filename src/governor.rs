@@ -1,0 +1,200 @@
+//! The governor: one thread that probes, decides, and writes the ledger.
+//!
+//! Owns the shell around `pool::group`: it feeds the groups with probes, reports and traffic, and
+//! carries out what they ask. On a thread of its own, so that nothing slow can make a healthy node
+//! look dead. It never touches a session: workers are told by orders.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::court::Court;
+pub use self::ledger::{Failover, Gap, Totals};
+pub use self::view::{EndpointView, GroupView, View};
+use crate::clock::Moment;
+use crate::config::model::NodeState;
+use crate::pool::health::Event;
+use crate::pool::pins::PinTable;
+use crate::pool::placement::PlacementKey;
+use crate::relay::report::{Report, Reports};
+use crate::relay::session::EndpointNumber;
+use crate::snapshot::{GroupKey, Snapshot};
+use crate::worker::Order;
+
+mod court;
+mod ledger;
+mod view;
+
+/// What the governor is told by control.
+#[derive(Debug)]
+pub enum Command {
+    /// This snapshot is in force.
+    Watch(Arc<Snapshot>),
+    /// An administrator wants this of a node; it overrides the file until withdrawn.
+    Administer {
+        /// The pool.
+        pool: Arc<str>,
+        /// The node.
+        node: Arc<str>,
+        /// What is wanted; `None`: what the file says.
+        state: Option<NodeState>,
+        /// When its sessions are cut, where it drains.
+        deadline: Option<Duration>,
+    },
+    /// Tell how things stand.
+    View(oneshot::Sender<View>),
+}
+
+/// What a governor is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// The first snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// Where the workers get their orders.
+    pub workers: Vec<mpsc::Sender<Order>>,
+    /// The pins of the process.
+    pub pins: Arc<PinTable>,
+    /// Key of placement.
+    pub key: Arc<PlacementKey>,
+    /// The sessions' side of the reports.
+    pub reports: Reports,
+    /// The governor's side of them.
+    pub inbox: mpsc::Receiver<Report>,
+    /// What administrators have wanted before.
+    pub administered: HashMap<(Arc<str>, Arc<str>), NodeState>,
+}
+
+/// A running governor, as others see it.
+#[derive(Debug)]
+pub struct Governor {
+    commands: mpsc::Sender<Command>,
+    verdicts: watch::Receiver<Verdicts>,
+    pulse: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+/// What is known of the pools.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// The revision they are about.
+    pub revision: u64,
+    /// Whether every group has a node that is proven, or all of its nodes are down.
+    pub are_first_in: bool,
+    /// Names of the listeners that have no node up.
+    pub without_node: Vec<Arc<str>>,
+}
+
+impl Governor {
+    /// Starts the governor.
+    ///
+    /// # Errors
+    ///
+    /// No thread, or no descriptors for its runtime.
+    pub fn start(setup: Setup) -> io::Result<Self> {
+        let (commands, mailbox) = mpsc::channel(COMMANDS_MAX);
+        let (tell, verdicts) = watch::channel(Verdicts::default());
+        let pulse = Arc::new(AtomicU64::new(Moment::now().as_micros()));
+        let beat = Arc::clone(&pulse);
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default());
+        // The runtime is built once here to learn whether it can be; it must live on its own thread.
+        drop(runtime?);
+        let thread = std::thread::Builder::new()
+            .name("governor".into())
+            .spawn(move || {
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                match runtime {
+                    Ok(runtime) => runtime.block_on(run(setup, mailbox, tell, beat)),
+                    Err(error) => tracing::error!(%error, "the governor cannot run"),
+                }
+            })?;
+        Ok(Self {
+            commands,
+            verdicts,
+            pulse,
+            thread,
+        })
+    }
+
+    /// Where its commands go.
+    #[must_use]
+    pub fn commands(&self) -> mpsc::Sender<Command> {
+        self.commands.clone()
+    }
+
+    /// What is known of the pools, as it changes.
+    #[must_use]
+    pub fn verdicts(&self) -> watch::Receiver<Verdicts> {
+        self.verdicts.clone()
+    }
+
+    /// When it last looked around.
+    #[must_use]
+    pub fn pulse(&self) -> Moment {
+        Moment::from_micros(self.pulse.load(Relaxed))
+    }
+
+    /// Whether its thread has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// What came of a probe.
+struct Told {
+    group: GroupKey,
+    node: Arc<str>,
+    endpoint: EndpointNumber,
+    event: Event,
+}
+
+/// Traffic is looked at this often, so a silence is known at most this late.
+const LOOK_INTERVAL: Duration = Duration::from_millis(25);
+/// A look so late means that this machine, or this thread, stood still: what was asked meanwhile
+/// says nothing about the nodes.
+const STUNNED_AFTER: Duration = Duration::from_millis(50);
+const COMMANDS_MAX: usize = 1024;
+/// Every endpoint of the largest configuration may answer at once.
+const TOLD_MAX: usize = 16_384;
+
+async fn run(
+    setup: Setup,
+    mut mailbox: mpsc::Receiver<Command>,
+    verdicts: watch::Sender<Verdicts>,
+    pulse: Arc<AtomicU64>,
+) {
+    let (told, mut answers) = mpsc::channel(TOLD_MAX);
+    let (mut court, mut inbox) = Court::new(setup, told);
+    loop {
+        let planned = court.next_look();
+        let wait = planned.since(Moment::now());
+        tokio::select! {
+            biased;
+            command = mailbox.recv() => match command {
+                Some(command) => court.obey(command),
+                None => return,
+            },
+            Some(told) = answers.recv() => court.hear(&told),
+            Some(report) = inbox.recv() => court.take(report),
+            () = tokio::time::sleep(wait) => {
+                let now = Moment::now();
+                if now.since(planned) > STUNNED_AFTER {
+                    court.stunned(now.since(planned));
+                }
+                pulse.store(now.as_micros(), Relaxed);
+                court.look(now);
+            }
+        }
+        court.publish(&verdicts);
+    }
+}

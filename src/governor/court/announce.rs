@@ -1,0 +1,69 @@
+//! What the log says of failovers: one line for each transition.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::pool::health::{Evidence, State};
+use crate::pool::pins::Moved;
+use crate::snapshot::GroupPlan;
+
+pub(super) fn changed(
+    plan: &GroupPlan,
+    node: &Arc<str>,
+    (from, to): (State, State),
+    evidence: Option<Evidence>,
+) {
+    let listener = names(plan);
+    let evidence = evidence.map_or("-", Evidence::label);
+    let pool = &plan.key.pool;
+    match (from, to) {
+        (_, State::Down) => {
+            tracing::error!(%node, %pool, listener, evidence, "node-down");
+        }
+        (State::Down | State::Unproven, State::Up) => {
+            tracing::info!(%node, %pool, listener, evidence, was = from.label(), "node-up");
+        }
+        // Traffic alone makes many suspicions that the next probe dispels.
+        (_, State::Suspect) if evidence.starts_with("probe") || evidence.starts_with("dial") => {
+            tracing::warn!(%node, %pool, listener, evidence, "node-suspect");
+        }
+        _ => tracing::debug!(%node, %pool, listener, evidence, to = to.label(), "node-changed"),
+    }
+}
+
+pub(super) fn cut(
+    plan: &GroupPlan,
+    node: &Arc<str>,
+    failover: u64,
+    sessions: u32,
+    decided_in: Duration,
+) {
+    let (listener, pool) = (names(plan), &plan.key.pool);
+    tracing::warn!(failover, %node, %pool, listener, sessions, ?decided_in, "failover-cut");
+}
+
+pub(super) fn pin_moved(failover: u64, moved: &Moved) {
+    let Moved { key, from, to, .. } = moved;
+    tracing::warn!(failover, partner = %key.subject, affinity = %key.affinity, %from, %to, "pin-moved");
+}
+
+pub(super) fn partner_back(partner: &str, listener: &str, node: &str, cut_off: Duration) {
+    tracing::info!(partner, listener, node, ?cut_off, "partner-back");
+}
+
+pub(super) fn fail_static(plan: &GroupPlan, node: &Arc<str>) {
+    let (listener, pool) = (names(plan), &plan.key.pool);
+    tracing::error!(
+        %node, %pool, listener,
+        "pool-without-node: nothing is cut, pinned nodes are dialled anyway"
+    );
+}
+
+pub(super) fn recovered(plan: &GroupPlan, node: &Arc<str>) {
+    let (listener, pool) = (names(plan), &plan.key.pool);
+    tracing::info!(%node, %pool, listener, "pool-recovered");
+}
+
+fn names(plan: &GroupPlan) -> String {
+    plan.listeners.join(",")
+}

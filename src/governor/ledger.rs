@@ -1,0 +1,291 @@
+//! The ledger: every failover, and for each partner how long it was cut off.
+//!
+//! Bounded: the oldest failovers go first. Wall-clock times are for people; durations are measured
+//! with the monotonic clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::clock::Moment;
+use crate::relay::report::{Lost, Served};
+
+/// One node's downfall on one group of listeners.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failover {
+    /// Its number in this process, from 1.
+    pub number: u64,
+    /// The pool.
+    pub pool: Arc<str>,
+    /// The node that went down.
+    pub node: Arc<str>,
+    /// The listeners concerned.
+    pub listeners: Vec<Arc<str>>,
+    /// When the first thing spoke against the node.
+    pub first_evidence: Timestamp,
+    /// When its sessions were cut.
+    pub cut: Timestamp,
+    /// From the first evidence to the cut, in milliseconds.
+    pub decided_in_ms: f64,
+    /// What condemned it.
+    pub evidence: &'static str,
+    /// Sessions that it had when it was cut; those that the kernel had ended before are not counted.
+    pub sessions: u32,
+    /// Pins of partners that moved.
+    pub pins_moved: usize,
+    /// Partners that lost a session.
+    pub partners: Vec<Gap>,
+    #[serde(skip)]
+    cut_at: Moment,
+}
+
+/// How long one partner was cut off.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gap {
+    /// Who.
+    pub partner: Arc<str>,
+    /// On which listener.
+    pub listener: Arc<str>,
+    /// When its last byte passed.
+    pub last_byte: Timestamp,
+    /// From the last byte to the end of its session, in milliseconds.
+    pub ended_after_ms: f64,
+    /// The node that serves it since.
+    pub node: Option<Arc<str>>,
+    /// From the last byte to its next connection, in milliseconds.
+    pub connected_after_ms: Option<f64>,
+    /// From the last byte to its next first byte, in milliseconds.
+    pub served_after_ms: Option<f64>,
+}
+
+/// Figures since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Failovers by pool and node.
+    pub failovers: HashMap<(Arc<str>, Arc<str>), u64>,
+    /// Gaps that ended: how many lasted no longer than each of [`Totals::BOUNDS`].
+    pub gaps: [u64; Self::BOUNDS.len()],
+    /// Gaps that ended, and their sum in seconds.
+    pub gaps_count: u64,
+    /// Their sum in seconds.
+    pub gaps_sum: f64,
+}
+
+impl Totals {
+    /// Upper bounds of the histogram, in seconds.
+    pub const BOUNDS: [f64; 11] = [
+        0.005, 0.015, 0.05, 0.1, 0.25, 0.5, 0.9, 1.2, 5.0, 30.0, 300.0,
+    ];
+
+    fn count(&mut self, gap: Duration) {
+        let seconds = gap.as_secs_f64();
+        for (bound, count) in Self::BOUNDS.iter().zip(&mut self.gaps) {
+            *count += u64::from(seconds <= *bound);
+        }
+        self.gaps_count += 1;
+        self.gaps_sum += seconds;
+    }
+}
+
+/// The ledger as the governor keeps it.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    failovers: VecDeque<Failover>,
+    numbers: u64,
+    /// Partners whose session ended by a node's fault, until they are served again.
+    awaited: HashMap<(Arc<str>, Arc<str>), Loss>,
+    /// Losses that ended before their node was condemned.
+    ended: VecDeque<Loss>,
+    totals: Totals,
+}
+
+#[derive(Clone, Debug)]
+struct Loss {
+    lost: Lost,
+    served: Option<(Served, Arc<str>)>,
+}
+
+/// What is written down at a cut.
+#[derive(Debug)]
+pub(super) struct Cut {
+    pub(super) pool: Arc<str>,
+    pub(super) node: Arc<str>,
+    pub(super) endpoint: u32,
+    pub(super) listeners: Vec<Arc<str>>,
+    pub(super) first_evidence: Moment,
+    pub(super) evidence: &'static str,
+    pub(super) sessions: u32,
+    pub(super) pins_moved: usize,
+}
+
+impl Ledger {
+    /// A partner lost a session. The first loss stands until it is served again.
+    pub(super) fn lost(&mut self, lost: Lost) {
+        let key = (Arc::clone(&lost.partner), Arc::clone(&lost.listener));
+        if self.awaited.len() < AWAITED_MAX {
+            self.awaited
+                .entry(key)
+                .or_insert_with(|| Loss { lost, served: None });
+        }
+    }
+
+    /// A partner was served: how long it had been cut off, if it had.
+    pub(super) fn served(&mut self, served: Served, node: &Arc<str>) -> Option<Duration> {
+        let key = (Arc::clone(&served.partner), Arc::clone(&served.listener));
+        // A session that began before the loss says nothing about it.
+        let ended = self.awaited.get(&key)?.lost.ended;
+        if served.first_byte < ended {
+            return None;
+        }
+        let mut loss = self.awaited.remove(&key)?;
+        let gap = served.first_byte.since(loss.lost.last_byte);
+        self.totals.count(gap);
+        loss.served = Some((served, Arc::clone(node)));
+        if let Some(failover) = self.failover_of(&loss.lost) {
+            let gap = loss.gap();
+            if let Some(known) = failover
+                .partners
+                .iter_mut()
+                .find(|known| known.is_like(&gap))
+            {
+                *known = gap;
+            } else {
+                failover.partners.push(gap);
+            }
+        } else {
+            self.ended.push_back(loss);
+            if self.ended.len() > ENDED_MAX {
+                self.ended.pop_front();
+            }
+        }
+        Some(gap)
+    }
+
+    /// A node's sessions were cut.
+    pub(super) fn cut(&mut self, cut: Cut, now: Moment) -> u64 {
+        self.numbers += 1;
+        let name = (Arc::clone(&cut.pool), Arc::clone(&cut.node));
+        *self.totals.failovers.entry(name).or_default() += 1;
+        let concerns =
+            |loss: &Loss| loss.lost.endpoint == cut.endpoint && now.since(loss.lost.ended) < RECENT;
+        let partners = self.ended.iter().chain(self.awaited.values());
+        let partners = partners
+            .filter(|loss| concerns(loss))
+            .map(Loss::gap)
+            .collect();
+        self.ended.retain(|loss| !concerns(loss));
+        if self.failovers.len() == FAILOVERS_MAX {
+            self.failovers.pop_front();
+        }
+        self.failovers.push_back(Failover {
+            number: self.numbers,
+            pool: cut.pool,
+            node: cut.node,
+            listeners: cut.listeners,
+            first_evidence: wall(cut.first_evidence),
+            cut: wall(now),
+            decided_in_ms: millis(now.since(cut.first_evidence)),
+            evidence: cut.evidence,
+            sessions: cut.sessions,
+            pins_moved: cut.pins_moved,
+            partners,
+            cut_at: now,
+        });
+        self.numbers
+    }
+
+    /// Failovers, oldest first, with the partners still awaited.
+    pub(super) fn failovers(&self) -> Vec<Failover> {
+        let mut failovers: Vec<_> = self.failovers.iter().cloned().collect();
+        for loss in self.awaited.values() {
+            let gap = loss.gap();
+            let place = failovers
+                .iter_mut()
+                .rev()
+                .find(|failover| failover.concerns(&loss.lost));
+            if let Some(failover) = place
+                && !failover.partners.iter().any(|known| known.is_like(&gap))
+            {
+                failover.partners.push(gap);
+            }
+        }
+        failovers
+    }
+
+    pub(super) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// How many partners are awaited. Who has not come back for a day is no longer waited for.
+    pub(super) fn awaited(&mut self, now: Moment) -> usize {
+        self.awaited
+            .retain(|_, loss| now.since(loss.lost.ended) < FORGOTTEN_AFTER);
+        self.awaited.len()
+    }
+
+    fn failover_of(&mut self, lost: &Lost) -> Option<&mut Failover> {
+        self.failovers
+            .iter_mut()
+            .rev()
+            .find(|failover| failover.concerns(lost))
+    }
+}
+
+impl Failover {
+    fn concerns(&self, lost: &Lost) -> bool {
+        let apart = if self.cut_at < lost.ended {
+            lost.ended.since(self.cut_at)
+        } else {
+            self.cut_at.since(lost.ended)
+        };
+        self.listeners.contains(&lost.listener) && *self.node == *lost.node && apart < RECENT
+    }
+}
+
+impl Gap {
+    fn is_like(&self, other: &Self) -> bool {
+        self.partner == other.partner && self.listener == other.listener
+    }
+}
+
+impl Loss {
+    fn gap(&self) -> Gap {
+        let since = |moment: Moment| millis(moment.since(self.lost.last_byte));
+        let served = self.served.as_ref();
+        Gap {
+            partner: Arc::clone(&self.lost.partner),
+            listener: Arc::clone(&self.lost.listener),
+            last_byte: wall(self.lost.last_byte),
+            ended_after_ms: since(self.lost.ended),
+            node: served.map(|(_, node)| Arc::clone(node)),
+            connected_after_ms: served.map(|(served, _)| since(served.connected)),
+            served_after_ms: served.map(|(served, _)| since(served.first_byte)),
+        }
+    }
+}
+
+/// The wall-clock time of a moment, as the clock stands now.
+pub(crate) fn wall(moment: Moment) -> Timestamp {
+    let ago = jiff::SignedDuration::try_from(Moment::now().since(moment)).unwrap_or_default();
+    Timestamp::now()
+        .checked_sub(ago)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// Bounds, so that nothing a network does makes the ledger grow.
+const FAILOVERS_MAX: usize = 1000;
+const AWAITED_MAX: usize = 10_000;
+const ENDED_MAX: usize = 1000;
+/// Losses this close to a cut belong to it.
+const RECENT: Duration = Duration::from_secs(30);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! How things stand, for the admin API.
+
+use std::sync::Arc;
+
+use super::ledger::{Failover, Totals};
+use crate::pool::group::MemberView;
+use crate::snapshot::Endpoint;
+
+/// Everything the governor knows.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Groups, in the order of the snapshot.
+    pub groups: Vec<GroupView>,
+    /// Failovers, oldest first.
+    pub failovers: Vec<Failover>,
+    /// Figures of the ledger since the start.
+    pub totals: Totals,
+    /// Probes begun since the start.
+    pub probes: u64,
+}
+
+/// One group.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    /// The pool.
+    pub pool: Arc<str>,
+    /// The listeners it serves.
+    pub listeners: Vec<Arc<str>>,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug)]
+pub struct EndpointView {
+    /// Where it is dialled, and its counters.
+    pub endpoint: Arc<Endpoint>,
+    /// Its health.
+    pub health: MemberView,
+}
