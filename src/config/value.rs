@@ -1,0 +1,418 @@
+//! One value of the file → one typed value, or a diagnostic that says what was expected.
+//!
+//! Owns the readers that [`crate::config::table::Table`] is given; each is a plain function from an
+//! [`Item`]. A list keeps its good entries when others are bad, so that later checks see them.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::config::diagnostics::{Diagnostic, Findings};
+use crate::config::model::NodeAddress;
+use crate::config::quantity;
+use crate::config::source::Span;
+
+/// A key and its value.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a, 'd> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a Spanned<DeValue<'d>>,
+}
+
+impl Item<'_, '_> {
+    pub(super) fn span(&self) -> Span {
+        self.value.span()
+    }
+
+    /// The value for a message: short, on one line, harmless to a terminal.
+    pub(super) fn shown(&self) -> String {
+        match self.value.get_ref() {
+            DeValue::String(text) => show_text(text),
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            DeValue::Boolean(truth) => truth.to_string(),
+            DeValue::Datetime(when) => when.to_string(),
+            DeValue::Array(_) => "[…]".to_owned(),
+            DeValue::Table(_) => "{…}".to_owned(),
+        }
+    }
+
+    /// Says that the value is not `expected`; `help` tells what is.
+    fn refuse<T>(&self, findings: &Findings<'_>, expected: &str, help: &str) -> Option<T> {
+        let title = format!("{} = {} is not {expected}", self.key, self.shown());
+        findings.push(Diagnostic::error(&self.span(), title).help(help));
+        None
+    }
+
+    fn text(&self, findings: &Findings<'_>, expected: &str, help: &str) -> Option<&str> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Some(text),
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) => self.refuse(
+                findings,
+                &format!("{expected}: a text in quotes is needed"),
+                help,
+            ),
+            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                self.refuse(findings, expected, help)
+            }
+        }
+    }
+
+    /// Reads the value as text through `read`.
+    fn parsed<T>(
+        &self,
+        findings: &Findings<'_>,
+        (expected, help): (&str, &str),
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.text(findings, expected, help)?;
+        read(text).or_else(|| self.refuse(findings, expected, help))
+    }
+}
+
+/// `text` in quotes, shortened, without control characters.
+pub(super) fn show_text(text: &str) -> String {
+    let short: String = text.chars().take(60).collect();
+    let dots = if short.len() < text.len() { "…" } else { "" };
+    format!("\"{}{dots}\"", show_name(&short))
+}
+
+/// `name` without control characters and without what turns or hides text.
+pub(super) fn show_name(name: &str) -> String {
+    let shown = |c: char| match c {
+        ' '..='~' => c.to_string(),
+        other if other.is_alphanumeric() || other == '…' => other.to_string(),
+        other => other.escape_unicode().to_string(),
+    };
+    name.chars().map(shown).collect()
+}
+
+/// The candidate nearest to `word`, if one is near enough to be meant.
+pub(super) fn nearest<'c>(
+    word: &str,
+    candidates: impl Iterator<Item = &'c str>,
+) -> Option<&'c str> {
+    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    if word.len() > 100 {
+        return None;
+    }
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|&(distance, _)| distance <= allowed)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+pub(super) fn boolean(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<bool> {
+    let help = "write true or false, without quotes";
+    let truth = item.value.get_ref().as_bool();
+    truth.or_else(|| item.refuse(findings, "true or false", help))
+}
+
+/// A whole number from `least` to `most`.
+pub(super) fn integer<T: TryFrom<i64>>(
+    least: i64,
+    most: i64,
+) -> impl Fn(&Item<'_, '_>, &Findings<'_>) -> Option<T> {
+    move |item, findings| {
+        let number = item.value.get_ref().as_integer();
+        let number = number.and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
+        let inside = number.filter(|number| (least..=most).contains(number));
+        inside
+            .and_then(|number| T::try_from(number).ok())
+            .or_else(|| {
+                let expected = format!("a whole number from {least} to {most}");
+                item.refuse(findings, &expected, "write the number without quotes")
+            })
+    }
+}
+
+/// One of a closed set of words.
+pub(super) fn choice<T: Copy>(
+    choices: &'static [(&'static str, T)],
+) -> impl Fn(&Item<'_, '_>, &Findings<'_>) -> Option<T> {
+    move |item, findings| {
+        let words = || choices.iter().map(|&(word, _)| word);
+        let all = words().collect::<Vec<_>>().join(" | ");
+        let help = format!("write one of: {all}");
+        let text = item.text(findings, "one of the words it can be", &help)?;
+        let found = choices.iter().find(|&&(word, _)| word == text);
+        found.map(|&(_, meaning)| meaning).or_else(|| {
+            let help = match nearest(text, words()) {
+                Some(near) => format!("did you mean \"{near}\"? it can be: {all}"),
+                None => help,
+            };
+            item.refuse(findings, "one of the words it can be", &help)
+        })
+    }
+}
+
+const DURATION: (&str, &str) = (
+    "a duration",
+    "write a whole number and a unit, at most a year: \"400ms\", \"30s\", \"10m\", \"2h\"",
+);
+
+/// A duration, zero included.
+pub(super) fn duration(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Duration> {
+    item.parsed(findings, DURATION, quantity::duration)
+}
+
+/// A duration longer than nothing.
+pub(super) fn positive(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Duration> {
+    let duration = duration(item, findings)?;
+    if duration.is_zero() {
+        return item.refuse(findings, "longer than nothing", DURATION.1);
+    }
+    Some(duration)
+}
+
+/// A positive duration, or `word` for `None`.
+pub(super) fn positive_or(
+    word: &'static str,
+) -> impl Fn(&Item<'_, '_>, &Findings<'_>) -> Option<Option<Duration>> {
+    move |item, findings| {
+        if item.value.get_ref().as_str() == Some(word) {
+            return Some(None);
+        }
+        let expected = format!("a duration or \"{word}\"");
+        let read = |text: &str| quantity::duration(text).filter(|duration| !duration.is_zero());
+        item.parsed(findings, (&expected, DURATION.1), read)
+            .map(Some)
+    }
+}
+
+/// A size from `least` to `most` bytes.
+pub(super) fn bytes(least: u64, most: u64) -> impl Fn(&Item<'_, '_>, &Findings<'_>) -> Option<u64> {
+    move |item, findings| {
+        let expected = format!("a size from {least} to {most} bytes");
+        let help = "write a whole number and a unit: \"64KiB\", \"256MiB\", \"5000KB\"";
+        let read = |text: &str| quantity::bytes(text).filter(|size| (least..=most).contains(size));
+        item.parsed(findings, (&expected, help), read)
+    }
+}
+
+/// A rate, or `"off"` for `None`.
+pub(super) fn rate_or_off(
+    item: &Item<'_, '_>,
+    findings: &Findings<'_>,
+) -> Option<Option<quantity::Rate>> {
+    let expectation = (
+        "a rate or \"off\"",
+        "write a number and a unit: \"200/s\", \"30/m\"",
+    );
+    let read = |text: &str| match text {
+        "off" => Some(None),
+        other => quantity::rate(other).map(Some),
+    };
+    item.parsed(findings, expectation, read)
+}
+
+pub(super) fn percent(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<u8> {
+    let expectation = ("a share from 1% to 100%", "write it in quotes: \"70%\"");
+    item.parsed(findings, expectation, quantity::percent)
+}
+
+/// A limit of flapping, or `"off"` for `None`.
+pub(super) fn flap_or_off(
+    item: &Item<'_, '_>,
+    findings: &Findings<'_>,
+) -> Option<Option<quantity::Flap>> {
+    let expectation = (
+        "a limit of flapping or \"off\"",
+        "write \"3 in 10m, hold 5m\"",
+    );
+    let read = |text: &str| match text {
+        "off" => Some(None),
+        other => quantity::flap(other).map(Some),
+    };
+    item.parsed(findings, expectation, read)
+}
+
+pub(super) fn window(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
+    let expectation = (
+        "a window of time",
+        "write a day, a range and a time zone: \"Sat 02:00-05:00 Europe/Paris\"",
+    );
+    let read = |text: &str| quantity::is_window(text).then(|| text.to_owned());
+    item.parsed(findings, expectation, read)
+}
+
+/// Any text that is not empty.
+pub(super) fn text(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
+    let expectation = ("a text", "write something between the quotes");
+    let read = |text: &str| (!text.trim().is_empty()).then(|| text.to_owned());
+    item.parsed(findings, expectation, read)
+}
+
+/// Any text.
+pub(super) fn text_or_empty(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
+    let expectation = ("a text", "write it in quotes");
+    item.parsed(findings, expectation, |text| Some(text.to_owned()))
+}
+
+/// A text that no message shows.
+pub(super) fn secret(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
+    let text = item
+        .value
+        .get_ref()
+        .as_str()
+        .filter(|text| !text.is_empty());
+    if text.is_none() {
+        let title = format!("{} is not a text of at least one character", item.key);
+        let help = "write it in quotes; `openssl rand -hex 32` makes a good one";
+        findings.push(Diagnostic::error(&item.span(), title).help(help));
+    }
+    text.map(ToOwned::to_owned)
+}
+
+/// A name that appears in commands, metrics and logs.
+pub(super) fn name(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
+    let expectation = (
+        "a name",
+        "write 1 to 63 letters, digits, `-`, `_` or `.`, the first a letter or digit",
+    );
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let read = |text: &str| {
+        let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        (starts && text.len() <= 63 && text.chars().all(legal)).then(|| text.to_owned())
+    };
+    item.parsed(findings, expectation, read)
+}
+
+/// A DNS name, in lower case and without a dot at its end.
+pub(super) fn domain(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
+    let expectation = ("a DNS name", "write a name such as \"sip.contoso.com\"");
+    item.parsed(findings, expectation, |text| {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let is_label = |label: &str| {
+            let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            (1..=63).contains(&label.len()) && label.chars().all(legal)
+        };
+        let is_name = name.len() <= 253 && name.split('.').all(is_label);
+        (is_name && name.parse::<IpAddr>().is_err()).then(|| name.to_ascii_lowercase())
+    })
+}
+
+pub(super) fn path(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<PathBuf> {
+    let expectation = ("a path", "write it in quotes, beginning with /");
+    let read = |text: &str| (!text.is_empty() && !text.contains('\0')).then(|| text.into());
+    item.parsed(findings, expectation, read)
+}
+
+/// An address with a port; v4-mapped IPv6 is made plain.
+pub(super) fn socket(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<SocketAddr> {
+    let expectation = (
+        "an address with a port",
+        "write \"203.0.113.10:5061\" or \"[2001:db8::10]:5061\"",
+    );
+    item.parsed(findings, expectation, |text| {
+        text.parse().ok().map(plain_socket)
+    })
+}
+
+/// An address, perhaps with a port.
+pub(super) fn node_address(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<NodeAddress> {
+    let expectation = (
+        "an address of a node",
+        "write an IP address, with a port where it differs: \"198.51.100.11\", \
+         \"198.51.100.11:5061\", \"[2001:db8::11]:5061\"",
+    );
+    item.parsed(findings, expectation, |text| {
+        let bare = text.parse::<IpAddr>().ok().map(|ip| NodeAddress {
+            ip: ip.to_canonical(),
+            port: None,
+        });
+        let with_port = text.parse::<SocketAddr>().ok().map(|address| NodeAddress {
+            ip: address.ip().to_canonical(),
+            port: Some(address.port()),
+        });
+        let usable = |address: &NodeAddress| {
+            !address.ip.is_unspecified() && !address.ip.is_multicast() && address.port != Some(0)
+        };
+        bare.or(with_port).filter(usable)
+    })
+}
+
+pub(super) fn address(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<IpAddr> {
+    let expectation = ("an IP address", "write \"198.51.100.5\" or \"2001:db8::5\"");
+    let read = |text: &str| text.parse().ok().map(|ip: IpAddr| ip.to_canonical());
+    item.parsed(findings, expectation, read)
+}
+
+/// A prefix; a bare address is the prefix of itself alone.
+pub(super) fn prefix(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<IpNet> {
+    let expectation = (
+        "a prefix",
+        "write \"192.0.2.0/28\", \"2001:db8::/32\" or one address",
+    );
+    let prefix: IpNet = item.parsed(findings, expectation, |text| {
+        let bare = text.parse::<IpAddr>().ok().map(IpNet::from);
+        bare.or_else(|| text.parse().ok())
+    })?;
+    if prefix.trunc() != prefix {
+        let title = format!("{prefix} has bits behind its prefix length");
+        let help = format!(
+            "write \"{}\" for the whole prefix, or \"{}\" for the one address",
+            prefix.trunc(),
+            prefix.addr()
+        );
+        let why = "it could mean the one address or the whole prefix";
+        findings.push(Diagnostic::error(&item.span(), title).why(why).help(help));
+        return None;
+    }
+    Some(plain_prefix(prefix))
+}
+
+/// A list, or one entry without brackets; entries that are wrong are reported and left out.
+pub(super) fn list<T>(
+    read: impl Fn(&Item<'_, '_>, &Findings<'_>) -> Option<T>,
+) -> impl Fn(&Item<'_, '_>, &Findings<'_>) -> Option<Vec<Spanned<T>>> {
+    move |item, findings| {
+        let read_one = |value| {
+            let entry = Item {
+                key: item.key,
+                value,
+            };
+            read(&entry, findings).map(|read| Spanned::new(value.span(), read))
+        };
+        Some(match item.value.get_ref().as_array() {
+            Some(entries) => entries.iter().filter_map(read_one).collect(),
+            None => read_one(item.value).into_iter().collect(),
+        })
+    }
+}
+
+/// The values of a list, without their places.
+pub(super) fn values<T>(list: Vec<Spanned<T>>) -> Vec<T> {
+    list.into_iter().map(Spanned::into_inner).collect()
+}
+
+/// The places of a list's values.
+pub(super) fn spans<T>(list: &[Spanned<T>]) -> Vec<Span> {
+    list.iter().map(Spanned::span).collect()
+}
+
+/// A v4-mapped address as what it is: IPv4.
+pub(super) fn plain_socket(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// A prefix of v4-mapped addresses as what it is: IPv4.
+fn plain_prefix(prefix: IpNet) -> IpNet {
+    let IpNet::V6(wide) = prefix else {
+        return prefix;
+    };
+    let mapped = |prefix: &Ipv6Net| -> Option<IpNet> {
+        let address = Ipv6Addr::to_ipv4_mapped(&prefix.addr())?;
+        let length = prefix.prefix_len().checked_sub(96)?;
+        Ipv4Net::new(address, length).ok().map(IpNet::V4)
+    };
+    mapped(&wide).unwrap_or(prefix)
+}
