@@ -106,6 +106,8 @@ impl Diagnostics {
             let start = each.span.as_ref().map_or(usize::MAX, |span| span.start);
             (start, each.severity)
         });
+        // Two listeners may meet the same mistake of one node.
+        list.dedup();
         Self { source, list }
     }
 
@@ -235,7 +237,7 @@ impl std::error::Error for Diagnostics {}
 pub(super) struct Findings<'s> {
     pub(super) source: &'s Source,
     list: RefCell<Vec<Diagnostic>>,
-    unavailable: RefCell<Vec<Unavailable>>,
+    unavailable: RefCell<Vec<(usize, Unavailable)>>,
     known: RefCell<BTreeMap<Section, Vec<&'static str>>>,
 }
 
@@ -256,9 +258,8 @@ impl<'s> Findings<'s> {
     /// Notes that the file asks at `span` for what this version cannot do.
     pub(super) fn unavailable(&self, span: &Span, what: String) {
         let place = self.source.place(Some(span));
-        self.unavailable
-            .borrow_mut()
-            .push(Unavailable { place, what });
+        let found = (span.start, Unavailable { place, what });
+        self.unavailable.borrow_mut().push(found);
     }
 
     /// Notes the keys of a kind of table; one table speaks for all of its kind.
@@ -275,8 +276,12 @@ impl<'s> Findings<'s> {
         self.known.into_inner()
     }
 
+    /// Everything found; what is unavailable stands in the order of the file.
     pub(super) fn into_parts(self) -> (Vec<Diagnostic>, Vec<Unavailable>) {
-        (self.list.into_inner(), self.unavailable.into_inner())
+        let mut unavailable = self.unavailable.into_inner();
+        unavailable.sort_by_key(|&(start, _)| start);
+        let unavailable = unavailable.into_iter().map(|(_, each)| each);
+        (self.list.into_inner(), unavailable.collect())
     }
 }
 

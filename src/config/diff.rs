@@ -202,3 +202,90 @@ fn counted<N>(parts: &mut Vec<String>, noun: &str, delta: &Delta<N>) {
         is_first = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    const OLD: &str = r#"
+version = 1
+[server]
+workers = 2
+[[pool]]
+name = "edge"
+  [[pool.node]]
+  name = "edge1"
+  address = "127.0.0.1:1"
+  [[pool.node]]
+  name = "edge2"
+  address = "127.0.0.1:2"
+[[listener]]
+name = "federation"
+bind = "127.0.0.1:5061"
+pool = "edge"
+[[partner]]
+name = "fabrikam"
+addresses = ["192.0.2.1"]
+"#;
+
+    fn config(text: &str) -> Config {
+        match parse("a.toml", text) {
+            Ok(loaded) => loaded.config,
+            Err(diagnostics) => panic!("{diagnostics}"),
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_in_one_line() {
+        let check = |edits: &[(&str, &str)], expected: &str| {
+            let edit = |text: String, (from, to): &(&str, &str)| {
+                assert!(text.contains(from), "{from}");
+                text.replace(from, to)
+            };
+            let new = config(&edits.iter().fold(OLD.to_owned(), edit));
+            let changes = diff(&config(OLD), &new);
+            assert_eq!(changes.to_string(), expected);
+            assert_eq!(changes.is_empty(), expected == "nothing changed");
+        };
+        check(&[], "nothing changed");
+        check(&[("version", "# a comment\nversion")], "nothing changed");
+        check(&[("127.0.0.1:2", "127.0.0.1:3")], "1 node changed");
+        check(&[("edge2", "edge3")], "1 node added, 1 removed");
+        check(
+            &[(
+                "name = \"edge\"\n",
+                "name = \"edge\"\nbalance = \"round-robin\"\n",
+            )],
+            "1 pool changed",
+        );
+        check(&[("workers = 2", "workers = 3")], "workers needs a restart");
+        check(
+            &[
+                ("workers = 2", "admin = \"off\"\nstop_timeout = \"1s\""),
+                ("fabrikam", "adatum"),
+            ],
+            "1 partner added, 1 removed, stop_timeout changed; workers, admin need a restart",
+        );
+        check(
+            &[
+                ("[server]", "[log]\nformat = \"json\"\n[server]"),
+                ("5061", "5062"),
+            ],
+            "1 listener changed, log changed",
+        );
+    }
+
+    #[test]
+    fn the_reverse_of_a_change_swaps_what_came_and_went() {
+        let new = config(&OLD.replace("edge2", "edge3").replace("fabrikam", "adatum"));
+        let (there, back) = (diff(&config(OLD), &new), diff(&new, &config(OLD)));
+        assert_eq!(there.nodes.added, back.nodes.removed);
+        assert_eq!(there.partners.removed, back.partners.added);
+        let edge3 = NodeName {
+            pool: "edge".to_owned(),
+            node: "edge3".to_owned(),
+        };
+        assert_eq!(there.nodes.added, [edge3]);
+    }
+}

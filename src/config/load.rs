@@ -80,12 +80,11 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
     let findings = Findings::new(&source);
     let draft = read::document(document.get_ref(), &findings);
     check::check(&draft, &findings);
-    let (list, mut unavailable) = findings.into_parts();
+    let (list, unavailable) = findings.into_parts();
     let diagnostics = Diagnostics::new(source.clone(), list);
     if diagnostics.count(Severity::Error) > 0 {
         return Err(diagnostics);
     }
-    unavailable.dedup();
     let binds = |draft: &Draft| {
         let listeners = draft.listeners.iter();
         listeners

@@ -72,3 +72,44 @@ fn descriptors(loaded: &Loaded, machine: &Machine, list: &mut Vec<Diagnostic>) {
         list.push(warning.why(why).help(help));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Style, parse};
+
+    const SHIPPED: &str = include_str!("../../packaging/pinfold.toml");
+
+    fn lines(text: &str, addresses: &[&str], descriptors: u64) -> Vec<String> {
+        let Ok(loaded) = parse("a.toml", text) else {
+            panic!("the text does not load");
+        };
+        let machine = Machine {
+            addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+            descriptors,
+        };
+        let warnings = machine_warnings(&loaded, &machine);
+        assert!(!warnings.render(Style::Plain).is_empty());
+        warnings.lines()
+    }
+
+    #[test]
+    fn an_address_that_is_on_no_interface_is_named_with_its_place() {
+        let found = lines(SHIPPED, &["203.0.113.10", "192.0.2.10"], 2_000_000);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].ends_with(": 203.0.113.20 is on no interface of this machine"));
+    }
+
+    #[test]
+    fn limits_that_the_descriptors_cannot_carry_are_counted() {
+        let all = ["203.0.113.10", "203.0.113.20", "192.0.2.10"];
+        assert_eq!(lines(SHIPPED, &all, 501_000), Vec::<String>::new());
+        assert_eq!(
+            lines(SHIPPED, &all, 500_999),
+            [
+                "a.toml: max_sessions of all listeners is 250000, more than the descriptors allow; \
+              help: raise LimitNOFILE to 501000, or lower max_sessions"
+            ]
+        );
+    }
+}

@@ -77,6 +77,16 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     count.checked_mul(unit)
 }
 
+/// A size as one would write it; the inverse of [`bytes`].
+pub(super) fn show_bytes(bytes: u64) -> String {
+    for (unit, size) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if bytes >= size && bytes.is_multiple_of(size) {
+            return format!("{}{unit}", bytes / size);
+        }
+    }
+    format!("{bytes}B")
+}
+
 /// `200/s`, `30/m`.
 pub(super) fn rate(text: &str) -> Option<Rate> {
     let (count, unit) = number(text)?;
@@ -250,6 +260,11 @@ mod tests {
         fn printing_and_parsing_a_duration_gives_it_back(millis in 0..=LONGEST.as_secs() * 1000) {
             let written = Duration::from_millis(millis);
             prop_assert_eq!(duration(&show_duration(written)), Some(written));
+        }
+
+        #[test]
+        fn printing_and_parsing_a_size_gives_it_back(size in any::<u64>(), shift in 0..64_u32) {
+            prop_assert_eq!(bytes(&show_bytes(size >> shift << shift)), Some(size >> shift << shift));
         }
 
         #[test]

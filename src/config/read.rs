@@ -4,9 +4,11 @@
 //! is [`crate::config::check`]'s. A value that is wrong is reported and its default stands in, so
 //! the walk always ends with a whole draft.
 
+mod later;
 mod listener;
 mod partner;
 mod pool;
+mod probe;
 mod server;
 
 pub(super) use self::listener::ListenerDraft;

@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use crate::config::diagnostics::Findings;
 use crate::config::read;
 use crate::config::source::Source;
+use crate::config::value;
 
 /// A kind of table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,6 +173,17 @@ pub(super) fn knows(section: Section, key: &str) -> bool {
     keys()
         .get(&section)
         .is_some_and(|keys| keys.binary_search(&key).is_ok())
+}
+
+/// The key of any table that is nearest to `word`.
+pub(super) fn nearest(word: &str) -> Option<(Section, &'static str)> {
+    let all = || {
+        keys()
+            .iter()
+            .flat_map(|(section, keys)| keys.iter().map(|key| (*section, *key)))
+    };
+    let near = value::nearest(word, all().map(|(_, key)| key))?;
+    all().find(|&(_, key)| key == near)
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub(super) struct Table<'a, 'd> {
 struct Around {
     /// `[[pool]] "edge"`.
     label: String,
+    /// `pool "edge"`.
+    subject: String,
     /// Header of the first table inside it under the same key.
     first: Span,
 }
@@ -127,7 +129,9 @@ impl<'a, 'd> Table<'a, 'd> {
     ) -> Option<T> {
         let value = self.take_optional(key, read);
         if !self.places.sets(key) && self.is_present() {
-            let title = format!("{} has no `{key}`", self.label());
+            let label = self.label();
+            let owner = if label.is_empty() { "the file" } else { &label };
+            let title = format!("{owner} has no `{key}`");
             self.error(Diagnostic::error(&self.header, title).help(help));
         }
         value
@@ -150,20 +154,27 @@ impl<'a, 'd> Table<'a, 'd> {
     pub(super) fn unavailable(&self, key: &'static str) {
         if let Some((_, value)) = self.entries.and_then(|entries| entries.get_key_value(key)) {
             let shown = Item { key, value }.shown();
-            let what = format!("{}: {key} = {shown}", self.subject());
+            let what = match self.subject().as_str() {
+                "" => format!("{key} = {shown}"),
+                subject => format!("{subject}: {key} = {shown}"),
+            };
             self.findings.unavailable(&value.span(), what);
         }
     }
 
-    /// `listener "av-udp"`, for [`crate::config::model::Unavailable`].
+    /// `listener "av-udp"`, for [`crate::config::model::Unavailable`]; with the tables inside it,
+    /// `listener "web": tls`.
     pub(super) fn subject(&self) -> String {
         let own = self.label().replace(['[', ']'], "");
-        match &self.around {
-            Some(around) if !around.label.is_empty() && !own.contains('"') => {
-                format!("{}: {own}", around.label.replace(['[', ']'], ""))
+        let outer = self.around.as_ref().map_or("", |around| &around.subject);
+        match outer {
+            "" => own,
+            outer => {
+                let inner = own
+                    .rsplit_once('.')
+                    .map_or(own.as_str(), |(_, inner)| inner);
+                format!("{outer}: {inner}")
             }
-            _ if own.is_empty() => "file".to_owned(),
-            _ => own,
         }
     }
 
@@ -265,6 +276,7 @@ impl<'a, 'd> Table<'a, 'd> {
             entries,
             around: Some(Around {
                 label: self.label(),
+                subject: self.subject(),
                 first: first.clone(),
             }),
             places: Places::default(),
@@ -301,6 +313,12 @@ impl<'a, 'd> Table<'a, 'd> {
         }
         if let Some(other) = self.section.elsewhere(key, schema::knows) {
             return diagnostic.help(format!("it belongs to {}", named(other.header())));
+        }
+        if let Some((other, near)) = schema::nearest(key) {
+            return diagnostic.help(format!(
+                "did you mean `{near}` of {}?",
+                named(other.header())
+            ));
         }
         let is_table = value.get_ref().is_table() || value.get_ref().is_array();
         match is_table {

@@ -3,18 +3,29 @@
 //! Owns the readers that [`crate::config::table::Table`] is given; each is a plain function from an
 //! [`Item`]. A list keeps its good entries when others are bad, so that later checks see them.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+mod address;
+
+pub(super) use self::address::{address, node_address, plain_socket, prefix, socket};
+
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::config::diagnostics::{Diagnostic, Findings};
-use crate::config::model::NodeAddress;
 use crate::config::quantity;
 use crate::config::source::Span;
+
+/// What a value should have been.
+#[derive(Clone, Copy)]
+struct Wanted<'w> {
+    what: &'w str,
+    /// Empty where it goes without saying.
+    why: &'w str,
+    help: &'w str,
+}
 
 /// A key and its value.
 #[derive(Clone, Copy)]
@@ -41,36 +52,27 @@ impl Item<'_, '_> {
         }
     }
 
-    /// Says that the value is not `expected`; `help` tells what is.
-    fn refuse<T>(&self, findings: &Findings<'_>, expected: &str, help: &str) -> Option<T> {
-        let title = format!("{} = {} is not {expected}", self.key, self.shown());
-        findings.push(Diagnostic::error(&self.span(), title).help(help));
+    /// Says that the value is not what was wanted.
+    fn refuse<T>(&self, findings: &Findings<'_>, wanted: Wanted<'_>) -> Option<T> {
+        let title = format!("{} = {} is not {}", self.key, self.shown(), wanted.what);
+        let diagnostic = Diagnostic::error(&self.span(), title).help(wanted.help);
+        findings.push(match wanted.why {
+            "" => diagnostic,
+            why => diagnostic.why(why),
+        });
         None
-    }
-
-    fn text(&self, findings: &Findings<'_>, expected: &str, help: &str) -> Option<&str> {
-        match self.value.get_ref() {
-            DeValue::String(text) => Some(text),
-            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) => self.refuse(
-                findings,
-                &format!("{expected}: a text in quotes is needed"),
-                help,
-            ),
-            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-                self.refuse(findings, expected, help)
-            }
-        }
     }
 
     /// Reads the value as text through `read`.
     fn parsed<T>(
         &self,
         findings: &Findings<'_>,
-        (expected, help): (&str, &str),
+        wanted: Wanted<'_>,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let text = self.text(findings, expected, help)?;
-        read(text).or_else(|| self.refuse(findings, expected, help))
+        let text = self.value.get_ref().as_str();
+        text.and_then(read)
+            .or_else(|| self.refuse(findings, wanted))
     }
 }
 
@@ -108,9 +110,13 @@ pub(super) fn nearest<'c>(
 }
 
 pub(super) fn boolean(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<bool> {
-    let help = "write true or false, without quotes";
+    let wanted = Wanted {
+        what: "true or false",
+        why: "",
+        help: "write true or false, without quotes",
+    };
     let truth = item.value.get_ref().as_bool();
-    truth.or_else(|| item.refuse(findings, "true or false", help))
+    truth.or_else(|| item.refuse(findings, wanted))
 }
 
 /// A whole number from `least` to `most`.
@@ -125,8 +131,12 @@ pub(super) fn integer<T: TryFrom<i64>>(
         inside
             .and_then(|number| T::try_from(number).ok())
             .or_else(|| {
-                let expected = format!("a whole number from {least} to {most}");
-                item.refuse(findings, &expected, "write the number without quotes")
+                let wanted = Wanted {
+                    what: &format!("a whole number from {least} to {most}"),
+                    why: "",
+                    help: "write the number without quotes",
+                };
+                item.refuse(findings, wanted)
             })
     }
 }
@@ -138,23 +148,28 @@ pub(super) fn choice<T: Copy>(
     move |item, findings| {
         let words = || choices.iter().map(|&(word, _)| word);
         let all = words().collect::<Vec<_>>().join(" | ");
-        let help = format!("write one of: {all}");
-        let text = item.text(findings, "one of the words it can be", &help)?;
+        let text = item.value.get_ref().as_str().unwrap_or("");
         let found = choices.iter().find(|&&(word, _)| word == text);
         found.map(|&(_, meaning)| meaning).or_else(|| {
             let help = match nearest(text, words()) {
                 Some(near) => format!("did you mean \"{near}\"? it can be: {all}"),
-                None => help,
+                None => format!("write one of: {all}"),
             };
-            item.refuse(findings, "one of the words it can be", &help)
+            let wanted = Wanted {
+                what: "known",
+                why: "",
+                help: &help,
+            };
+            item.refuse(findings, wanted)
         })
     }
 }
 
-const DURATION: (&str, &str) = (
-    "a duration",
-    "write a whole number and a unit, at most a year: \"400ms\", \"30s\", \"10m\", \"2h\"",
-);
+const DURATION: Wanted<'_> = Wanted {
+    what: "a duration",
+    why: "a number without a unit could be seconds or milliseconds",
+    help: "write a whole number and a unit, at most a year: \"400ms\", \"30s\", \"10m\", \"2h\"",
+};
 
 /// A duration, zero included.
 pub(super) fn duration(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Duration> {
@@ -165,7 +180,12 @@ pub(super) fn duration(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<D
 pub(super) fn positive(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Duration> {
     let duration = duration(item, findings)?;
     if duration.is_zero() {
-        return item.refuse(findings, "longer than nothing", DURATION.1);
+        let wanted = Wanted {
+            what: "longer than nothing",
+            why: "a wait of no time is over before anything can happen",
+            ..DURATION
+        };
+        return item.refuse(findings, wanted);
     }
     Some(duration)
 }
@@ -178,20 +198,26 @@ pub(super) fn positive_or(
         if item.value.get_ref().as_str() == Some(word) {
             return Some(None);
         }
-        let expected = format!("a duration or \"{word}\"");
+        let wanted = Wanted {
+            what: &format!("a duration longer than nothing, or \"{word}\""),
+            ..DURATION
+        };
         let read = |text: &str| quantity::duration(text).filter(|duration| !duration.is_zero());
-        item.parsed(findings, (&expected, DURATION.1), read)
-            .map(Some)
+        item.parsed(findings, wanted, read).map(Some)
     }
 }
 
 /// A size from `least` to `most` bytes.
 pub(super) fn bytes(least: u64, most: u64) -> impl Fn(&Item<'_, '_>, &Findings<'_>) -> Option<u64> {
+    let show = quantity::show_bytes;
     move |item, findings| {
-        let expected = format!("a size from {least} to {most} bytes");
-        let help = "write a whole number and a unit: \"64KiB\", \"256MiB\", \"5000KB\"";
+        let wanted = Wanted {
+            what: &format!("a size from {} to {}", show(least), show(most)),
+            why: "a number without a unit could be bytes or more",
+            help: "write a whole number and a unit: \"64KiB\", \"256MiB\", \"5000KB\"",
+        };
         let read = |text: &str| quantity::bytes(text).filter(|size| (least..=most).contains(size));
-        item.parsed(findings, (&expected, help), read)
+        item.parsed(findings, wanted, read)
     }
 }
 
@@ -200,20 +226,25 @@ pub(super) fn rate_or_off(
     item: &Item<'_, '_>,
     findings: &Findings<'_>,
 ) -> Option<Option<quantity::Rate>> {
-    let expectation = (
-        "a rate or \"off\"",
-        "write a number and a unit: \"200/s\", \"30/m\"",
-    );
+    let wanted = Wanted {
+        what: "a rate or \"off\"",
+        why: "a number without a unit could be for a second or a minute",
+        help: "write a number and a unit: \"200/s\", \"30/m\"",
+    };
     let read = |text: &str| match text {
         "off" => Some(None),
         other => quantity::rate(other).map(Some),
     };
-    item.parsed(findings, expectation, read)
+    item.parsed(findings, wanted, read)
 }
 
 pub(super) fn percent(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<u8> {
-    let expectation = ("a share from 1% to 100%", "write it in quotes: \"70%\"");
-    item.parsed(findings, expectation, quantity::percent)
+    let wanted = Wanted {
+        what: "a share from 1% to 100%",
+        why: "",
+        help: "write it in quotes: \"70%\"",
+    };
+    item.parsed(findings, wanted, quantity::percent)
 }
 
 /// A limit of flapping, or `"off"` for `None`.
@@ -221,37 +252,47 @@ pub(super) fn flap_or_off(
     item: &Item<'_, '_>,
     findings: &Findings<'_>,
 ) -> Option<Option<quantity::Flap>> {
-    let expectation = (
-        "a limit of flapping or \"off\"",
-        "write \"3 in 10m, hold 5m\"",
-    );
+    let wanted = Wanted {
+        what: "a limit of flapping or \"off\"",
+        why: "",
+        help: "write \"3 in 10m, hold 5m\"",
+    };
     let read = |text: &str| match text {
         "off" => Some(None),
         other => quantity::flap(other).map(Some),
     };
-    item.parsed(findings, expectation, read)
+    item.parsed(findings, wanted, read)
 }
 
 pub(super) fn window(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
-    let expectation = (
-        "a window of time",
-        "write a day, a range and a time zone: \"Sat 02:00-05:00 Europe/Paris\"",
-    );
+    let wanted = Wanted {
+        what: "a window of time",
+        why: "",
+        help: "write a day, a range and a time zone: \"Sat 02:00-05:00 Europe/Paris\"",
+    };
     let read = |text: &str| quantity::is_window(text).then(|| text.to_owned());
-    item.parsed(findings, expectation, read)
+    item.parsed(findings, wanted, read)
 }
 
 /// Any text that is not empty.
 pub(super) fn text(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
-    let expectation = ("a text", "write something between the quotes");
+    let wanted = Wanted {
+        what: "a text",
+        why: "",
+        help: "write something between the quotes",
+    };
     let read = |text: &str| (!text.trim().is_empty()).then(|| text.to_owned());
-    item.parsed(findings, expectation, read)
+    item.parsed(findings, wanted, read)
 }
 
 /// Any text.
 pub(super) fn text_or_empty(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
-    let expectation = ("a text", "write it in quotes");
-    item.parsed(findings, expectation, |text| Some(text.to_owned()))
+    let wanted = Wanted {
+        what: "a text",
+        why: "",
+        help: "write it in quotes",
+    };
+    item.parsed(findings, wanted, |text| Some(text.to_owned()))
 }
 
 /// A text that no message shows.
@@ -271,22 +312,27 @@ pub(super) fn secret(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Str
 
 /// A name that appears in commands, metrics and logs.
 pub(super) fn name(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
-    let expectation = (
-        "a name",
-        "write 1 to 63 letters, digits, `-`, `_` or `.`, the first a letter or digit",
-    );
+    let wanted = Wanted {
+        what: "a name",
+        why: "names stand in commands, metrics and logs",
+        help: "write 1 to 63 letters, digits, `-`, `_` or `.`, the first a letter or digit",
+    };
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let read = |text: &str| {
         let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
         (starts && text.len() <= 63 && text.chars().all(legal)).then(|| text.to_owned())
     };
-    item.parsed(findings, expectation, read)
+    item.parsed(findings, wanted, read)
 }
 
 /// A DNS name, in lower case and without a dot at its end.
 pub(super) fn domain(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
-    let expectation = ("a DNS name", "write a name such as \"sip.contoso.com\"");
-    item.parsed(findings, expectation, |text| {
+    let wanted = Wanted {
+        what: "a DNS name",
+        why: "it is compared with names in certificates",
+        help: "write a name such as \"sip.contoso.com\"",
+    };
+    item.parsed(findings, wanted, |text| {
         let name = text.strip_suffix('.').unwrap_or(text);
         let is_label = |label: &str| {
             let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -298,73 +344,13 @@ pub(super) fn domain(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Str
 }
 
 pub(super) fn path(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<PathBuf> {
-    let expectation = ("a path", "write it in quotes, beginning with /");
+    let wanted = Wanted {
+        what: "a path",
+        why: "",
+        help: "write it in quotes, beginning with /",
+    };
     let read = |text: &str| (!text.is_empty() && !text.contains('\0')).then(|| text.into());
-    item.parsed(findings, expectation, read)
-}
-
-/// An address with a port; v4-mapped IPv6 is made plain.
-pub(super) fn socket(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<SocketAddr> {
-    let expectation = (
-        "an address with a port",
-        "write \"203.0.113.10:5061\" or \"[2001:db8::10]:5061\"",
-    );
-    item.parsed(findings, expectation, |text| {
-        text.parse().ok().map(plain_socket)
-    })
-}
-
-/// An address, perhaps with a port.
-pub(super) fn node_address(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<NodeAddress> {
-    let expectation = (
-        "an address of a node",
-        "write an IP address, with a port where it differs: \"198.51.100.11\", \
-         \"198.51.100.11:5061\", \"[2001:db8::11]:5061\"",
-    );
-    item.parsed(findings, expectation, |text| {
-        let bare = text.parse::<IpAddr>().ok().map(|ip| NodeAddress {
-            ip: ip.to_canonical(),
-            port: None,
-        });
-        let with_port = text.parse::<SocketAddr>().ok().map(|address| NodeAddress {
-            ip: address.ip().to_canonical(),
-            port: Some(address.port()),
-        });
-        let usable = |address: &NodeAddress| {
-            !address.ip.is_unspecified() && !address.ip.is_multicast() && address.port != Some(0)
-        };
-        bare.or(with_port).filter(usable)
-    })
-}
-
-pub(super) fn address(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<IpAddr> {
-    let expectation = ("an IP address", "write \"198.51.100.5\" or \"2001:db8::5\"");
-    let read = |text: &str| text.parse().ok().map(|ip: IpAddr| ip.to_canonical());
-    item.parsed(findings, expectation, read)
-}
-
-/// A prefix; a bare address is the prefix of itself alone.
-pub(super) fn prefix(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<IpNet> {
-    let expectation = (
-        "a prefix",
-        "write \"192.0.2.0/28\", \"2001:db8::/32\" or one address",
-    );
-    let prefix: IpNet = item.parsed(findings, expectation, |text| {
-        let bare = text.parse::<IpAddr>().ok().map(IpNet::from);
-        bare.or_else(|| text.parse().ok())
-    })?;
-    if prefix.trunc() != prefix {
-        let title = format!("{prefix} has bits behind its prefix length");
-        let help = format!(
-            "write \"{}\" for the whole prefix, or \"{}\" for the one address",
-            prefix.trunc(),
-            prefix.addr()
-        );
-        let why = "it could mean the one address or the whole prefix";
-        findings.push(Diagnostic::error(&item.span(), title).why(why).help(help));
-        return None;
-    }
-    Some(plain_prefix(prefix))
+    item.parsed(findings, wanted, read)
 }
 
 /// A list, or one entry without brackets; entries that are wrong are reported and left out.
@@ -394,25 +380,4 @@ pub(super) fn values<T>(list: Vec<Spanned<T>>) -> Vec<T> {
 /// The places of a list's values.
 pub(super) fn spans<T>(list: &[Spanned<T>]) -> Vec<Span> {
     list.iter().map(Spanned::span).collect()
-}
-
-/// A v4-mapped address as what it is: IPv4.
-pub(super) fn plain_socket(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
-        IpAddr::V6(_) => address,
-    }
-}
-
-/// A prefix of v4-mapped addresses as what it is: IPv4.
-fn plain_prefix(prefix: IpNet) -> IpNet {
-    let IpNet::V6(wide) = prefix else {
-        return prefix;
-    };
-    let mapped = |prefix: &Ipv6Net| -> Option<IpNet> {
-        let address = Ipv6Addr::to_ipv4_mapped(&prefix.addr())?;
-        let length = prefix.prefix_len().checked_sub(96)?;
-        Ipv4Net::new(address, length).ok().map(IpNet::V4)
-    };
-    mapped(&wide).unwrap_or(prefix)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::check::{is_laboratory, pool_of, target};
 use crate::config::diagnostics::{Diagnostic, Findings};
 use crate::config::model::{Allow, Node, Service};
+use crate::config::preset;
 use crate::config::read::{Draft, ListenerDraft, PartnerDraft};
 use crate::config::source::Span;
 
@@ -107,10 +108,7 @@ fn loops(draft: &Draft, findings: &Findings<'_>) {
 /// Where the nodes' port follows from `bind`, that must be one port.
 fn one_port(draft: &Draft, listener: &ListenerDraft, findings: &Findings<'_>) {
     let model = &listener.listener;
-    let follows = model
-        .bind
-        .first()
-        .is_some_and(|bind| bind.port() == model.node_port);
+    let follows = preset::of(model.service).node_port.is_none();
     if listener.places.sets("node_port") || !follows {
         return;
     }

@@ -1,16 +1,16 @@
-//! `[[listener]]` and the tables inside it.
+//! `[[listener]]`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::diagnostics::{Diagnostic, Findings};
 use crate::config::model::{
-    Allow, Listener, OnNodeDown, Pin, PinPrefix, Probe, ProbeKind, ProxyAccept, ProxySend, Service,
-    SpeaksFirst, WhenNoNode,
+    Allow, Listener, OnNodeDown, Pin, PinPrefix, ProxyAccept, ProxySend, Service, SpeaksFirst,
+    WhenNoNode,
 };
 use crate::config::names::{self, Words};
 use crate::config::preset::{self, Preset};
-use crate::config::quantity::{self, Rate};
+use crate::config::read::{later, probe};
 use crate::config::schema::Section;
 use crate::config::source::Span;
 use crate::config::table::{Places, Table};
@@ -48,16 +48,6 @@ const MODES: Words<bool> = &[("passthrough", false), ("terminate", true)];
 const SOURCES: Words<bool> = &[("snat", false), ("transparent", true)];
 const ACCEPTS: Words<bool> = &[("off", false), ("accept", true)];
 const PROTOCOLS: Words<&str> = &[("raw", "raw"), ("http", "http"), ("sip", "sip")];
-const OBSERVES: Words<bool> = &[("enforce", false), ("observe", true)];
-
-/// TLS versions; `0` is `off`.
-pub(super) const TLS_VERSIONS: Words<u8> = &[
-    ("off", 0),
-    ("1.0", 10),
-    ("1.1", 11),
-    ("1.2", 12),
-    ("1.3", 13),
-];
 
 pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     let name = table.take_required("name", value::name, "write `name = \"federation\"`");
@@ -83,7 +73,7 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     }
     let demands_snat = source(&mut table, service);
     let node_port = node_port(&mut table, &preset, &bind);
-    let (probe, probe_places) = probe(&mut table, service, &preset, node_port);
+    let (probe, probe_places) = probe::probe(&mut table, service, &preset, node_port);
     let listener = Listener {
         name: name.unwrap_or_default(),
         service,
@@ -97,7 +87,7 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
         bind,
         ..flow(&mut table, &preset)
     };
-    later(&mut table);
+    later::later(&mut table);
     ListenerDraft {
         listener,
         binds,
@@ -160,7 +150,7 @@ fn flow(table: &mut Table<'_, '_>, preset: &Preset) -> Listener {
         ),
         proxy_protocol: ProxyAccept::Off,
         proxy_protocol_send: table.take("proxy_protocol_send", proxy_send, ProxySend::Off),
-        probe: pace(preset, 0),
+        probe: probe::of_preset(preset, 0),
     }
 }
 
@@ -287,138 +277,4 @@ fn proxy_accept(table: &mut Table<'_, '_>) -> ProxyAccept {
         }
         (false, _) => ProxyAccept::Off,
     }
-}
-
-fn pace(preset: &Preset, port: u16) -> Probe {
-    Probe {
-        kind: preset.probe,
-        port,
-        interval: preset.pace.interval,
-        fast_interval: preset.pace.fast_interval,
-        timeout: preset.pace.timeout,
-        silence: preset.silence,
-        fall: 2,
-        rise: 3,
-    }
-}
-
-fn probe(
-    listener: &mut Table<'_, '_>,
-    service: Service,
-    preset: &Preset,
-    node_port: u16,
-) -> (Probe, Places) {
-    let mut table = listener.table("probe", Section::Probe);
-    let default = pace(preset, node_port);
-    let port = table.take("port", value::integer(1, 65_535), default.port);
-    // Microsoft: Front Ends are asked on 5061, so that a dead SIP service takes the web out too.
-    let asks_sip = service == Service::Https && port == 5061;
-    let kind_default = if asks_sip {
-        ProbeKind::Tcp
-    } else {
-        default.kind
-    };
-    let written = table.take_optional("kind", value::choice(names::PROBE_KINDS));
-    let kind = written.unwrap_or(kind_default);
-    if written.is_some_and(ProbeKind::is_later) {
-        table.unavailable("kind");
-    } else if kind.is_later() && !service.is_later() {
-        let what = format!(
-            "{}: probe kind \"{}\", its preset",
-            listener.subject(),
-            kind.name()
-        );
-        let span = listener.span_of("service");
-        table.findings.unavailable(&span, what);
-    }
-    let interval = table.take("interval", value::positive, default.interval);
-    let fast_interval = default.fast_interval.min(interval);
-    let probe = Probe {
-        kind,
-        port,
-        interval,
-        fast_interval: table.take("fast_interval", value::positive, fast_interval),
-        timeout: table.take("timeout", value::positive, default.timeout),
-        silence: table.take("silence", value::duration, default.silence),
-        fall: table.take("fall", value::integer(1, 100), default.fall),
-        rise: table.take("rise", value::integer(1, 100), default.rise),
-    };
-    table.take_later("path", value::text, &"/".to_owned());
-    table.take_later("status", value::text, &"200-399".to_owned());
-    let places = table.finish();
-    if probe.fast_interval > probe.interval {
-        let span = places.value("fast_interval");
-        let shown = quantity::show_duration;
-        let title = format!(
-            "fast_interval = \"{}\" is longer than interval = \"{}\"",
-            shown(probe.fast_interval),
-            shown(probe.interval)
-        );
-        let why = "it is the time between probes while a node is in doubt";
-        let help = "make it shorter than interval, or remove it";
-        listener.error(Diagnostic::error(&span, title).why(why).help(help));
-    }
-    (probe, places)
-}
-
-/// What later versions do.
-fn later(table: &mut Table<'_, '_>) {
-    let no_rate: Option<Rate> = None;
-    table.take_later("tls_min", value::choice(TLS_VERSIONS), &0);
-    table.take_later("tls_min_mode", value::choice(OBSERVES), &false);
-    table.take_later("connect_rate_per_client", value::rate_or_off, &no_rate);
-    table.take_later("unknown_legacy", value::boolean, &true);
-    tls(table.table("tls", Section::Tls));
-    node_tls(table.table("node_tls", Section::NodeTls));
-    let mut http = table.table("http", Section::Http);
-    http.take_later("cookie", value::text_or_empty, &"MS-WSMAN".to_owned());
-    http.take_later("request_timeout", value::positive, &Duration::from_secs(30));
-    http.finish();
-    let mut sip = table.table("sip", Section::Sip);
-    let discovered = Rate {
-        count: 20,
-        per: Duration::from_secs(1),
-    };
-    sip.take_later("discovered_rate", value::rate_or_off, &Some(discovered));
-    sip.take_later("max_body", value::bytes(1, 1 << 30), &5_000_000);
-    sip.finish();
-}
-
-fn tls(mut table: Table<'_, '_>) {
-    const CLIENT_AUTH: Words<u8> = &[("off", 0), ("request", 1), ("require", 2)];
-    const VERSIONS: Words<u8> = &[("1.2", 12), ("1.3", 13)];
-    for inner in table.tables("certificates", Section::TlsCertificate) {
-        certificate(inner);
-    }
-    table.take_later("client_auth", value::choice(CLIENT_AUTH), &0);
-    if table.take_optional("client_ca", value::path).is_some() {
-        table.unavailable("client_ca");
-    }
-    table.take_later("min_version", value::choice(VERSIONS), &12);
-    table.take_later("tickets", value::boolean, &true);
-    table.finish();
-}
-
-fn node_tls(mut table: Table<'_, '_>) {
-    const MODES: Words<u8> = &[("off", 0), ("verify", 1), ("insecure", 2)];
-    table.take_later("mode", value::choice(MODES), &0);
-    if table.take_optional("ca", value::path).is_some() {
-        table.unavailable("ca");
-    }
-    if table.take_optional("server_name", value::domain).is_some() {
-        table.unavailable("server_name");
-    }
-    certificate(table.table("certificate", Section::NodeTlsCertificate));
-    table.finish();
-}
-
-fn certificate(mut table: Table<'_, '_>) {
-    table.take_required(
-        "chain",
-        value::path,
-        "write `chain = \"/etc/pinfold/a.pem\"`",
-    );
-    table.take_required("key", value::path, "write `key = \"/etc/pinfold/a.key\"`");
-    table.unavailable("chain");
-    table.finish();
 }

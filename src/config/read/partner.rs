@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::model::{Failback, Federation, Generation, Partner, Pin};
 use crate::config::names::{self, Words};
-use crate::config::read::listener::TLS_VERSIONS;
+use crate::config::read::later::TLS_VERSIONS;
 use crate::config::source::Span;
 use crate::config::table::{Places, Table};
 use crate::config::value::{self, spans, values};
