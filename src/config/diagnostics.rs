@@ -102,10 +102,9 @@ impl Diagnostics {
     /// `list`, found in `source`.
     #[must_use]
     pub fn new(source: Source, mut list: Vec<Diagnostic>) -> Self {
-        list.sort_by_key(|each| {
-            let start = each.span.as_ref().map_or(usize::MAX, |span| span.start);
-            (start, each.severity)
-        });
+        let start = |each: &Diagnostic| each.span.as_ref().map_or(usize::MAX, |span| span.start);
+        let key = |each: &Diagnostic| (start(each), each.severity);
+        list.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.title.cmp(&b.title)));
         // Two listeners may meet the same mistake of one node.
         list.dedup();
         Self { source, list }

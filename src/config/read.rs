@@ -13,7 +13,7 @@ mod server;
 
 pub(super) use self::listener::ListenerDraft;
 pub(super) use self::partner::PartnerDraft;
-pub(super) use self::pool::PoolDraft;
+pub(super) use self::pool::{NodePlaces, PoolDraft};
 pub(super) use self::server::ServerDraft;
 
 use toml::de::DeTable;

@@ -222,9 +222,9 @@ error: pinfold.toml:11:1: `balance` stands in [[pool.node]] \"edge2\" and belong
 fn audio_and_video_behind_source_translation_is_refused_with_its_source() {
     let text = include_str!("../../tests/data/config/invalid/snat-on-av.toml");
     let expected = "\
-error: pinfold.toml:17:10: source = \"snat\" is forbidden on service \"av-udp\"
+error: pinfold.toml:19:10: source = \"snat\" is forbidden on service \"av-udp\"
    |
-17 | source = \"snat\"
+19 | source = \"snat\"
    |          ^^^^^^
    |
    = why: the A/V Edge must see the client's own address, or audio is one-way (Microsoft, load balancing requirements, A/V Edge)

@@ -57,55 +57,63 @@ fn unique(what: &str, names: impl Iterator<Item = (String, Span)>, findings: &Fi
     }
 }
 
+/// A name that must stand elsewhere in the file.
+struct Reference<'d> {
+    what: &'static str,
+    name: &'d str,
+    span: Span,
+    why: &'static str,
+}
+
 fn references(draft: &Draft, findings: &Findings<'_>) {
-    let pools: BTreeSet<&str> = draft
-        .pools
-        .iter()
-        .map(|each| each.pool.name.as_str())
-        .collect();
-    let listeners: BTreeSet<&str> = draft
-        .listeners
-        .iter()
-        .map(|each| each.listener.name.as_str())
-        .collect();
-    let all_nodes = draft.pools.iter().flat_map(|each| &each.pool.nodes);
-    let nodes: BTreeSet<&str> = all_nodes.map(|node| node.name.as_str()).collect();
+    let pools: BTreeSet<&str> = draft.pools.iter().map(|each| &*each.pool.name).collect();
+    let listeners = draft.listeners.iter();
+    let listeners: BTreeSet<&str> = listeners.map(|each| &*each.listener.name).collect();
+    let nodes = draft.pools.iter().flat_map(|each| &each.pool.nodes);
+    let nodes: BTreeSet<&str> = nodes.map(|node| &*node.name).collect();
     for listener in &draft.listeners {
-        exists(
-            "pool",
-            &listener.listener.pool,
-            &listener.places.value("pool"),
-            &pools,
-            findings,
-        );
+        let pool = Reference {
+            what: "pool",
+            name: &listener.listener.pool,
+            span: listener.places.value("pool"),
+            why: "a listener without nodes serves nobody",
+        };
+        resolve(&pool, &pools, findings);
         for (need, span) in &listener.needs {
-            exists("listener", need, span, &listeners, findings);
+            let need = Reference {
+                what: "listener",
+                name: need,
+                span: span.clone(),
+                why: "a node would depend on what is never probed",
+            };
+            resolve(&need, &listeners, findings);
         }
     }
     for partner in &draft.partners {
-        if let Some(node) = &partner.partner.node {
-            exists(
-                "node",
-                node,
-                &partner.places.value("node"),
-                &nodes,
-                findings,
-            );
-        }
+        let node = Reference {
+            what: "node",
+            name: partner.partner.node.as_deref().unwrap_or(""),
+            span: partner.places.value("node"),
+            why: "the partner would never be on the node meant for it",
+        };
+        resolve(&node, &nodes, findings);
     }
 }
 
-fn exists(what: &str, name: &str, span: &Span, known: &BTreeSet<&str>, findings: &Findings<'_>) {
+fn resolve(reference: &Reference<'_>, known: &BTreeSet<&str>, findings: &Findings<'_>) {
+    let Reference { what, name, .. } = *reference;
     if name.is_empty() || known.contains(name) {
         return;
     }
     let known = || known.iter().copied().filter(|name| !name.is_empty());
     let help = match nearest(name, known()) {
         Some(near) => format!("did you mean \"{near}\"?"),
-        None if known().next().is_none() => format!("the file has no {what}"),
+        None if known().next().is_none() => format!("the file has no {what}; add one"),
         None => format!("there is: {}", known().collect::<Vec<_>>().join(", ")),
     };
-    findings.push(Diagnostic::error(span, format!("there is no {what} \"{name}\"")).help(help));
+    let title = format!("there is no {what} \"{name}\"");
+    let diagnostic = Diagnostic::error(&reference.span, title);
+    findings.push(diagnostic.why(reference.why).help(help));
 }
 
 /// A listener whose nodes depend, through others, on themselves.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::config::check::{is_laboratory, pool_of};
 use crate::config::diagnostics::{Diagnostic, Findings};
-use crate::config::model::Family;
+use crate::config::model::{Family, Node};
 use crate::config::names::FAMILIES;
-use crate::config::read::{Draft, PoolDraft};
+use crate::config::read::{Draft, ListenerDraft, NodePlaces, PoolDraft};
 
 /// More than any supported Edge pool has; per-node state is sized by it.
 const MOST_NODES: usize = 64;
@@ -16,6 +16,9 @@ pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
         size(draft, pool, findings);
         same_addresses(pool, findings);
         sides(draft, pool, findings);
+    }
+    for listener in draft.listeners.iter().filter(|each| !is_laboratory(each)) {
+        stand_ins(draft, listener, findings);
     }
 }
 
@@ -110,4 +113,35 @@ fn sides(draft: &Draft, pool: &PoolDraft, findings: &Findings<'_>) {
         let span = pool.places.value("name");
         findings.push(Diagnostic::warning(&span, title).why(why).help(help));
     }
+}
+
+/// A node whose Access Edge stands in for another of its services answers, and serves nobody.
+fn stand_ins(draft: &Draft, listener: &ListenerDraft, findings: &Findings<'_>) {
+    let family = listener.listener.family;
+    let is_access = matches!(family, Family::Access | Family::Web);
+    let Some(pool) = pool_of(draft, listener).filter(|_| !is_access) else {
+        return;
+    };
+    let lacks = |(node, _): &(&Node, &NodePlaces)| {
+        !node.addresses.is_empty() && !node.addresses.contains_key(&family)
+    };
+    let mut lacking = pool.pool.nodes.iter().zip(&pool.nodes).filter(lacks);
+    let Some((node, places)) = lacking
+        .next()
+        .filter(|_| listener.listener.service.is_edge())
+    else {
+        return;
+    };
+    let name = family.name();
+    let title = match lacking.count() {
+        0 => format!("node \"{}\" has no {name} address", node.name),
+        others => format!(
+            "node \"{}\" and {others} more have no {name} address",
+            node.name
+        ),
+    };
+    let why = "their Access Edge is dialled instead, which answers and speaks something else";
+    let help = format!("write it: addresses = {{ {name} = \"…\" }}");
+    let span = places.node.value("address");
+    findings.push(Diagnostic::warning(&span, title).why(why).help(help));
 }

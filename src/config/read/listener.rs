@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::diagnostics::{Diagnostic, Findings};
 use crate::config::model::{
-    Allow, Listener, OnNodeDown, Pin, PinPrefix, ProxyAccept, ProxySend, Service, SpeaksFirst,
-    WhenNoNode,
+    Allow, Listener, OnNodeDown, Pin, PinPrefix, Probe, ProxyAccept, ProxySend, Service,
+    SpeaksFirst, WhenNoNode,
 };
 use crate::config::names::{self, Words};
 use crate::config::preset::{self, Preset};
@@ -74,19 +74,17 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     let demands_snat = source(&mut table, service);
     let node_port = node_port(&mut table, &preset, &bind);
     let (probe, probe_places) = probe::probe(&mut table, service, &preset, node_port);
-    let listener = Listener {
+    let identity = Identity {
         name: name.unwrap_or_default(),
+        bind,
         service,
         pool: pool.unwrap_or_default(),
-        family: table.take("family", value::choice(names::FAMILIES), preset.family),
-        affinity: table.take("affinity", value::name, preset.affinity.to_owned()),
         node_port,
         pin: pin(&mut table, service, &preset, terminates),
         proxy_protocol: proxy_accept(&mut table),
         probe,
-        bind,
-        ..flow(&mut table, &preset)
     };
+    let listener = complete(&mut table, &preset, identity);
     later::later(&mut table);
     ListenerDraft {
         listener,
@@ -101,8 +99,20 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     }
 }
 
-/// The keys that concern the life of a session; the caller fills in the rest.
-fn flow(table: &mut Table<'_, '_>, preset: &Preset) -> Listener {
+/// The keys of a listener that other keys decide.
+struct Identity {
+    name: String,
+    bind: Vec<SocketAddr>,
+    service: Service,
+    pool: String,
+    node_port: u16,
+    pin: Pin,
+    proxy_protocol: ProxyAccept,
+    probe: Probe,
+}
+
+/// Reads the keys that stand alone.
+fn complete(table: &mut Table<'_, '_>, preset: &Preset, identity: Identity) -> Listener {
     let seconds = Duration::from_secs;
     let speaks_first = match preset.is_tls {
         true => SpeaksFirst::Client,
@@ -112,14 +122,14 @@ fn flow(table: &mut Table<'_, '_>, preset: &Preset) -> Listener {
     let on_node_down = value::choice(names::ON_NODE_DOWN);
     let proxy_send = value::choice(names::PROXY_SENDS);
     Listener {
-        name: String::new(),
-        bind: Vec::new(),
-        service: Service::Tcp,
-        pool: String::new(),
-        family: preset.family,
-        affinity: String::new(),
-        node_port: 0,
-        pin: Pin::None,
+        name: identity.name,
+        bind: identity.bind,
+        service: identity.service,
+        pool: identity.pool,
+        family: table.take("family", value::choice(names::FAMILIES), preset.family),
+        affinity: table.take("affinity", value::name, preset.affinity.to_owned()),
+        node_port: identity.node_port,
+        pin: identity.pin,
         pin_ttl: table.take("pin_ttl", value::duration, seconds(20 * 60)),
         pin_prefix: pin_prefix(table),
         speaks_first: table.take(
@@ -148,9 +158,9 @@ fn flow(table: &mut Table<'_, '_>, preset: &Preset) -> Listener {
             value::integer(0, 10_000_000),
             0,
         ),
-        proxy_protocol: ProxyAccept::Off,
+        proxy_protocol: identity.proxy_protocol,
         proxy_protocol_send: table.take("proxy_protocol_send", proxy_send, ProxySend::Off),
-        probe: probe::of_preset(preset, 0),
+        probe: identity.probe,
     }
 }
 

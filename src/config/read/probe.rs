@@ -10,7 +10,7 @@ use crate::config::table::{Places, Table};
 use crate::config::value;
 
 /// What the service presets.
-pub(super) fn of_preset(preset: &Preset, port: u16) -> Probe {
+fn of_preset(preset: &Preset, port: u16) -> Probe {
     Probe {
         kind: preset.probe,
         port,
