@@ -372,6 +372,24 @@ pub(super) fn list<T>(
     }
 }
 
+/// A list with at least one entry.
+pub(super) fn at_least_one<T>(
+    read: impl Fn(&Item<'_, '_>, &Findings<'_>) -> Option<T>,
+) -> impl Fn(&Item<'_, '_>, &Findings<'_>) -> Option<Vec<Spanned<T>>> {
+    let read = list(read);
+    move |item, findings| {
+        let wanted = Wanted {
+            what: "a list with an entry",
+            why: "",
+            help: "write at least one entry between the brackets",
+        };
+        match item.value.get_ref().as_array() {
+            Some(entries) if entries.is_empty() => item.refuse(findings, wanted),
+            _ => read(item, findings),
+        }
+    }
+}
+
 /// The values of a list, without their places.
 pub(super) fn values<T>(list: Vec<Spanned<T>>) -> Vec<T> {
     list.into_iter().map(Spanned::into_inner).collect()

@@ -52,7 +52,7 @@ const PROTOCOLS: Words<&str> = &[("raw", "raw"), ("http", "http"), ("sip", "sip"
 pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     let name = table.take_required("name", value::name, "write `name = \"federation\"`");
     let bind_help = "write `bind = \"203.0.113.10:5061\"`";
-    let bind = table.take_required("bind", value::list(value::socket), bind_help);
+    let bind = table.take_required("bind", value::at_least_one(value::socket), bind_help);
     let pool = table.take_required("pool", value::name, "write the name of a [[pool]]");
     let service = table.take(
         "service",
@@ -171,8 +171,15 @@ fn mode(table: &mut Table<'_, '_>) -> bool {
     if terminates {
         table.unavailable("mode");
     }
-    if protocol.is_some_and(|protocol| protocol != "raw") {
+    if let Some(protocol @ ("http" | "sip")) = protocol {
         table.unavailable("protocol");
+        if !terminates {
+            let title = format!("protocol = \"{protocol}\" needs mode = \"terminate\"");
+            let why = "what is passed through is encrypted, and nothing of it can be read";
+            let help = "write mode = \"terminate\", or remove the line";
+            let span = table.span_of("protocol");
+            table.error(Diagnostic::error(&span, title).why(why).help(help));
+        }
     }
     terminates
 }
