@@ -1,0 +1,84 @@
+//! `[listener.probe]`.
+
+use crate::config::diagnostics::Diagnostic;
+use crate::config::model::{Probe, ProbeKind, Service};
+use crate::config::names;
+use crate::config::preset::Preset;
+use crate::config::quantity;
+use crate::config::schema::Section;
+use crate::config::table::{Places, Table};
+use crate::config::value;
+
+/// What the service presets.
+fn of_preset(preset: &Preset, port: u16) -> Probe {
+    Probe {
+        kind: preset.probe,
+        port,
+        interval: preset.pace.interval,
+        fast_interval: preset.pace.fast_interval,
+        timeout: preset.pace.timeout,
+        silence: preset.silence,
+        fall: 2,
+        rise: 3,
+    }
+}
+
+/// Reads the table of `listener`.
+pub(super) fn probe(
+    listener: &mut Table<'_, '_>,
+    service: Service,
+    preset: &Preset,
+    node_port: u16,
+) -> (Probe, Places) {
+    let mut table = listener.table("probe", Section::Probe);
+    let default = of_preset(preset, node_port);
+    let port = table.take("port", value::integer(1, 65_535), default.port);
+    // Microsoft: Front Ends are asked on 5061, so that a dead SIP service takes the web out too.
+    let asks_sip = service == Service::Https && port == 5061;
+    let kind_default = if asks_sip {
+        ProbeKind::Tcp
+    } else {
+        default.kind
+    };
+    let written = table.take_optional("kind", value::choice(names::PROBE_KINDS));
+    let kind = written.unwrap_or(kind_default);
+    if written.is_some_and(ProbeKind::is_later) {
+        table.unavailable("kind");
+    } else if kind.is_later() && !service.is_later() {
+        let what = format!(
+            "{}: probe kind \"{}\", its preset",
+            listener.subject(),
+            kind.name()
+        );
+        let span = listener.span_of("service");
+        table.findings.unavailable(&span, what);
+    }
+    let interval = table.take("interval", value::positive, default.interval);
+    let fast_interval = default.fast_interval.min(interval);
+    let probe = Probe {
+        kind,
+        port,
+        interval,
+        fast_interval: table.take("fast_interval", value::positive, fast_interval),
+        timeout: table.take("timeout", value::positive, default.timeout),
+        silence: table.take("silence", value::duration, default.silence),
+        fall: table.take("fall", value::integer(1, 100), default.fall),
+        rise: table.take("rise", value::integer(1, 100), default.rise),
+    };
+    table.take_later("path", value::text, &"/".to_owned());
+    table.take_later("status", value::text, &"200-399".to_owned());
+    let places = table.finish();
+    if probe.fast_interval > probe.interval {
+        let span = places.value("fast_interval");
+        let shown = quantity::show_duration;
+        let title = format!(
+            "fast_interval = \"{}\" is longer than interval = \"{}\"",
+            shown(probe.fast_interval),
+            shown(probe.interval)
+        );
+        let why = "it is the time between probes while a node is in doubt";
+        let help = "make it shorter than interval, or remove it";
+        listener.error(Diagnostic::error(&span, title).why(why).help(help));
+    }
+    (probe, places)
+}

@@ -1,0 +1,163 @@
+//! `[server]`, `[log]`, `[resolve]`, `[gateway]` and `[cluster]`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::diagnostics::{Diagnostic, Findings};
+use crate::config::model::{Admin, Log, LogFormat, LogLevel, LogSessions, Secret, Server};
+use crate::config::names;
+use crate::config::schema::Section;
+use crate::config::source::Span;
+use crate::config::table::{Places, Table};
+use crate::config::value::{self, Item, show_text};
+
+/// `[server]`, read.
+pub(in crate::config) struct ServerDraft {
+    pub(in crate::config) server: Server,
+    pub(in crate::config) places: Places,
+    /// Whether the file has the table at all.
+    pub(in crate::config) header: Option<Span>,
+}
+
+/// Longest path that fits in a unix socket's address.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// Where the admin API listens unless told otherwise.
+pub(in crate::config) const ADMIN_SOCKET: &str = "/run/pinfold/admin.sock";
+
+pub(super) fn server(mut table: Table<'_, '_>) -> ServerDraft {
+    let server = Server {
+        workers: table.take("workers", workers, None),
+        admin: table.take("admin", admin, Admin::Unix(PathBuf::from(ADMIN_SOCKET))),
+        admin_token_file: table.take_optional("admin_token_file", value::path),
+        state_dir: table.take_optional("state_dir", value::path),
+        drain_timeout: table.take("drain_timeout", value::duration, Duration::from_secs(600)),
+        stop_timeout: table.take("stop_timeout", value::duration, Duration::from_secs(2)),
+        placement_key: table
+            .take_optional("placement_key", value::secret)
+            .map(Secret),
+        freebind: table.take("freebind", value::boolean, true),
+        buffer_memory: table.take("buffer_memory", value::bytes(1 << 20, 1 << 40), 256 << 20),
+        max_pins: table.take("max_pins", value::integer(1, 100_000_000), 100_000),
+    };
+    table.take_later("sandbox", value::boolean, &true);
+    table.take_later("view", value::list(value::text), &Vec::new());
+    table.take_later("view_from", value::list(value::prefix), &Vec::new());
+    ServerDraft {
+        server,
+        header: table.is_present().then(|| table.header().clone()),
+        places: table.finish(),
+    }
+}
+
+pub(super) fn log(mut table: Table<'_, '_>) -> Log {
+    let log = Log {
+        format: table.take("format", value::choice(names::LOG_FORMATS), LogFormat::Text),
+        level: table.take("level", value::choice(names::LOG_LEVELS), LogLevel::Info),
+        sessions: table.take(
+            "sessions",
+            value::choice(names::LOG_SESSIONS),
+            LogSessions::Off,
+        ),
+    };
+    table.finish();
+    log
+}
+
+pub(super) fn resolve(mut table: Table<'_, '_>) {
+    table.take_later("servers", value::list(value::address), &Vec::new());
+    table.take_later("names", value::boolean, &true);
+    table.finish();
+}
+
+pub(super) fn gateway(mut table: Table<'_, '_>) {
+    for key in ["outside", "inside"] {
+        if table.take_optional(key, value::text).is_some() {
+            table.unavailable(key);
+        }
+    }
+    table.take_later("media_inbound", value::boolean, &false);
+    for mut snat in table.tables("snat", Section::GatewaySnat) {
+        snat.take_required(
+            "family",
+            value::choice(names::FAMILIES),
+            "write `family = \"access\"`",
+        );
+        snat.take_required(
+            "ports",
+            value::list(value::text),
+            "write `ports = [\"tcp/5061\"]`",
+        );
+        snat.take_required("to", value::address, "write `to = \"203.0.113.10\"`");
+        snat.unavailable("to");
+        snat.finish();
+    }
+    table.finish();
+}
+
+pub(super) fn cluster(mut table: Table<'_, '_>) {
+    table.take_later("etcd", value::list(value::text), &Vec::new());
+    table.finish();
+}
+
+/// `"auto"` or a number.
+fn workers(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Option<usize>> {
+    if item.value.get_ref().as_str() == Some("auto") {
+        return Some(None);
+    }
+    let number = match item.value.get_ref().as_integer() {
+        Some(number) => usize::from_str_radix(number.as_str(), number.radix()).ok(),
+        None => None,
+    };
+    let inside = number.filter(|number| (1..=256).contains(number));
+    if inside.is_none() {
+        let title = format!(
+            "workers = {} is neither \"auto\" nor a number from 1 to 256",
+            item.shown()
+        );
+        let help = "write workers = \"auto\" for one per core, or a number without quotes";
+        findings.push(Diagnostic::error(&item.span(), title).help(help));
+    }
+    inside.map(Some)
+}
+
+/// `"off"`, `"unix:PATH"` or a loopback address with a port.
+fn admin(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Admin> {
+    const HELP: &str = "write \"unix:/run/pinfold/admin.sock\", \"127.0.0.1:9061\" or \"off\"";
+    let Some(text) = item.value.get_ref().as_str() else {
+        let title = format!("admin = {} is no address of the admin API", item.shown());
+        findings.push(Diagnostic::error(&item.span(), title).help(HELP));
+        return None;
+    };
+    if text == "off" {
+        return Some(Admin::Off);
+    }
+    let refuse = |what: String| {
+        Diagnostic::error(&item.span(), format!("admin = {} {what}", show_text(text)))
+    };
+    if let Some(path) = text.strip_prefix("unix:") {
+        if path.is_empty() || path.contains('\0') || path.len() > LONGEST_SOCKET_PATH {
+            let what = format!("has no path of 1 to {LONGEST_SOCKET_PATH} bytes");
+            findings.push(refuse(what).help(HELP));
+            return None;
+        }
+        return Some(Admin::Unix(PathBuf::from(path)));
+    }
+    match text.parse::<SocketAddr>().map(value::plain_socket) {
+        Ok(address) if address.ip().is_loopback() => Some(Admin::Tcp(address)),
+        Ok(_) => {
+            let why = "whoever reaches the admin API can cut every session";
+            findings.push(
+                refuse("is not a loopback address".to_owned())
+                    .why(why)
+                    .help(HELP),
+            );
+            None
+        }
+        Err(_) => {
+            findings.push(refuse("is no address of the admin API".to_owned()).help(HELP));
+            None
+        }
+    }
+}

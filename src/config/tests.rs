@@ -1,0 +1,368 @@
+//! Tests of the whole path from text to model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::model::{Config, Family, Pin, ProbeKind};
+use crate::config::schema::Section;
+
+const SHIPPED: &str = include_str!("../../packaging/pinfold.toml");
+
+fn good(text: &str) -> Loaded {
+    match parse("pinfold.toml", text) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => panic!("{}", diagnostics.render(Style::Plain)),
+    }
+}
+
+fn report(text: &str) -> String {
+    match parse("pinfold.toml", text) {
+        Ok(loaded) => loaded.warnings.render(Style::Plain),
+        Err(diagnostics) => diagnostics.render(Style::Plain),
+    }
+}
+
+/// The files of `tests/data/config/{folder}`, sorted.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/config")
+        .join(folder);
+    let entries = std::fs::read_dir(&folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 6, "{} is nearly empty", folder.display());
+    files
+}
+
+/// Compares with the sibling that ends in `ending`, or writes it where PINFOLD_BLESS is set.
+fn check_lines(path: &Path, ending: &str, lines: &[String]) {
+    let expected_path = path.with_extension(ending);
+    let found = lines
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect::<String>();
+    if std::env::var_os("PINFOLD_BLESS").is_some() {
+        std::fs::write(&expected_path, &found).unwrap();
+    }
+    let expected = std::fs::read_to_string(&expected_path).unwrap_or_default();
+    assert_eq!(found, expected, "{}", expected_path.display());
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+#[test]
+fn every_valid_file_loads_with_the_expected_warnings() {
+    for path in files("valid") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        match parse(&name_of(&path), &text) {
+            Ok(loaded) => check_lines(&path, "txt", &loaded.warnings.lines()),
+            Err(diagnostics) => panic!("{}", diagnostics.render(Style::Plain)),
+        }
+    }
+}
+
+#[test]
+fn every_invalid_file_is_refused_with_the_expected_diagnostics() {
+    for path in files("invalid") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        match parse(&name_of(&path), &text) {
+            Ok(_) => panic!("{} loads", path.display()),
+            Err(diagnostics) => check_lines(&path, "txt", &diagnostics.lines()),
+        }
+    }
+}
+
+#[test]
+fn what_this_version_cannot_do_is_named_with_its_place() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config/valid/later.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let unavailable = good(&text).config.unavailable;
+    let line = |each: &model::Unavailable| format!("{}: {}", each.place, each.what);
+    let found: Vec<String> = unavailable.iter().map(line).collect();
+    check_lines(&path, "unavailable", &found);
+}
+
+#[test]
+fn the_shipped_file_loads_without_warnings_and_asks_for_nothing_unavailable() {
+    let loaded = good(SHIPPED);
+    assert_eq!(loaded.warnings.lines(), Vec::<String>::new());
+    assert_eq!(loaded.config.unavailable, []);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/pinfold.toml");
+    assert_eq!(load(&path).unwrap().config, loaded.config);
+}
+
+/// The key of a line such as `  # key = value`, and whether the line is a comment.
+fn commented_key(line: &str) -> Option<&str> {
+    let (key, _) = line.trim_start().strip_prefix("# ")?.split_once(" = ")?;
+    let is_key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    key.chars().all(is_key).then_some(key)
+}
+
+#[test]
+fn every_default_in_the_shipped_file_is_the_default() {
+    let shipped = good(SHIPPED).config;
+    let mut uncommented = 0;
+    let lines: Vec<String> = SHIPPED
+        .lines()
+        .map(|line| match commented_key(line) {
+            Some(_) => {
+                uncommented += 1;
+                line.replacen("# ", "", 1)
+            }
+            None => line.to_owned(),
+        })
+        .collect();
+    assert!(uncommented > 70, "{uncommented}");
+    let written_out = good(&lines.join("\n"));
+    assert_eq!(written_out.config, shipped);
+    assert_eq!(written_out.warnings.lines(), Vec::<String>::new());
+}
+
+#[test]
+fn every_key_stands_in_the_shipped_file() {
+    let mut shown: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut header = "";
+    for line in SHIPPED.lines() {
+        let bare = line
+            .trim_start()
+            .trim_start_matches("# ")
+            .trim_start_matches("example: ");
+        let is_comment = line.trim_start().starts_with('#') && !line.contains("example: ");
+        if bare.starts_with('[') && !is_comment {
+            header = bare;
+        } else if let Some((key, value)) = bare.split_once(" = ") {
+            shown.entry(header).or_default().insert(key);
+            let inner = value
+                .split(['{', ','])
+                .filter_map(|part| part.split_once(" = "));
+            let inner = inner.map(|(key, _)| key.trim());
+            shown.entry(key).or_default().extend(inner);
+        }
+    }
+    for (section, keys) in schema::keys() {
+        let table = section
+            .header()
+            .trim_matches(['[', ']'])
+            .rsplit('.')
+            .next()
+            .unwrap();
+        for key in keys {
+            let is_table = |inner: &Section| {
+                inner.parent() == Some(*section)
+                    && inner.header().trim_matches(['[', ']']).rsplit('.').next() == Some(*key)
+                    && SHIPPED.contains(inner.header())
+            };
+            let stands = |place| shown.get(place).is_some_and(|keys| keys.contains(key));
+            assert!(
+                stands(section.header()) || stands(table) || Section::ALL.iter().any(is_table),
+                "{section:?} {key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_listener_has_the_presets_of_its_service_and_the_values_of_the_file() {
+    let Config { listeners, .. } = good(SHIPPED).config;
+    let federation = &listeners[0];
+    assert_eq!(federation.pin, Pin::Partner);
+    assert_eq!(federation.node_port, 5061);
+    assert_eq!(federation.probe.kind, ProbeKind::TlsHello);
+    assert_eq!(federation.probe.interval, Duration::from_millis(400));
+    assert_eq!(federation.idle_timeout, Some(Duration::from_secs(7200)));
+    let webconf = &listeners[2];
+    assert_eq!((webconf.family, webconf.node_port), (Family::Webconf, 443));
+    assert_eq!(webconf.probe.silence, Duration::from_secs(3));
+    assert_eq!(listeners[4].node_port, 5062);
+}
+
+#[test]
+fn a_key_under_the_wrong_header_is_sent_back_to_its_table() {
+    let text = "version = 1
+server.state_dir = \"/x\"
+[[pool]]
+name = \"edge\"
+  [[pool.node]]
+  name = \"edge1\"
+  address = \"127.0.0.1:1\"
+  [[pool.node]]
+  name = \"edge2\"
+  address = \"127.0.0.1:2\"
+balance = \"source-hash\"
+";
+    let expected = "\
+warning: pinfold.toml:4:8: no listener uses pool \"edge\"
+  |
+4 | name = \"edge\"
+  |        ^^^^^^
+
+error: pinfold.toml:11:1: `balance` stands in [[pool.node]] \"edge2\" and belongs to [[pool]] \"edge\"
+   |
+11 | balance = \"source-hash\"
+   | ^^^^^^^
+   |
+   = why: in TOML a key belongs to the last table header above it, here [[pool.node]] in line 8
+   = help: move it above line 5, the first [[pool.node]]
+
+1 error, 1 warning
+";
+    assert_eq!(report(text), expected);
+}
+
+#[test]
+fn audio_and_video_behind_source_translation_is_refused_with_its_source() {
+    let text = include_str!("../../tests/data/config/invalid/snat-on-av.toml");
+    let expected = "\
+error: pinfold.toml:19:10: source = \"snat\" is forbidden on service \"av-udp\"
+   |
+19 | source = \"snat\"
+   |          ^^^^^^
+   |
+   = why: the A/V Edge must see the client's own address, or audio is one-way (Microsoft, load balancing requirements, A/V Edge)
+   = help: remove the line (\"transparent\" is the preset) and make this machine the nodes' gateway
+
+1 error
+";
+    assert_eq!(report(text), expected);
+}
+
+#[test]
+fn a_typing_error_in_a_key_or_a_word_is_answered_with_the_nearest() {
+    let text = "version = 1
+server.state_dir = \"/x\"
+[log]
+levle = \"info\"
+format = \"jsno\"
+";
+    let expected = "\
+error: pinfold.toml:4:1: unknown key `levle` in [log]
+  |
+4 | levle = \"info\"
+  | ^^^^^
+  |
+  = why: it would have no effect, and what was meant by it would be missing
+  = help: did you mean `level`?
+
+error: pinfold.toml:5:10: format = \"jsno\" is not known
+  |
+5 | format = \"jsno\"
+  |          ^^^^^^
+  |
+  = help: did you mean \"json\"? it can be: text | json
+
+2 errors
+";
+    assert_eq!(report(text), expected);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_the_cause() {
+    let refused = load(Path::new("/nowhere/pinfold.toml")).unwrap_err();
+    assert_eq!(
+        refused.render(Style::Plain),
+        "error: /nowhere/pinfold.toml: cannot read the configuration: \
+         No such file or directory (os error 2)\n\n1 error\n"
+    );
+    assert!(load(Path::new("/")).is_err());
+}
+
+#[test]
+fn a_secret_appears_in_no_message() {
+    for line in [
+        "placement_key = [\"hush\"]",
+        "placment_key = \"hush\"",
+        "placement_key = \"hush\" x",
+    ] {
+        let text = format!("version = 1\n[server]\n{line}\n");
+        assert!(!report(&text).contains("hush"), "{}", report(&text));
+    }
+    let loaded = good("version = 1\nserver.placement_key = \"hush\"\n");
+    assert!(!format!("{:?}", loaded.config).contains("hush"));
+}
+
+/// Renders everything there is to render.
+fn exercise(text: &str) {
+    let found = match parse("a.toml", text) {
+        Ok(loaded) => {
+            assert!(diff::diff(&loaded.config, &loaded.config).is_empty());
+            let _ = machine_warnings(&loaded, &Machine::default()).render(Style::Plain);
+            loaded.warnings
+        }
+        Err(diagnostics) => {
+            assert!(diagnostics.has_errors());
+            diagnostics
+        }
+    };
+    let _ = (
+        found.render(Style::Plain),
+        found.render(Style::Coloured),
+        found.to_string(),
+    );
+    assert!(found.lines().iter().all(|line| !line.contains('\n')));
+}
+
+/// The lines of all that is shipped or tested, with comments opened.
+fn lines() -> Vec<String> {
+    let mut texts = vec![SHIPPED.to_owned()];
+    for path in files("valid").into_iter().chain(files("invalid")) {
+        texts.push(std::fs::read_to_string(path).unwrap());
+    }
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines
+        .map(|line| line.trim_start_matches([' ', '#']).to_owned())
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>()) {
+        exercise(&text);
+        exercise(&format!("version = 1\n{text}"));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        exercise(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn no_damage_to_the_shipped_file_makes_it_panic(
+        cuts in proptest::collection::vec((0..SHIPPED.len(), 0..40_usize, ".{0,6}"), 1..6),
+    ) {
+        let mut text = SHIPPED.to_owned();
+        for (at, length, insert) in cuts {
+            let from = text.floor_char_boundary(at.min(text.len()));
+            let to = text.floor_char_boundary((from + length).min(text.len()));
+            text.replace_range(from..to.max(from), &insert);
+        }
+        exercise(&text);
+    }
+
+    #[test]
+    fn no_shuffle_of_lines_makes_it_panic(
+        picks in proptest::collection::vec(any::<proptest::sample::Index>(), 1..60),
+    ) {
+        let lines = lines();
+        let mut text = "version = 1\n".to_owned();
+        for pick in picks {
+            let line = pick.get(&lines);
+            // A header or a key alone that TOML refuses would end the walk before it began.
+            let longer = format!("{text}{line}\n");
+            if toml::de::DeTable::parse(&longer).is_ok() {
+                text = longer;
+            }
+        }
+        exercise(&text);
+    }
+}
