@@ -3,6 +3,7 @@
 pub mod addr;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod governor;
 pub mod inspect;
 pub mod net;
@@ -11,6 +12,7 @@ pub mod pool;
 pub mod probe;
 pub mod relay;
 pub mod snapshot;
+pub mod store;
 pub mod sys;
 pub mod telemetry;
 pub mod worker;

@@ -1,0 +1,171 @@
+//! Control: starts everything, reloads, stops, and answers administrators.
+//!
+//! Owns the life of the process. [`Control`] is one task that alone changes anything; the admin API
+//! reads [`Shared`] and sends it requests. Nothing here is on the path of a byte.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::model::Config;
+use crate::governor::{self, Governor, Verdicts};
+use crate::pool::pins::PinTable;
+use crate::relay::report::Reports;
+use crate::snapshot::{Capacity, Registry, Snapshot};
+use crate::store::{Administered, StateDir, Wanted};
+use crate::worker::Worker;
+
+pub use self::error::{ReloadError, StartError};
+pub use self::start::{Source, start};
+
+pub mod admin;
+mod doors;
+mod error;
+mod nodes;
+mod notify;
+mod reload;
+mod run;
+mod start;
+
+/// What the admin API reads.
+#[derive(Debug)]
+pub struct Shared {
+    /// The snapshot in force.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The pins.
+    pub pins: Arc<PinTable>,
+    /// To the governor, for its view.
+    pub governor: mpsc::Sender<governor::Command>,
+    /// What the governor knows of the pools.
+    pub verdicts: watch::Receiver<Verdicts>,
+    /// To control, for changes.
+    pub requests: mpsc::Sender<Request>,
+    /// What is listened on.
+    pub bound: ArcSwap<Vec<Bound>>,
+    /// What administrators want of nodes.
+    pub administered: ArcSwap<Vec<Administered>>,
+    /// Room for sessions.
+    pub capacity: Arc<Capacity>,
+    /// The sessions' side of the reports.
+    pub reports: Reports,
+    /// Whether clients are served: from READY to the stop.
+    pub is_serving: AtomicBool,
+    /// Reloads that failed since the start.
+    pub reload_failures: AtomicU64,
+    /// When the process started.
+    pub started: Timestamp,
+    /// Where the configuration comes from.
+    pub source: String,
+    /// What the last reload said, if it failed.
+    pub last_failure: ArcSwap<Option<String>>,
+    /// The token that changes over TCP need.
+    pub token: Option<String>,
+}
+
+/// One address that is listened on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Name of the listener.
+    pub listener: String,
+    /// The address, a port 0 resolved.
+    pub address: std::net::SocketAddr,
+    /// Whether it is open; closed where `when_no_node = "refuse"` and no node is up.
+    pub is_open: bool,
+}
+
+/// What an administrator asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// Load the configuration again.
+    Reload {
+        /// Only say what would happen.
+        is_plan: bool,
+        /// Who asks.
+        by: String,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Reloaded, ReloadError>>,
+    },
+    /// Give a node another state.
+    Administer {
+        /// The node.
+        node: String,
+        /// Only in this pool.
+        pool: Option<String>,
+        /// What is wanted.
+        wanted: Wanted,
+        /// When a drain cuts what is left.
+        deadline: Option<std::time::Duration>,
+        /// Who asks.
+        by: String,
+        /// Why.
+        reason: Option<String>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Vec<NodeChanged>, NodeRefused>>,
+    },
+}
+
+/// What a reload did, or would do.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Reloaded {
+    /// The revision in force.
+    pub revision: u64,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// What, in one line.
+    pub summary: String,
+    /// Keys that have changed and need a restart.
+    pub restart_needed: Vec<String>,
+    /// Warnings about the file.
+    pub warnings: Vec<String>,
+    /// Sessions that will be cut when `drain_timeout` has passed.
+    pub sessions_draining: u64,
+}
+
+/// A node that has another state.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct NodeChanged {
+    /// The pool.
+    pub pool: String,
+    /// The node.
+    pub node: String,
+    /// Its sessions at this moment.
+    pub sessions: u64,
+}
+
+/// Why a node was not given another state.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NodeRefused {
+    /// There is no such node.
+    #[error("no node \"{0}\" in {1}")]
+    Unknown(String, String),
+    /// It could not be made durable.
+    #[error("{0}")]
+    Store(String),
+}
+
+/// The task that alone changes anything.
+#[derive(Debug)]
+pub struct Control {
+    shared: Arc<Shared>,
+    source: Source,
+    config: Arc<Config>,
+    registry: Registry,
+    workers: Vec<Worker>,
+    governor: Governor,
+    doors: doors::Doors,
+    state_dir: Option<StateDir>,
+    requests: mpsc::Receiver<Request>,
+    admin_socket: Option<PathBuf>,
+}
+
+impl Control {
+    /// What the admin API reads.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}

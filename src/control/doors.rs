@@ -1,0 +1,284 @@
+//! Which addresses are listened on, and what a reload changes about that.
+//!
+//! Invariants: an unchanged address is never reopened; whatever can fail is done before anything is
+//! changed.
+
+use std::net::{SocketAddr, TcpListener};
+
+use tokio::sync::mpsc;
+
+use super::Bound;
+use super::error::StartError;
+use crate::config::model::{self, Config, SpeaksFirst, WhenNoNode};
+use crate::net::listen;
+use crate::net::options::{LegOptions, ListenOptions};
+use crate::snapshot::Snapshot;
+use crate::worker::Order;
+
+/// All addresses.
+#[derive(Debug, Default)]
+pub(super) struct Doors {
+    /// What was bound at the start and waits for the first verdicts.
+    pub(super) prepared: Option<Prepared>,
+    open: Vec<Door>,
+    workers: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Door {
+    listener: String,
+    configured: SocketAddr,
+    address: SocketAddr,
+    options: ListenOptions,
+    is_open: bool,
+    closes_without_node: bool,
+}
+
+/// What is to become of the doors; the sockets that were bound for it close when it is dropped.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    doors: Vec<Door>,
+    opened: Vec<(SocketAddr, Vec<TcpListener>)>,
+    retired: Vec<SocketAddr>,
+    adjusted: Vec<(SocketAddr, ListenOptions)>,
+}
+
+impl Doors {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            prepared: None,
+            open: Vec::new(),
+            workers,
+        }
+    }
+
+    /// Binds what is new in `config`. Nothing that serves has changed when this fails.
+    pub(super) fn prepare(&self, config: &Config) -> Result<Prepared, StartError> {
+        let mut prepared = Prepared {
+            doors: Vec::new(),
+            opened: Vec::new(),
+            retired: Vec::new(),
+            adjusted: Vec::new(),
+        };
+        for listener in &config.listeners {
+            for &configured in &listener.bind {
+                let options = options(config, listener);
+                let door = match self.known(config, listener, configured) {
+                    Some(known) => {
+                        if known.options != options {
+                            prepared.adjusted.push((known.address, options));
+                        }
+                        Door {
+                            listener: listener.name.clone(),
+                            options,
+                            ..known.clone()
+                        }
+                    }
+                    None => self.bind(listener, configured, options, &mut prepared.opened)?,
+                };
+                let closes_without_node = listener.when_no_node == WhenNoNode::Refuse;
+                prepared.doors.push(Door {
+                    closes_without_node,
+                    ..door
+                });
+            }
+        }
+        let is_kept = |address| prepared.doors.iter().any(|door| door.address == address);
+        let gone = self
+            .open
+            .iter()
+            .map(|door| door.address)
+            .filter(|address| !is_kept(*address));
+        prepared.retired = gone.collect();
+        Ok(prepared)
+    }
+
+    /// The door that serves `configured` already: this listener's own, or one of a listener that
+    /// gives it up in the same reload.
+    fn known(
+        &self,
+        config: &Config,
+        listener: &model::Listener,
+        configured: SocketAddr,
+    ) -> Option<&Door> {
+        let same = |door: &&Door| door.configured == configured;
+        let own = self
+            .open
+            .iter()
+            .filter(same)
+            .find(|door| door.listener == listener.name);
+        own.or_else(|| {
+            let others = self
+                .open
+                .iter()
+                .filter(same)
+                .filter(|_| configured.port() != 0);
+            others.into_iter().find(|door| {
+                let holder = config
+                    .listeners
+                    .iter()
+                    .find(|other| other.name == door.listener);
+                holder.is_none_or(|holder| !holder.bind.contains(&configured))
+            })
+        })
+    }
+
+    fn bind(
+        &self,
+        listener: &model::Listener,
+        configured: SocketAddr,
+        options: ListenOptions,
+        opened: &mut Vec<(SocketAddr, Vec<TcpListener>)>,
+    ) -> Result<Door, StartError> {
+        let group = listen::bind(configured, self.workers, &options).map_err(|cause| {
+            let listener = listener.name.clone();
+            StartError::Listen {
+                address: configured,
+                listener,
+                cause,
+            }
+        })?;
+        opened.push((group.address, group.sockets));
+        Ok(Door {
+            listener: listener.name.clone(),
+            configured,
+            address: group.address,
+            options,
+            is_open: true,
+            closes_without_node: false,
+        })
+    }
+
+    /// Puts `prepared` in force: from here on nothing fails.
+    pub(super) async fn commit(
+        &mut self,
+        prepared: Prepared,
+        snapshot: &Snapshot,
+        workers: &[mpsc::Sender<Order>],
+    ) {
+        for (address, sockets) in prepared.opened {
+            let door = prepared.doors.iter().find(|door| door.address == address);
+            let listener = door.map_or(0, |door| number(snapshot, &door.listener));
+            for (worker, socket) in workers.iter().zip(sockets) {
+                let _ = worker
+                    .send(Order::Listen {
+                        listener,
+                        address,
+                        socket,
+                    })
+                    .await;
+            }
+        }
+        for door in &prepared.doors {
+            let before = self
+                .open
+                .iter()
+                .find(|before| before.address == door.address);
+            if before.is_some_and(|before| before.listener != door.listener) {
+                let listener = number(snapshot, &door.listener);
+                tell(workers, || Order::Reassign {
+                    address: door.address,
+                    listener,
+                })
+                .await;
+            }
+        }
+        for (address, options) in prepared.adjusted {
+            tell(workers, || Order::Adjust { address, options }).await;
+        }
+        for address in prepared.retired {
+            tell(workers, || Order::Retire { address }).await;
+        }
+        self.open = prepared.doors;
+    }
+
+    /// Closes the doors of listeners without a node, where they are to refuse, and opens them again.
+    pub(super) async fn follow(
+        &mut self,
+        without_node: &[std::sync::Arc<str>],
+        snapshot: &Snapshot,
+        workers: &[mpsc::Sender<Order>],
+    ) {
+        for door in self
+            .open
+            .iter_mut()
+            .filter(|door| door.closes_without_node || !door.is_open)
+        {
+            let is_without = without_node.iter().any(|name| **name == *door.listener);
+            let is_wanted = !(is_without && door.closes_without_node);
+            if door.is_open == is_wanted {
+                continue;
+            }
+            let address = door.address;
+            if !is_wanted {
+                tracing::warn!(listener = door.listener, %address, "listener-closed: no node is up");
+                tell(workers, || Order::Retire { address }).await;
+                door.is_open = false;
+                continue;
+            }
+            match listen::bind(address, self.workers, &door.options) {
+                Ok(group) => {
+                    let listener = number(snapshot, &door.listener);
+                    for (worker, socket) in workers.iter().zip(group.sockets) {
+                        let _ = worker
+                            .send(Order::Listen {
+                                listener,
+                                address,
+                                socket,
+                            })
+                            .await;
+                    }
+                    tracing::info!(listener = door.listener, %address, "listener-opened");
+                    door.is_open = true;
+                }
+                Err(error) => {
+                    tracing::error!(listener = door.listener, %address, %error, "cannot listen again");
+                }
+            }
+        }
+    }
+
+    /// Closes every door.
+    pub(super) async fn close(&mut self, workers: &[mpsc::Sender<Order>]) {
+        for door in std::mem::take(&mut self.open) {
+            tell(workers, || Order::Retire {
+                address: door.address,
+            })
+            .await;
+        }
+    }
+
+    pub(super) fn bound(&self) -> Vec<Bound> {
+        let bound = |door: &Door| Bound {
+            listener: door.listener.clone(),
+            address: door.address,
+            is_open: door.is_open,
+        };
+        self.open.iter().map(bound).collect()
+    }
+}
+
+pub(super) async fn tell(workers: &[mpsc::Sender<Order>], order: impl Fn() -> Order) {
+    for worker in workers {
+        // A worker that has ended is noticed by the heartbeat.
+        let _ = worker.send(order()).await;
+    }
+}
+
+fn number(snapshot: &Snapshot, listener: &str) -> u32 {
+    let mut listeners = snapshot.listeners.iter();
+    listeners
+        .find(|known| known.config.name == listener)
+        .map_or(0, |known| known.state.number)
+}
+
+fn options(config: &Config, listener: &model::Listener) -> ListenOptions {
+    ListenOptions {
+        leg: LegOptions {
+            keepalive: listener.keepalive,
+            user_timeout: listener.user_timeout,
+        },
+        defer_accept: listener.speaks_first == SpeaksFirst::Client,
+        freebind: config.server.freebind,
+    }
+}

@@ -1,0 +1,225 @@
+//! Reloading: load, check, diff, bind what is new, publish, retire what is gone.
+//!
+//! Whatever can fail comes before the publish; after it nothing can. A bad file changes nothing, an
+//! unchanged one not even the revision.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::doors::tell;
+use super::error::{ReloadError, StartError};
+use super::{Control, Reloaded, notify};
+use crate::config::diff::{Changes, diff};
+use crate::config::model::Config;
+use crate::governor::Command;
+use crate::relay::session::{EndpointNumber, Interrupt};
+use crate::snapshot::{Endpoint, ListenerState, Snapshot};
+use crate::telemetry::log;
+use crate::worker::{Order, Whose};
+
+impl Control {
+    /// Loads the configuration again and puts it in force, or only says what that would do.
+    pub(super) async fn reload(
+        &mut self,
+        is_plan: bool,
+        by: &str,
+    ) -> Result<Reloaded, ReloadError> {
+        notify::reloading();
+        let result = self.try_reload(is_plan, by).await;
+        match &result {
+            Ok(done) if !is_plan => {
+                tracing::info!(revision = done.revision, by, "reload: {}", done.summary);
+                for key in &done.restart_needed {
+                    tracing::warn!(key, "reload: this key needs a restart");
+                }
+                self.shared.last_failure.store(None.into());
+            }
+            Ok(_) => {}
+            Err(_) if is_plan => {}
+            Err(error) => self.note_failure(error),
+        }
+        notify::ready();
+        result
+    }
+
+    async fn try_reload(&mut self, is_plan: bool, by: &str) -> Result<Reloaded, ReloadError> {
+        let loaded = self.source.load().map_err(ReloadError::Configuration)?;
+        if !loaded.config.unavailable.is_empty() {
+            return Err(StartError::Unavailable(loaded.config.unavailable).into());
+        }
+        let changes = diff(&self.config, &loaded.config);
+        let warnings = loaded.warnings.lines();
+        let config = Arc::new(keep_what_needs_a_restart(loaded.config, &self.config));
+        let gone = Gone::between(&self.shared.snapshot.load(), &config);
+        let mut done = Reloaded {
+            revision: self.shared.snapshot.load().revision,
+            changed: !changes.is_empty(),
+            summary: changes.to_string(),
+            restart_needed: changes
+                .restart_needed
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            warnings,
+            sessions_draining: gone.sessions(),
+        };
+        if is_plan || changes.is_empty() || is_only_restart(&changes) {
+            return Ok(done);
+        }
+        let prepared = self.doors.prepare(&config)?;
+
+        let snapshot = Arc::new(self.registry.build(&config));
+        done.revision = snapshot.revision;
+        self.shared.snapshot.store(Arc::clone(&snapshot));
+        self.config = config;
+
+        let workers = self.orders();
+        tell(&workers, || Order::Refresh).await;
+        self.doors.commit(prepared, &snapshot, &workers).await;
+        self.shared.bound.store(self.doors.bound().into());
+        let _ = self
+            .shared
+            .governor
+            .send(Command::Watch(Arc::clone(&snapshot)))
+            .await;
+        log::set_level(self.config.log.level);
+        self.shared.pins.set_max(self.config.server.max_pins);
+        self.forget_pins(&changes);
+        self.drain(gone);
+        tracing::debug!(by, "published");
+        Ok(done)
+    }
+
+    /// Pins name nodes and partners; what is gone takes its pins along.
+    fn forget_pins(&self, changes: &Changes) {
+        for node in &changes.nodes.removed {
+            self.shared.pins.forget_node(&node.pool, &node.node);
+        }
+        for partner in &changes.partners.removed {
+            self.shared.pins.forget_partner(partner);
+        }
+    }
+
+    /// Sessions of what is gone live on for `drain_timeout`.
+    fn drain(&self, gone: Gone) {
+        if gone.is_empty() {
+            return;
+        }
+        let (workers, limit) = (self.orders(), self.config.server.drain_timeout);
+        tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            for of in gone.whose() {
+                tell(&workers, || Order::Interrupt {
+                    of,
+                    with: Interrupt::Removed,
+                })
+                .await;
+            }
+        });
+    }
+}
+
+/// What a reload takes away.
+struct Gone {
+    endpoints: Vec<Arc<Endpoint>>,
+    listeners: Vec<Arc<ListenerState>>,
+}
+
+impl Gone {
+    fn between(old: &Snapshot, new: &Config) -> Self {
+        let is_named = |name: &str| new.listeners.iter().any(|listener| listener.name == name);
+        let listeners = old
+            .listeners
+            .iter()
+            .filter(|listener| !is_named(&listener.config.name));
+        let mut seen: HashSet<EndpointNumber> = HashSet::new();
+        let endpoints = old
+            .groups
+            .iter()
+            .flat_map(|group| &group.members)
+            .filter(|member| {
+                let endpoint = &member.endpoint;
+                !is_wanted(new, endpoint) && seen.insert(endpoint.number)
+            });
+        Self {
+            endpoints: endpoints
+                .map(|member| Arc::clone(&member.endpoint))
+                .collect(),
+            listeners: listeners
+                .map(|listener| Arc::clone(&listener.state))
+                .collect(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.endpoints.is_empty() && self.listeners.is_empty()
+    }
+
+    fn sessions(&self) -> u64 {
+        let of_listeners: u64 = self
+            .listeners
+            .iter()
+            .map(|listener| listener.sessions())
+            .sum();
+        let of_endpoints: u64 = self
+            .endpoints
+            .iter()
+            .map(|endpoint| u64::from(endpoint.sessions()))
+            .sum();
+        of_listeners.max(of_endpoints)
+    }
+
+    fn whose(&self) -> impl Iterator<Item = Whose> {
+        let listeners = self
+            .listeners
+            .iter()
+            .map(|listener| Whose::Listener(listener.number));
+        let endpoints = self
+            .endpoints
+            .iter()
+            .map(|endpoint| Whose::Endpoint(endpoint.number));
+        listeners.chain(endpoints)
+    }
+}
+
+/// Whether some listener of `config` still dials `endpoint`.
+fn is_wanted(config: &Config, endpoint: &Endpoint) -> bool {
+    config.listeners.iter().any(|listener| {
+        let pools = config
+            .pools
+            .iter()
+            .filter(|pool| pool.name == listener.pool);
+        let mut nodes = pools
+            .filter(|pool| *pool.name == *endpoint.pool)
+            .flat_map(|pool| &pool.nodes);
+        nodes.any(|node| {
+            let address = node.address(listener.family);
+            let port = address.port.unwrap_or(listener.node_port);
+            *node.name == *endpoint.node
+                && std::net::SocketAddr::new(address.ip, port) == endpoint.address.socket()
+        })
+    })
+}
+
+/// The new configuration, with what cannot change while the process runs as it was: the file in force
+/// must say what is in force.
+fn keep_what_needs_a_restart(mut new: Config, old: &Config) -> Config {
+    new.server.workers = old.server.workers;
+    new.server.admin = old.server.admin.clone();
+    new.server.state_dir.clone_from(&old.server.state_dir);
+    new.server
+        .placement_key
+        .clone_from(&old.server.placement_key);
+    new.server
+        .admin_token_file
+        .clone_from(&old.server.admin_token_file);
+    new
+}
+
+fn is_only_restart(changes: &Changes) -> bool {
+    let rest = Changes {
+        restart_needed: Vec::new(),
+        ..changes.clone()
+    };
+    rest.is_empty()
+}

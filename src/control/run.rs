@@ -1,0 +1,255 @@
+//! Running: signals, requests, heartbeats, and the end.
+
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use super::doors::tell;
+use super::error::{StartError, chain};
+use super::{Control, NodeRefused, Request, notify};
+use crate::clock::Moment;
+use crate::relay::session::Interrupt;
+use crate::worker::{Order, Whose, Worker};
+
+/// Signals that control obeys.
+#[derive(Debug)]
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+enum Next {
+    Reload,
+    Request(Request),
+    Verdicts,
+    Heartbeat,
+    Stop,
+}
+
+impl Control {
+    /// Serves until told to stop: by SIGTERM, by SIGINT, or by the end of `stop`.
+    ///
+    /// # Errors
+    ///
+    /// A thread of the data plane has died.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+        let mut signals = Signals::new().map_err(|cause| StartError::System {
+            what: "without signal handlers",
+            cause,
+        })?;
+        let mut stop = std::pin::pin!(stop);
+        self.open().await;
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut verdicts = self.shared.verdicts.clone();
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = signals.stop() => Next::Stop,
+                () = &mut stop => Next::Stop,
+                _ = signals.hangup.recv() => Next::Reload,
+                Some(request) = self.requests.recv() => Next::Request(request),
+                _ = heartbeat.tick() => Next::Heartbeat,
+                Ok(()) = verdicts.changed() => Next::Verdicts,
+            };
+            match next {
+                Next::Reload => drop(self.reload(false, "SIGHUP").await),
+                Next::Request(request) => self.answer(request).await,
+                Next::Verdicts => self.follow().await,
+                Next::Heartbeat => self.heartbeat().await?,
+                Next::Stop => break,
+            }
+        }
+        self.stop(&mut signals).await;
+        Ok(())
+    }
+
+    /// Begins to accept, once the first verdicts are in or have kept everybody waiting too long.
+    async fn open(&mut self) {
+        let mut verdicts = self.shared.verdicts.clone();
+        let first = verdicts.wait_for(|verdicts| verdicts.are_first_in);
+        let _ = timeout(FIRST_VERDICTS_MAX, first).await;
+        let workers = self.orders();
+        let snapshot = self.shared.snapshot.load_full();
+        if let Some(prepared) = self.doors.prepared.take() {
+            self.doors.commit(prepared, &snapshot, &workers).await;
+        }
+        self.shared.bound.store(self.doors.bound().into());
+        self.follow().await;
+        self.shared.is_serving.store(true, Relaxed);
+        notify::ready();
+        let listeners = self.shared.bound.load();
+        for bound in listeners.iter() {
+            tracing::info!(listener = bound.listener, address = %bound.address, "listening");
+        }
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            workers = workers.len(),
+            sessions_max = self.shared.capacity.most(),
+            "serving"
+        );
+    }
+
+    /// Opens and closes doors as nodes come and go.
+    async fn follow(&mut self) {
+        let without = self.shared.verdicts.borrow().without_node.clone();
+        let workers = self.orders();
+        let snapshot = self.shared.snapshot.load_full();
+        self.doors.follow(&without, &snapshot, &workers).await;
+        self.shared.bound.store(self.doors.bound().into());
+    }
+
+    async fn answer(&mut self, request: Request) {
+        match request {
+            Request::Reload {
+                is_plan,
+                by,
+                answer,
+            } => {
+                // Whoever asked may have gone; the change stands all the same.
+                let _ = answer.send(self.reload(is_plan, &by).await);
+            }
+            Request::Administer {
+                node,
+                pool,
+                wanted,
+                deadline,
+                by,
+                reason,
+                answer,
+            } => {
+                let order = super::nodes::Order {
+                    node,
+                    pool,
+                    wanted,
+                    deadline,
+                    by,
+                    reason,
+                };
+                let result = self.administer(order).await;
+                if let Err(NodeRefused::Store(error)) = &result {
+                    tracing::error!(%error, "the states of nodes cannot be kept");
+                }
+                let _ = answer.send(result);
+            }
+        }
+    }
+
+    /// Feeds the watchdog while every thread lives and ticks.
+    async fn heartbeat(&mut self) -> Result<(), StartError> {
+        if self.workers.iter().any(Worker::has_ended) {
+            return Err(StartError::Died("a worker"));
+        }
+        if self.governor.has_ended() {
+            return Err(StartError::Died("the governor"));
+        }
+        let now = Moment::now();
+        let oldest = self
+            .workers
+            .iter()
+            .map(Worker::pulse)
+            .chain([self.governor.pulse()])
+            .min();
+        if oldest.is_some_and(|pulse| now.since(pulse) < PULSE_MAX) && notify::watchdog().is_some()
+        {
+            notify::alive();
+        }
+        if self.shared.bound.load().iter().any(|bound| !bound.is_open) {
+            self.follow().await;
+        }
+        Ok(())
+    }
+
+    /// Ends readiness, then sessions, within `stop_timeout`; a second signal means now.
+    async fn stop(&mut self, signals: &mut Signals) {
+        let limit = self.config.server.stop_timeout;
+        tracing::info!(stop_timeout = ?limit, "stopping");
+        self.shared.is_serving.store(false, Relaxed);
+        notify::stopping();
+        let workers = self.orders();
+        self.doors.close(&workers).await;
+        tell(&workers, || Order::Finish).await;
+        let deadline = Instant::now() + limit;
+        let ended = async {
+            while !self.workers.iter().all(Worker::has_ended) {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = sleep_until(deadline) => {}
+            () = signals.stop() => {}
+        }
+        tell(&workers, || Order::Interrupt {
+            of: Whose::All,
+            with: Interrupt::Stopped,
+        })
+        .await;
+        let ended = async {
+            while !self.workers.iter().all(Worker::has_ended) {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        if timeout(LAST_MOMENTS, ended).await.is_err() {
+            tracing::warn!("some sessions did not end in time");
+        }
+        if let Some(path) = &self.admin_socket {
+            let _ = std::fs::remove_file(path);
+        }
+        tracing::info!("stopped");
+    }
+
+    pub(super) fn orders(&self) -> Vec<mpsc::Sender<Order>> {
+        self.workers.iter().map(Worker::orders).collect()
+    }
+
+    pub(super) fn note_failure(&self, error: &super::ReloadError) {
+        self.shared.reload_failures.fetch_add(1, Relaxed);
+        let lines = error.lines();
+        for line in &lines {
+            tracing::error!("reload: {line}");
+        }
+        let revision = self.shared.snapshot.load().revision;
+        tracing::error!(
+            "reload refused: {} mistakes; revision {revision} stays in force",
+            lines.len()
+        );
+        let text = match error {
+            super::ReloadError::Configuration(_) => lines.join("\n"),
+            super::ReloadError::Start(error) => chain(error),
+        };
+        self.shared.last_failure.store(Some(text).into());
+    }
+}
+
+/// Twice within the shortest watchdog that anybody sets.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+/// A thread that has not ticked for so long is stuck.
+const PULSE_MAX: Duration = Duration::from_secs(2);
+/// Clients wait in the accept queue meanwhile; longer would look like an outage.
+const FIRST_VERDICTS_MAX: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(5);
+/// What ending tens of thousands of sessions takes.
+const LAST_MOMENTS: Duration = Duration::from_secs(2);

@@ -1,0 +1,243 @@
+//! Starting: everything that can fail is done before the first client is served.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::admin;
+use super::doors::Doors;
+use super::error::StartError;
+use super::nodes;
+use super::{Control, Shared};
+use crate::config::diagnostics::Diagnostics;
+use crate::config::load::{Loaded, load, parse};
+use crate::config::model::Config;
+use crate::governor::{self, Governor};
+use crate::pool::pins::PinTable;
+use crate::pool::placement::PlacementKey;
+use crate::relay::report::Reports;
+use crate::snapshot::{Capacity, Registry};
+use crate::store::{Found, StateDir, random_key};
+use crate::sys;
+use crate::telemetry::log;
+use crate::worker::{self, Worker};
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file, read again at every reload.
+    File(PathBuf),
+    /// A text of our own, under this name: the demo's.
+    Text(&'static str, String),
+}
+
+impl Source {
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in it.
+    pub fn load(&self) -> Result<Loaded, Diagnostics> {
+        match self {
+            Self::File(path) => load(path),
+            Self::Text(name, text) => parse(name, text),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Text(name, _) => (*name).into(),
+        }
+    }
+}
+
+/// Starts everything but the accepting of clients, which [`Control::run`] begins. To be called within
+/// a runtime.
+///
+/// # Errors
+///
+/// See [`StartError`].
+pub fn start(source: Source) -> Result<Control, StartError> {
+    let loaded = source.load().map_err(StartError::Configuration)?;
+    let config = Arc::new(loaded.config);
+    log::start(&config.log);
+    for warning in loaded.warnings.lines() {
+        tracing::warn!("{warning}");
+    }
+    if !config.unavailable.is_empty() {
+        return Err(StartError::Unavailable(config.unavailable.clone()));
+    }
+    let workers = config.server.workers.unwrap_or_else(cores);
+    let state_dir = config
+        .server
+        .state_dir
+        .as_deref()
+        .map(StateDir::open)
+        .transpose()?;
+    let administered = administered(state_dir.as_ref())?;
+    let key = Arc::new(placement_key(&config, state_dir.as_ref())?);
+    let token = token(&config)?;
+    let capacity = Arc::new(capacity(&config));
+
+    let mut registry = Registry::new(workers);
+    let first = Arc::new(registry.build(&config));
+    let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
+    let pins = Arc::new(PinTable::new(config.server.max_pins));
+    let mut doors = Doors::new(workers);
+    let prepared = doors.prepare(&config)?;
+    let admin_socket = admin::bind(&config.server.admin)?;
+
+    let (reports, inbox) = Reports::new(REPORTS_MAX);
+    let setup = worker::Setup {
+        snapshot: Arc::clone(&snapshot),
+        pins: Arc::clone(&pins),
+        key: Arc::clone(&key),
+        capacity: Arc::clone(&capacity),
+        reports: reports.clone(),
+        memory: per_worker(config.server.buffer_memory, workers),
+        pipes: per_worker(capacity.most() / 32, workers).clamp(4, 512),
+    };
+    let workers = (0..workers)
+        .map(|number| Worker::start(number, setup.clone()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|cause| StartError::System {
+            what: "a worker",
+            cause,
+        })?;
+    let governor = Governor::start(governor::Setup {
+        snapshot: first,
+        workers: workers.iter().map(Worker::orders).collect(),
+        pins: Arc::clone(&pins),
+        key,
+        reports: reports.clone(),
+        inbox,
+        administered: nodes::wanted(&administered),
+    })
+    .map_err(|cause| StartError::System {
+        what: "the governor",
+        cause,
+    })?;
+
+    let (to_control, requests) = mpsc::channel(REQUESTS_MAX);
+    let shared = Arc::new(Shared {
+        snapshot,
+        pins,
+        governor: governor.commands(),
+        verdicts: governor.verdicts(),
+        requests: to_control,
+        bound: ArcSwap::default(),
+        administered: ArcSwap::from_pointee(administered),
+        capacity,
+        reports,
+        is_serving: AtomicBool::new(false),
+        reload_failures: AtomicU64::new(0),
+        started: Timestamp::now(),
+        source: source.name(),
+        last_failure: ArcSwap::default(),
+        token,
+    });
+    let admin_path = admin_socket
+        .as_ref()
+        .and_then(admin::Socket::path)
+        .map(Path::to_path_buf);
+    if let Some(socket) = admin_socket {
+        admin::serve(socket, Arc::clone(&shared));
+    }
+    doors.prepared = Some(prepared);
+    Ok(Control {
+        shared,
+        source,
+        config,
+        registry,
+        workers,
+        governor,
+        doors,
+        state_dir,
+        requests,
+        admin_socket: admin_path,
+    })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn administered(
+    state_dir: Option<&StateDir>,
+) -> Result<Vec<crate::store::Administered>, StartError> {
+    match state_dir.map(StateDir::administered).transpose()? {
+        None => Ok(Vec::new()),
+        Some(Found::States(states)) => Ok(states),
+        Some(Found::Damaged(aside)) => {
+            let aside = aside.display();
+            tracing::error!(%aside, "the states of nodes were damaged: set aside, all nodes as the file says");
+            Ok(Vec::new())
+        }
+    }
+}
+
+fn placement_key(
+    config: &Config,
+    state_dir: Option<&StateDir>,
+) -> Result<PlacementKey, StartError> {
+    let text = match (&config.server.placement_key, state_dir) {
+        (Some(key), _) => key.0.clone(),
+        (None, Some(directory)) => directory.placement_key()?,
+        (None, None) => random_key().map_err(|cause| StartError::System {
+            what: "without random numbers",
+            cause,
+        })?,
+    };
+    Ok(PlacementKey::from_text(&text).unwrap_or_else(|| PlacementKey::from_bytes([0; 16])))
+}
+
+fn token(config: &Config) -> Result<Option<String>, StartError> {
+    let Some(path) = &config.server.admin_token_file else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(path).map_err(|cause| StartError::File {
+        key: "admin_token_file",
+        path: path.clone(),
+        cause,
+    })?;
+    Ok(Some(text.trim().into()).filter(|token: &String| !token.is_empty()))
+}
+
+/// How many sessions the descriptors carry: two each, and a reserve for everything else.
+fn capacity(config: &Config) -> Capacity {
+    let descriptors = sys::limits::raise_descriptors();
+    let reserve = RESERVED + descriptors / 16;
+    let most = descriptors.saturating_sub(reserve).max(2) / 2;
+    let wanted: u64 = config
+        .listeners
+        .iter()
+        .map(|listener| u64::from(listener.max_sessions))
+        .max()
+        .unwrap_or(0);
+    if most < wanted {
+        tracing::warn!(
+            descriptors,
+            max_sessions = wanted,
+            possible = most,
+            "max_sessions is more than the descriptors carry; raise LimitNOFILE"
+        );
+    }
+    Capacity::new(most)
+}
+
+fn per_worker(total: u64, workers: usize) -> usize {
+    let share = total / u64::try_from(workers.max(1)).unwrap_or(1);
+    usize::try_from(share).unwrap_or(usize::MAX)
+}
+
+/// Descriptors for listeners, probes, the admin API and the state directory; pipes come on top.
+const RESERVED: u64 = 200;
+/// What workers report in the second in which every session of a large pool ends.
+const REPORTS_MAX: usize = 65_536;
+const REQUESTS_MAX: usize = 64;
