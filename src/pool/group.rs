@@ -5,8 +5,9 @@
 //! sessions or listeners; effects name nodes, and the governor carries them out. A node that an
 //! administrator disables is the governor's to cut.
 //!
-//! Invariants: a node's sessions are cut once per downfall, and only while a sibling is proven to
-//! have outlived it ([`survivors`]); a member whose name, address and kind of probe stay keeps its
+//! Invariants: a node's sessions are cut only while a sibling is proven to have outlived it
+//! ([`survivors`]), and cut again each time its siblings had been in doubt meanwhile, because
+//! sessions may have been dialled to it for want of a better one; a member whose name, address and kind of probe stay keeps its
 //! health over any number of reloads; every change of standing is an effect.
 
 use std::net::SocketAddr;
@@ -58,7 +59,8 @@ pub enum Effect {
         /// Why.
         evidence: Option<Evidence>,
     },
-    /// End the node's sessions and move its pins.
+    /// End the node's sessions and move its pins. May come again in one downfall, for sessions that
+    /// were dialled to it while its siblings were in doubt.
     Cut {
         /// Which node.
         node: Arc<str>,
@@ -307,7 +309,7 @@ impl Group {
         let before = seat.verdict;
         let after = if seat.health.state() != State::Down {
             Verdict::None
-        } else if before == Verdict::Cut || seat.member.admin == NodeState::Disabled {
+        } else if seat.member.admin == NodeState::Disabled {
             before
         } else {
             match outlook(&self.seats, index) {
