@@ -6,8 +6,8 @@
 //! administrator disables is the governor's to cut.
 //!
 //! Invariants: a node's sessions are cut only while a sibling is proven to have outlived it
-//! ([`survivors`]), and cut again each time its siblings had been in doubt meanwhile, because
-//! sessions may have been dialled to it for want of a better one; a member whose name, address and kind of probe stay keeps its
+//! ([`survivors`]), and cut again each time its siblings had been in doubt or only draining
+//! meanwhile: sessions may have been dialled to it and pins left on it for want of a better one; a member whose name, address and kind of probe stay keeps its
 //! health over any number of reloads; every change of standing is an effect.
 
 use std::net::SocketAddr;
@@ -59,8 +59,8 @@ pub enum Effect {
         /// Why.
         evidence: Option<Evidence>,
     },
-    /// End the node's sessions and move its pins. May come again in one downfall, for sessions that
-    /// were dialled to it while its siblings were in doubt.
+    /// End the node's sessions and move its pins. May come again in one downfall, for sessions and
+    /// pins that were left to it while its siblings were in doubt or only draining.
     Cut {
         /// Which node.
         node: Arc<str>,
@@ -128,6 +128,8 @@ enum Verdict {
     Waiting,
     /// It is down, and so are all.
     FailStatic,
+    /// Its sessions were cut in favour of a node that drains, where pins cannot go.
+    CutForDraining,
     /// Its sessions were cut.
     Cut,
 }
@@ -285,11 +287,9 @@ impl Group {
         }
     }
 
-    /// Draws the consequences of whatever happened.
+    /// Draws the consequences of whatever happened. Standings are told before cuts, because pins
+    /// move by them.
     fn settle(&mut self, effects: &mut Vec<Effect>) {
-        for index in 0..self.seats.len() {
-            self.decide(index, effects);
-        }
         for seat in &mut self.seats {
             let standing = seat.stands();
             if seat.standing != Some(standing) {
@@ -297,6 +297,9 @@ impl Group {
                 let node = Arc::clone(&seat.member.node);
                 effects.push(Effect::Standing { node, standing });
             }
+        }
+        for index in 0..self.seats.len() {
+            self.decide(index, effects);
         }
     }
 
@@ -314,6 +317,7 @@ impl Group {
         } else {
             match outlook(&self.seats, index) {
                 Outlook::Survivor => Verdict::Cut,
+                Outlook::Draining => Verdict::CutForDraining,
                 Outlook::Undecided if before == Verdict::FailStatic => before,
                 Outlook::Undecided => Verdict::Waiting,
                 Outlook::Nobody => Verdict::FailStatic,
@@ -330,7 +334,7 @@ impl Group {
             });
         }
         match after {
-            Verdict::Cut => effects.push(Effect::Cut {
+            Verdict::Cut | Verdict::CutForDraining => effects.push(Effect::Cut {
                 node,
                 first_evidence,
             }),

@@ -1,4 +1,4 @@
-//! Plays the governor and the workers: runs probes, carries out effects, dials, pins, cuts.
+//! What the parts of the simulated appliance share, and the order in which they act.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pinfold::clock::Moment;
-use pinfold::config::model::{Balance, NodeState, PinPrefix, ProbeKind, ReturnAfter};
-use pinfold::pool::group::{Effect, Group, Member};
-use pinfold::pool::health::{Event, ProbeFailure, State, Timing};
-use pinfold::pool::pins::{Lease, NewPin, Pin, PinKey, PinTable, Pinned, PinnedBy};
+use pinfold::config::model::{Balance, PinPrefix, ProbeKind, ReturnAfter};
+use pinfold::pool::group::Group;
+use pinfold::pool::health::Timing;
+use pinfold::pool::pins::{Lease, Pin, PinKey, PinTable};
 use pinfold::pool::placement::{PlacementKey, Subject};
-use pinfold::pool::select::{Candidate, Choice, Request, Standing, Tried, Why, choose};
+use pinfold::pool::select::{Standing, Why};
 
 use crate::world::Node;
 
@@ -115,10 +115,10 @@ pub(crate) struct Session {
     pub(crate) since: Moment,
     /// The node has sent a byte.
     pub(crate) answered: bool,
-    why: Why,
+    pub(crate) why: Why,
     /// A dial of the pinned node was refused on the way here.
-    refused: bool,
-    lease: Option<Lease>,
+    pub(crate) refused: bool,
+    pub(crate) lease: Option<Lease>,
     /// The node was removed; the session ends by itself at this moment.
     pub(crate) orphan_until: Option<Moment>,
 }
@@ -150,12 +150,12 @@ pub(crate) struct Driver {
     /// First violation that an effect showed.
     pub(crate) violation: Option<String>,
     pub(crate) tally: Tally,
-    key: PlacementKey,
-    turn: u64,
-    balance: Balance,
-    pool: Arc<str>,
-    affinity: Arc<str>,
-    reconnecting: VecDeque<Client>,
+    pub(crate) key: PlacementKey,
+    pub(crate) turn: u64,
+    pub(crate) balance: Balance,
+    pub(crate) pool: Arc<str>,
+    pub(crate) affinity: Arc<str>,
+    pub(crate) reconnecting: VecDeque<Client>,
 }
 
 pub(crate) const TIMING: Timing = Timing {
@@ -246,403 +246,6 @@ impl Driver {
         self.end_orphans();
         self.reconnect();
         self.pins.expire(now, 4);
-    }
-
-    /// The configuration changed: the group learns its members.
-    pub(crate) fn reload(&mut self) {
-        let members: Vec<Member> = self
-            .nodes
-            .iter()
-            .map(|node| Member {
-                node: Arc::clone(&node.name),
-                address: node.address,
-                admin: node.admin,
-            })
-            .collect();
-        let gone: Vec<Arc<str>> = self
-            .standings
-            .keys()
-            .filter(|name| self.node(name).is_none())
-            .cloned()
-            .collect();
-        for name in gone {
-            self.standings.remove(&name);
-            self.last_cut.remove(&name);
-            self.pins.forget_node(&self.pool, &name);
-            self.excused.push(name);
-        }
-        for session in &mut self.sessions {
-            let stays = self
-                .nodes
-                .iter()
-                .any(|node| node.name == session.node && node.address == session.address);
-            session.orphan_until = match (stays, session.orphan_until) {
-                (true, _) => None,
-                (false, Some(until)) => Some(until),
-                (false, None) => Some(self.now + Duration::from_millis(700)),
-            };
-        }
-        let mut effects = Vec::new();
-        self.group.set_members(&members, self.now, &mut effects);
-        self.carry_out(effects);
-    }
-
-    pub(crate) fn set_admin(&mut self, index: usize, admin: NodeState) {
-        let Some(node) = self.nodes.get_mut(index) else {
-            return;
-        };
-        node.admin = admin;
-        let name = Arc::clone(&node.name);
-        let mut effects = Vec::new();
-        match admin {
-            NodeState::Active => self.group.resume(&name, &mut effects),
-            NodeState::Draining | NodeState::Disabled => {
-                self.group.set_admin(&name, admin, &mut effects);
-            }
-        }
-        self.carry_out(effects);
-        if admin == NodeState::Disabled {
-            self.cut(&name);
-        }
-    }
-
-    pub(crate) fn stun(&mut self) {
-        self.tally.stuns += 1;
-        self.last_disturbed = self.now;
-        self.group.stunned(self.now);
-    }
-
-    pub(crate) fn observe(&mut self, node: &Arc<str>, event: Event) {
-        let mut effects = Vec::new();
-        self.group.observe(node, event, self.now, &mut effects);
-        if let (Rule::CountsSoftEvidence, Event::SessionReset { .. }) = (self.rule, event) {
-            let started = self.now;
-            let how = ProbeFailure::Refused;
-            let hard = Event::ProbeFailed { started, how };
-            self.group.observe(node, hard, self.now, &mut effects);
-            self.group.observe(node, hard, self.now, &mut effects);
-        }
-        self.carry_out(effects);
-    }
-
-    fn poll(&mut self) {
-        let mut effects = Vec::new();
-        self.group.poll(self.now, &mut effects);
-        self.carry_out(effects);
-    }
-
-    fn carry_out(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Probe { node } => self.probe(node),
-                Effect::Standing { node, standing } => {
-                    self.tally.held += u64::from(standing == Standing::Held);
-                    self.standings.insert(node, standing);
-                }
-                Effect::Changed { node, to, .. } => self.changed(&node, to),
-                Effect::Cut {
-                    node,
-                    first_evidence,
-                } => {
-                    self.tally.cuts += 1;
-                    self.check_cut(&node, first_evidence);
-                    if self.rule != Rule::IgnoresCuts {
-                        self.last_cut.insert(Arc::clone(&node), self.now);
-                        self.fail_over(&node);
-                        self.cut(&node);
-                    }
-                }
-                Effect::FailStatic { .. } => self.tally.fail_static += 1,
-                Effect::Recovered { .. } => {}
-            }
-        }
-    }
-
-    fn changed(&mut self, name: &Arc<str>, to: State) {
-        if to != State::Down {
-            return;
-        }
-        self.tally.downs += 1;
-        let wrongly = self
-            .node(name)
-            .is_some_and(|node| !node.may_be_down(self.now));
-        if wrongly {
-            self.violation = Some(format!("{name} is taken for down and never was"));
-        }
-    }
-
-    /// A cut is right only if somebody lived on after the first evidence.
-    fn check_cut(&mut self, victim: &Arc<str>, first_evidence: Moment) {
-        let outlived = self.nodes.iter().any(|node| {
-            node.name != *victim
-                && node.admin != NodeState::Disabled
-                && node.last_alive >= first_evidence
-        });
-        if !outlived {
-            self.violation = Some(format!("{victim} was cut and nobody outlived it"));
-        }
-    }
-
-    fn probe(&mut self, node: Arc<str>) {
-        let started = self.now;
-        if self.short_until > self.now {
-            self.tally.voids += 1;
-            let event = if self.rule == Rule::CountsShortages {
-                let how = ProbeFailure::Refused;
-                Event::ProbeFailed { started, how }
-            } else {
-                Event::ProbeVoid { started }
-            };
-            return self.observe(&node, event);
-        }
-        let latency = Duration::from_micros(500 + started.as_micros() % 2_000);
-        for (after, timed_out) in [(latency, false), (TIMING.timeout, true)] {
-            self.reports.push(Report {
-                at: started + after,
-                node: Arc::clone(&node),
-                started,
-                timed_out,
-            });
-        }
-    }
-
-    /// Answers arrive as the nodes are when they are due: a frozen node's wait until it thaws.
-    fn deliver_reports(&mut self) {
-        let (due, waiting): (Vec<Report>, Vec<Report>) = std::mem::take(&mut self.reports)
-            .into_iter()
-            .partition(|report| report.at <= self.now);
-        self.reports = waiting;
-        for report in due {
-            let Some(node) = self.node(&report.node) else {
-                continue;
-            };
-            let (dead, frozen) = (node.dead, node.frozen_until);
-            let started = report.started;
-            if report.timed_out {
-                let answer = |other: &Report| {
-                    !other.timed_out && other.started == started && other.node == report.node
-                };
-                if self.reports.iter().any(answer) {
-                    let how = ProbeFailure::TimedOut;
-                    self.observe(&report.node, Event::ProbeFailed { started, how });
-                }
-            } else if dead {
-                let how = ProbeFailure::Refused;
-                self.observe(&report.node, Event::ProbeFailed { started, how });
-            } else if let Some(until) = frozen {
-                let at = until + Duration::from_millis(1);
-                self.reports.push(Report { at, ..report });
-            } else {
-                self.observe(&report.node, Event::ProbeGood { started });
-            }
-        }
-    }
-
-    /// Nodes that live send their first byte; those that died reset their sessions.
-    fn node_bytes(&mut self) {
-        let mut index = 0;
-        while let Some(session) = self.sessions.get(index) {
-            let name = Arc::clone(&session.node);
-            let node = self
-                .nodes
-                .iter()
-                .find(|node| node.name == name && node.address == session.address);
-            let (dead, answers) = node.map_or((false, true), |node| (node.dead, node.answers()));
-            if dead {
-                let client = self.end(index);
-                self.observe(&name, Event::SessionReset { client: client.ip });
-                self.reconnecting.push_back(client);
-                continue;
-            }
-            if answers && !session.answered {
-                self.first_byte(index);
-            }
-            index += 1;
-        }
-    }
-
-    fn end_orphans(&mut self) {
-        while let Some(index) = self
-            .sessions
-            .iter()
-            .position(|session| session.orphan_until.is_some_and(|until| until <= self.now))
-        {
-            self.end(index);
-        }
-    }
-
-    fn reconnect(&mut self) {
-        // Nobody redials for ever within one step, however many nodes refuse.
-        for _ in 0..self.reconnecting.len() {
-            if let Some(client) = self.reconnecting.pop_front() {
-                self.connect(client);
-            }
-        }
-    }
-
-    fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
-        self.nodes.iter().map(|node| {
-            let sessions = self
-                .sessions
-                .iter()
-                .filter(|session| session.node == node.name);
-            Candidate {
-                name: &node.name,
-                weight: node.weight,
-                standing: self
-                    .standings
-                    .get(&node.name)
-                    .copied()
-                    .unwrap_or(Standing::Unproven),
-                sessions: u32::try_from(sessions.count()).unwrap(),
-            }
-        })
-    }
-
-    fn choose(&self, subject: &Subject, pinned: Option<&Arc<str>>, tried: Tried) -> Option<Choice> {
-        let position = |name: &Arc<str>| self.nodes.iter().position(|node| node.name == *name);
-        let request = Request {
-            key: &self.key,
-            subject,
-            balance: self.balance,
-            pinned: pinned.and_then(position),
-            turn: self.turn,
-            tried,
-        };
-        choose(self.candidates(), &request)
-    }
-
-    /// Dials until a node accepts.
-    pub(crate) fn connect(&mut self, client: Client) {
-        self.turn += 1;
-        let key = self.pin_key(&client.subject);
-        let pinned = self.pins.look_up(&key, self.now);
-        let (mut tried, mut refused) = (Tried::NONE, false);
-        while let Some(choice) = self.choose(&client.subject, pinned.as_ref(), tried) {
-            let Some(node) = self.nodes.get(choice.index) else {
-                return;
-            };
-            let (name, dead, answers) = (Arc::clone(&node.name), node.dead, node.answers());
-            if dead {
-                tried = tried.with(choice.index);
-                refused |= pinned.as_ref() == Some(&name);
-                self.observe(&name, Event::DialRefused);
-                continue;
-            }
-            self.tally.sessions += 1;
-            self.sessions.push(Session {
-                address: node.address,
-                lease: self.lease_on(&key, &name),
-                client,
-                node: name,
-                since: self.now,
-                answered: false,
-                why: choice.why,
-                refused,
-                orphan_until: None,
-            });
-            if answers {
-                self.first_byte(self.sessions.len() - 1);
-            }
-            return;
-        }
-    }
-
-    fn lease_on(&self, key: &PinKey, node: &Arc<str>) -> Option<Lease> {
-        let named = self.pins.look_up(key, self.now)?;
-        if named == *node {
-            self.pins.lease(key, self.now)
-        } else {
-            None
-        }
-    }
-
-    /// The node has answered: pins and leases follow.
-    fn first_byte(&mut self, index: usize) {
-        let now = self.now;
-        let Some(session) = self.sessions.get_mut(index) else {
-            return;
-        };
-        session.answered = true;
-        let (why, refused, node) = (session.why, session.refused, Arc::clone(&session.node));
-        let leased = session.lease.is_some();
-        let subject = session.client.subject.clone();
-        let member = session.orphan_until.is_none();
-        if why != Why::Placed || leased || !member {
-            return;
-        }
-        let key = self.pin_key(&subject);
-        let standing = |name: &Arc<str>| self.standings.get(name).copied();
-        match self.pins.look_up(&key, now) {
-            None => {
-                let by = PinnedBy::Placed;
-                let new = NewPin {
-                    node: Arc::clone(&node),
-                    by,
-                    revision: 1,
-                    ttl: PIN_TTL,
-                };
-                let _: Pinned = self.pins.pin(&key, new, now);
-            }
-            Some(named) if named != node => {
-                let leaves = matches!(
-                    standing(&named),
-                    Some(Standing::Draining | Standing::Never | Standing::Down) | None
-                );
-                if refused || leaves {
-                    let by = if refused {
-                        PinnedBy::DialFailed
-                    } else {
-                        PinnedBy::Placed
-                    };
-                    self.tally.dial_failed += u64::from(refused);
-                    self.pins.move_to(&key, &node, by, now);
-                    self.excused.push(named);
-                }
-            }
-            Some(_) => {}
-        }
-        let lease = self.lease_on(&key, &node);
-        if let Some(session) = self.sessions.get_mut(index) {
-            session.lease = lease;
-        }
-    }
-
-    /// Ends one session.
-    pub(crate) fn end(&mut self, index: usize) -> Client {
-        let session = self.sessions.swap_remove(index);
-        if let Some(lease) = session.lease
-            && self.rule != Rule::LeaksLeases
-        {
-            self.pins.release(lease, self.now);
-        }
-        session.client
-    }
-
-    /// Ends all sessions of a node; partners come back at once.
-    fn cut(&mut self, name: &Arc<str>) {
-        while let Some(index) = self
-            .sessions
-            .iter()
-            .position(|session| session.node == *name && session.orphan_until.is_none())
-        {
-            let client = self.end(index);
-            if client.subject.is_partner() {
-                self.reconnecting.push_back(client);
-            }
-        }
-    }
-
-    fn fail_over(&mut self, name: &Arc<str>) {
-        self.excused.push(Arc::clone(name));
-        let outcome = self
-            .pins
-            .fail_over(&self.pool, &self.affinity, name, self.now, |subject| {
-                let choice = self.choose(subject, None, Tried::NONE)?;
-                let node = self.nodes.get(choice.index)?;
-                (choice.why == Why::Placed).then(|| Arc::clone(&node.name))
-            });
-        self.tally.pins_moved += outcome.moved.len() as u64;
     }
 
     /// All pins, for the invariants.

@@ -47,7 +47,7 @@ impl fmt::Display for Failure {
 
 const PARTNERS: u8 = 4;
 const ADDRESSES: u8 = 12;
-const ACTIONS: u32 = 60;
+const ACTIONS: u32 = 50;
 /// Answers of a pausing node all arrive before it pauses again.
 const BETWEEN_PAUSES: Duration = Duration::from_millis(200);
 
@@ -181,13 +181,8 @@ fn leave(driver: &mut Driver, rng: &mut Rng) -> String {
 
 /// Bytes both ways where the node lives, one way where it does not; told late.
 fn traffic(driver: &mut Driver, rng: &mut Rng) -> String {
-    let late = Duration::from_millis(rng.u64(0..50));
-    let at = Moment::from_micros(
-        driver
-            .now
-            .as_micros()
-            .saturating_sub(late.as_micros() as u64),
-    );
+    let late = rng.u64(0..50_000);
+    let at = Moment::from_micros(driver.now.as_micros().saturating_sub(late));
     for index in 0..driver.nodes.len() {
         let node = &driver.nodes[index];
         let name = node.name.clone();
@@ -247,7 +242,11 @@ fn reload(driver: &mut Driver, rng: &mut Rng) -> String {
         }
         2 => {
             let number = driver.nodes[index].name.as_bytes()[4] - b'0';
-            driver.nodes[index] = Node::new(number, rng.u8(0..3), driver.now);
+            let moved = Node::new(number, rng.u8(0..3), driver.now);
+            // The same address is the same machine, however it is.
+            if moved.address != driver.nodes[index].address {
+                driver.nodes[index] = moved;
+            }
         }
         _ => rng.shuffle(&mut driver.nodes),
     }

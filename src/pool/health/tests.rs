@@ -127,8 +127,9 @@ fn one_clients_resets_start_one_suspicion_and_count_for_nothing() {
 fn many_clients_news_keep_probes_apart() {
     let mut health = up();
     let mut probes = 0;
-    for at in 1..=1_000_u64 {
-        let client = IpAddr::from([10, 0, (at >> 8) as u8, (at & 255) as u8]);
+    for at in 1..=1_000_u32 {
+        let client = IpAddr::from(at.to_be_bytes());
+        let at = u64::from(at);
         health.observe(Event::SessionReset { client }, ms(at));
         if health.poll(ms(at)) {
             probes += 1;
@@ -312,7 +313,7 @@ struct World {
 impl World {
     fn new(timing: Timing, tick: u64) -> Self {
         Self {
-            timeout: timing.timeout.as_millis() as u64,
+            timeout: u64::try_from(timing.timeout.as_millis()).unwrap(),
             health: Health::new(timing, Moment::START, Duration::ZERO),
             tick,
             traffic: false,
