@@ -6,7 +6,7 @@
 //! administrator disables is the governor's to cut.
 //!
 //! Invariants: a node's sessions are cut only while a sibling is proven to have outlived it
-//! ([`survivors`]), and cut again each time its siblings had been in doubt or only draining
+//! (`survivors`), and cut again each time its siblings had been in doubt or only draining
 //! meanwhile: sessions may have been dialled to it and pins left on it for want of a better one; a member whose name, address and kind of probe stay keeps its
 //! health over any number of reloads; every change of standing is an effect.
 

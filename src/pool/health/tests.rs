@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::config::model::ProbeKind;
 
 const FEDERATION: Timing = Timing {
     kind: ProbeKind::TlsHello,
