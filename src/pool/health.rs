@@ -19,8 +19,8 @@
 //! only start probes: a node that thinks about an answer for a while must not have that time
 //! counted against it when it is paused next.
 //!
-//! Invariants: the failure that condemns is always a probe's; soft evidence counts for nothing but
-//! a probe; shortages of our own and probes begun before a stun count for nothing at all.
+//! Invariants: the failure that condemns is always a probe's; a suspicion is settled only by probes
+//! that began after it; soft evidence counts for nothing but a probe; shortages of our own and probes begun before a stun count for nothing at all.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -269,6 +269,11 @@ impl Health {
         self.life(now);
         self.last_good = Some(now);
         self.silent_since = None;
+        let overtaken = self.first_evidence.is_some_and(|against| started < against);
+        if self.state == State::Suspect && overtaken {
+            // It may have been answered just before what was then seen.
+            return;
+        }
         self.failures = 0;
         self.refusals = 0;
         self.evidence = Some((Evidence::Answered, now));

@@ -70,10 +70,12 @@ impl Driver {
         }
     }
 
-    pub(crate) fn stun(&mut self) {
+    pub(crate) fn stun(&mut self, told: bool) {
         self.tally.stuns += 1;
         self.last_disturbed = self.now;
-        self.group.stunned(self.now);
+        if told {
+            self.group.stunned(self.now);
+        }
     }
 
     pub(crate) fn observe(&mut self, node: &Arc<str>, event: Event) {

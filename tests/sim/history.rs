@@ -148,11 +148,13 @@ fn act(driver: &mut Driver, rng: &mut Rng) -> String {
             format!("shortage until {:?}", driver.short_until)
         }
         _ => {
-            driver.now = now + Duration::from_millis(rng.u64(50..20_000));
+            let jump = Duration::from_millis(rng.u64(50..20_000));
+            driver.now = now + jump;
             for node in &mut driver.nodes {
                 node.tick(driver.now);
             }
-            driver.stun();
+            // Long jumps are noticed without being told.
+            driver.stun(jump < Duration::from_secs(1) || rng.bool());
             "the clock jumps".to_owned()
         }
     }

@@ -172,6 +172,7 @@ fn all_nodes_down_at_once_cut_nobody_until_one_is_back() {
     assert!(work.cut().is_empty());
     assert_eq!(work.fail_static().len(), 3, "said once");
     for at in [1_000, 1_400, 1_800] {
+        work.poll(at);
         work.good("edge2", at, at + 1);
     }
     assert_eq!(work.cut(), ["edge1", "edge3"]);
@@ -328,4 +329,27 @@ fn siblings_are_first_probed_apart_from_each_other() {
     }
     let expected = [("edge1", 0), ("edge2", 15), ("edge3", 30)];
     assert_eq!(due, expected.map(|(name, at)| (name.to_owned(), ms(at))));
+}
+
+#[test]
+fn a_gap_that_nobody_announced_condemns_nobody() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    let timed_out = |started: u64| Event::ProbeFailed {
+        started: ms(started),
+        how: ProbeFailure::TimedOut,
+    };
+    for started in [400, 450] {
+        let now = ms(started + 250);
+        work.poll(started);
+        work.group
+            .observe("edge1", timed_out(started), now, &mut work.effects);
+    }
+    work.poll(705);
+    assert_eq!(work.state("edge1"), State::Suspect);
+    work.group
+        .observe("edge1", timed_out(705), ms(60_000), &mut work.effects);
+    work.poll(60_001);
+    assert_eq!(work.state("edge1"), State::Suspect);
+    work.good("edge1", 60_001, 60_002);
+    assert_eq!(work.state("edge1"), State::Up);
 }

@@ -109,6 +109,18 @@ fn refused_dials_bring_it_to_the_brink_and_only_a_probe_condemns() {
 }
 
 #[test]
+fn an_answer_that_evidence_has_overtaken_settles_nothing() {
+    let mut health = up();
+    assert!(health.poll(ms(400)));
+    health.observe(Event::DialRefused, ms(402));
+    health.observe(Event::ProbeGood { started: ms(400) }, ms(403));
+    assert_eq!((health.state(), health.failures()), (State::Suspect, 1));
+    assert!(health.poll(ms(410)), "no closer than 10 ms");
+    health.observe(Event::ProbeGood { started: ms(410) }, ms(411));
+    assert_eq!(health.state(), State::Up);
+}
+
+#[test]
 fn one_clients_resets_start_one_suspicion_and_count_for_nothing() {
     let mut health = up();
     let client = IpAddr::from([192, 0, 2, 66]);
