@@ -46,7 +46,10 @@ fn play(seeds: impl Iterator<Item = u64>) -> Result<driver::Tally, history::Fail
 #[test]
 fn every_invented_history_keeps_the_invariants() {
     if let Some(seed) = number("PINFOLD_SIM_SEED") {
-        println!("{:?}", run(seed, Rule::AsBuilt).unwrap());
+        match run(seed, Rule::AsBuilt) {
+            Ok(tally) => println!("seed {seed}: {tally:?}"),
+            Err(failure) => panic!("{failure}"),
+        }
         return;
     }
     let seeds = number("PINFOLD_SIM_SEEDS").unwrap_or(SEEDS);
