@@ -5,8 +5,9 @@
 //! sessions or listeners; effects name nodes, and the governor carries them out. A node that an
 //! administrator disables is the governor's to cut.
 //!
-//! Invariants: a node's sessions are cut once per downfall, and only while a sibling is proven to
-//! have outlived it ([`survivors`]); a member whose name, address and kind of probe stay keeps its
+//! Invariants: a node's sessions are cut only while a sibling is proven to have outlived it
+//! (`survivors`), and cut again each time its siblings had been in doubt or only draining
+//! meanwhile: sessions may have been dialled to it and pins left on it for want of a better one; a member whose name, address and kind of probe stay keeps its
 //! health over any number of reloads; every change of standing is an effect.
 
 use std::net::SocketAddr;
@@ -19,7 +20,10 @@ use super::select::{NODES_MAX, Standing};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 
+mod effect;
 mod survivors;
+
+pub use effect::Effect;
 
 /// A node as the configuration and the administrator have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,52 +34,6 @@ pub struct Member {
     pub address: SocketAddr,
     /// What the administrator wants of it.
     pub admin: NodeState,
-}
-
-/// What the governor has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Begin a probe, dated the moment of the call that asked for it.
-    Probe {
-        /// Whom to ask.
-        node: Arc<str>,
-    },
-    /// The node stands differently; for its atomic.
-    Standing {
-        /// Which node.
-        node: Arc<str>,
-        /// How.
-        standing: Standing,
-    },
-    /// The state changed; for the log and the metrics.
-    Changed {
-        /// Which node.
-        node: Arc<str>,
-        /// What it was.
-        from: State,
-        /// What it is.
-        to: State,
-        /// Why.
-        evidence: Option<Evidence>,
-    },
-    /// End the node's sessions and move its pins.
-    Cut {
-        /// Which node.
-        node: Arc<str>,
-        /// The first thing that spoke against it, for the ledger.
-        first_evidence: Moment,
-    },
-    /// The node is down and nobody has outlived it: nothing is cut, pins stay. Once per downfall.
-    FailStatic {
-        /// Which node.
-        node: Arc<str>,
-    },
-    /// What was said by [`Effect::FailStatic`] is over: the node is back, or its sessions were cut
-    /// because another is up.
-    Recovered {
-        /// Which node.
-        node: Arc<str>,
-    },
 }
 
 /// A member as the admin API shows it.
@@ -106,6 +64,8 @@ pub struct MemberView {
 pub struct Group {
     timing: Timing,
     seats: Vec<Seat>,
+    /// When the next poll was due as of the last one.
+    expected: Option<Moment>,
 }
 
 #[derive(Clone, Debug)]
@@ -126,6 +86,8 @@ enum Verdict {
     Waiting,
     /// It is down, and so are all.
     FailStatic,
+    /// Its sessions were cut in favour of a node that drains, where pins cannot go.
+    CutForDraining,
     /// Its sessions were cut.
     Cut,
 }
@@ -137,6 +99,7 @@ impl Group {
         Self {
             timing,
             seats: Vec::new(),
+            expected: None,
         }
     }
 
@@ -190,12 +153,14 @@ impl Group {
 
     /// Takes note of an observation of a node; nothing happens where it is unknown.
     pub fn observe(&mut self, node: &str, event: Event, now: Moment, effects: &mut Vec<Effect>) {
+        self.notice_gap(now);
         self.change(node, now, effects, |health| health.observe(event, now));
         self.settle(effects);
     }
 
     /// Lets time pass.
     pub fn poll(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.notice_gap(now);
         for index in 0..self.seats.len() {
             let Some(node) = self
                 .seats
@@ -209,6 +174,7 @@ impl Group {
             }
         }
         self.settle(effects);
+        self.expected = self.next_wake();
     }
 
     /// When [`Group::poll`] is to be called next, at the latest.
@@ -220,8 +186,10 @@ impl Group {
             .min()
     }
 
-    /// We were stopped for a while: probes in flight say nothing, silence begins anew.
+    /// We were stopped for a while: probes in flight say nothing, silence begins anew. The governor
+    /// says so as soon as it finds itself late; a gap of a quarter of a second is noticed here.
     pub fn stunned(&mut self, now: Moment) {
+        self.expected = None;
         for seat in &mut self.seats {
             seat.health.stunned(now);
         }
@@ -238,6 +206,13 @@ impl Group {
     pub fn standing(&self, node: &str) -> Option<Standing> {
         let seat = self.seats.iter().find(|seat| *seat.member.node == *node)?;
         Some(seat.stands())
+    }
+
+    /// Notices that nobody has polled for long: what looks like silence was ours.
+    fn notice_gap(&mut self, now: Moment) {
+        if self.expected.is_some_and(|due| now.since(due) > GAP) {
+            self.stunned(now);
+        }
     }
 
     fn seat(&mut self, node: &str) -> Option<&mut Seat> {
@@ -283,11 +258,9 @@ impl Group {
         }
     }
 
-    /// Draws the consequences of whatever happened.
+    /// Draws the consequences of whatever happened. Standings are told before cuts, because pins
+    /// move by them.
     fn settle(&mut self, effects: &mut Vec<Effect>) {
-        for index in 0..self.seats.len() {
-            self.decide(index, effects);
-        }
         for seat in &mut self.seats {
             let standing = seat.stands();
             if seat.standing != Some(standing) {
@@ -295,6 +268,9 @@ impl Group {
                 let node = Arc::clone(&seat.member.node);
                 effects.push(Effect::Standing { node, standing });
             }
+        }
+        for index in 0..self.seats.len() {
+            self.decide(index, effects);
         }
     }
 
@@ -307,11 +283,12 @@ impl Group {
         let before = seat.verdict;
         let after = if seat.health.state() != State::Down {
             Verdict::None
-        } else if before == Verdict::Cut || seat.member.admin == NodeState::Disabled {
+        } else if seat.member.admin == NodeState::Disabled {
             before
         } else {
             match outlook(&self.seats, index) {
                 Outlook::Survivor => Verdict::Cut,
+                Outlook::Draining => Verdict::CutForDraining,
                 Outlook::Undecided if before == Verdict::FailStatic => before,
                 Outlook::Undecided => Verdict::Waiting,
                 Outlook::Nobody => Verdict::FailStatic,
@@ -328,7 +305,7 @@ impl Group {
             });
         }
         match after {
-            Verdict::Cut => effects.push(Effect::Cut {
+            Verdict::Cut | Verdict::CutForDraining => effects.push(Effect::Cut {
                 node,
                 first_evidence,
             }),
@@ -381,6 +358,10 @@ impl Seat {
         }
     }
 }
+
+/// A poll that is this late means that the whole process stood still: far beyond what a busy
+/// machine causes, and short against every silence that condemns.
+const GAP: Duration = Duration::from_millis(250);
 
 /// Distance of the first probes of siblings: short against every interval, and 64 of them still
 /// begin within a second.

@@ -19,59 +19,22 @@
 //! only start probes: a node that thinks about an answer for a while must not have that time
 //! counted against it when it is paused next.
 //!
-//! Invariants: the failure that condemns is always a probe's; soft evidence counts for nothing but
-//! a probe; shortages of our own and probes begun before a stun count for nothing at all.
+//! Invariants: the failure that condemns is always a probe's; a suspicion is settled only by probes
+//! that began after it; soft evidence counts for nothing but a probe; shortages of our own and probes begun before a stun count for nothing at all.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use self::soft::SoftMemory;
 use crate::clock::Moment;
-use crate::config::model::{Probe, ProbeKind, ReturnAfter};
+use crate::config::model::ReturnAfter;
 
+mod evidence;
 mod soft;
+mod timing;
 
-/// When an endpoint is asked, and what the answers weigh.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// What is asked; [`ProbeKind::None`] means that the endpoint is up without being asked.
-    pub kind: ProbeKind,
-    /// Between probes at rest and while down.
-    pub interval: Duration,
-    /// Between probes while in doubt.
-    pub fast_interval: Duration,
-    /// Deadline of an answer; one that comes later still is a sign of life.
-    pub timeout: Duration,
-    /// Silence condemns only once it has lasted this long.
-    pub silence: Duration,
-    /// Failures that condemn.
-    pub fall: u32,
-    /// Good answers in a row that bring back what was down.
-    pub rise: u32,
-    /// How long it then is held.
-    pub return_after: ReturnAfter,
-}
-
-impl Timing {
-    /// The timing of a listener's probe and its pool.
-    #[must_use]
-    pub const fn new(probe: &Probe, return_after: ReturnAfter) -> Self {
-        Self {
-            kind: probe.kind,
-            interval: probe.interval,
-            fast_interval: probe.fast_interval,
-            timeout: probe.timeout,
-            silence: probe.silence,
-            fall: probe.fall,
-            rise: probe.rise,
-            return_after,
-        }
-    }
-
-    const fn probes(&self) -> bool {
-        !matches!(self.kind, ProbeKind::None)
-    }
-}
+pub use evidence::{Event, Evidence, ProbeFailure};
+pub use timing::Timing;
 
 /// What is known of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,96 +58,6 @@ impl State {
             Self::Up => "up",
             Self::Suspect => "suspect",
             Self::Down => "down",
-        }
-    }
-}
-
-/// How a probe failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ProbeFailure {
-    /// Refused, reset or unreachable.
-    Refused,
-    /// Answered, but not what was asked for.
-    WrongAnswer,
-    /// Nothing within the timeout.
-    TimedOut,
-}
-
-/// One observation of an endpoint, from a probe or from traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A probe was answered, perhaps after its timeout had been reported.
-    ProbeGood {
-        /// When it began.
-        started: Moment,
-    },
-    /// A probe failed.
-    ProbeFailed {
-        /// When it began.
-        started: Moment,
-        /// How.
-        how: ProbeFailure,
-    },
-    /// A probe could not be sent or judged, for a reason of our own: out of descriptors, buffers,
-    /// ports or permission.
-    ProbeVoid {
-        /// When it began.
-        started: Moment,
-    },
-    /// A dial for a session was refused, reset or unreachable.
-    DialRefused,
-    /// A dial for a session found no answer in time.
-    DialTimedOut,
-    /// The endpoint ended a session by a reset.
-    SessionReset {
-        /// Whose session; heard once per client in a while.
-        client: IpAddr,
-    },
-    /// The endpoint sent a byte of traffic. May be reported late.
-    Heard {
-        /// When.
-        at: Moment,
-    },
-    /// A client's byte was forwarded to the endpoint. May be reported late.
-    Asked {
-        /// When.
-        at: Moment,
-    },
-}
-
-/// What spoke for or against an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Evidence {
-    /// A good probe.
-    Answered,
-    /// A failed probe.
-    Probe(ProbeFailure),
-    /// A refused dial.
-    DialRefused,
-    /// A dial without an answer.
-    DialTimedOut,
-    /// A session that the endpoint reset.
-    SessionReset,
-    /// Bytes in, none out.
-    Unheard,
-    /// It is not probed.
-    Unasked,
-}
-
-impl Evidence {
-    /// For logs and the admin API.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Answered => "probe answered",
-            Self::Probe(ProbeFailure::Refused) => "probe refused",
-            Self::Probe(ProbeFailure::WrongAnswer) => "probe answered wrongly",
-            Self::Probe(ProbeFailure::TimedOut) => "probe unanswered",
-            Self::DialRefused => "dial refused",
-            Self::DialTimedOut => "dial unanswered",
-            Self::SessionReset => "session reset",
-            Self::Unheard => "bytes in, none out",
-            Self::Unasked => "not probed",
         }
     }
 }
@@ -223,7 +96,8 @@ pub struct Health {
     /// A good probe has shown that the unheard traffic means nothing.
     unheard_explained: bool,
     soft: SoftMemory,
-    /// Results of probes begun before this moment count for nothing.
+    /// Results of probes begun before this moment count for nothing: they asked another endpoint
+    /// of the same name, or we were stunned since.
     void_before: Moment,
     last_probe: Option<Moment>,
     next_probe: Moment,
@@ -250,7 +124,7 @@ impl Health {
             unheard_since: None,
             unheard_explained: false,
             soft: SoftMemory::default(),
-            void_before: Moment::START,
+            void_before: now,
             last_probe: None,
             next_probe: now + delay,
         }
@@ -395,6 +269,11 @@ impl Health {
         self.life(now);
         self.last_good = Some(now);
         self.silent_since = None;
+        let overtaken = self.first_evidence.is_some_and(|against| started < against);
+        if self.state == State::Suspect && overtaken {
+            // It may have been answered just before what was then seen.
+            return;
+        }
         self.failures = 0;
         self.refusals = 0;
         self.evidence = Some((Evidence::Answered, now));

@@ -1,1 +1,94 @@
-//! Tests follow.
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn partner(number: usize, addresses: Vec<IpNet>) -> model::Partner {
+    model::Partner {
+        name: format!("partner{number}"),
+        domains: Vec::new(),
+        federation: model::Federation::AllowedServer,
+        edge: Vec::new(),
+        addresses,
+        generation: model::Generation::Ocs2007,
+        certificate_names: Vec::new(),
+        legacy: true,
+        pin: model::Pin::Partner,
+        node: None,
+        failback: model::Failback::Stay,
+        alarm_after: Duration::from_secs(60),
+        contact: None,
+    }
+}
+
+/// Few distinct networks, so that prefixes nest and clients meet them.
+fn nets() -> impl Strategy<Value = IpNet> {
+    let v4 = (any::<[bool; 4]>(), 0..=32_u8).prop_map(|(bits, length)| {
+        let octets = bits.map(|bit| if bit { 0xc0 } else { 0 });
+        IpNet::new(IpAddr::from(octets), length).unwrap()
+    });
+    let v6 = (any::<[bool; 8]>(), 0..=128_u8).prop_map(|(bits, length)| {
+        let groups = bits.map(|bit| if bit { 0x2001 } else { 0 });
+        IpNet::new(IpAddr::from(groups), length).unwrap()
+    });
+    let mapped = (any::<[bool; 4]>(), 96..=128_u8).prop_map(|(bits, length)| {
+        let octets = bits.map(|bit| if bit { 0xc0 } else { 0 });
+        let ip = std::net::Ipv4Addr::from(octets).to_ipv6_mapped();
+        IpNet::new(IpAddr::from(ip), length).unwrap()
+    });
+    prop_oneof![v4, v6, mapped]
+}
+
+/// Every prefix of every partner tried in turn; the longest wins, among equals the first.
+fn oracle(partners: &[model::Partner], client: IpAddr) -> Option<&str> {
+    let client = client.to_canonical();
+    let mut best: Option<(u8, &str)> = None;
+    for partner in partners {
+        for net in &partner.addresses {
+            let net = plain(*net);
+            if net.contains(&client) && best.is_none_or(|(length, _)| net.prefix_len() > length) {
+                best = Some((net.prefix_len(), &partner.name));
+            }
+        }
+    }
+    best.map(|(_, name)| name)
+}
+
+proptest! {
+    #[test]
+    fn it_finds_what_a_linear_scan_finds(
+        nets in proptest::collection::vec(proptest::collection::vec(nets(), 0..4), 0..8),
+        clients in proptest::collection::vec(nets(), 1..32),
+    ) {
+        let partners: Vec<_> = nets.into_iter().enumerate().map(|(number, nets)| partner(number, nets)).collect();
+        let table = PartnerTable::new(&partners);
+        for client in clients {
+            let found = table.find(client.addr()).map(|known| &*known.name);
+            prop_assert_eq!(found, oracle(&partners, client.addr()), "{}", client.addr());
+        }
+    }
+}
+
+#[test]
+fn partners_are_known_by_name_and_mapped_addresses_are_plain() {
+    let mut refused = partner(2, vec!["192.0.2.128/25".parse().unwrap()]);
+    refused.federation = model::Federation::Blocked;
+    refused.node = Some("edge2".to_owned());
+    let wide = partner(1, vec!["::ffff:192.0.2.0/120".parse().unwrap()]);
+    let table = PartnerTable::new(&[wide, refused]);
+    let name = |ip: &str| {
+        table
+            .find(ip.parse().unwrap())
+            .map(|known| known.name.to_string())
+    };
+    assert_eq!(name("192.0.2.1").as_deref(), Some("partner1"));
+    assert_eq!(name("::ffff:192.0.2.200").as_deref(), Some("partner2"));
+    assert_eq!(name("198.51.100.1"), None);
+    let known = table.by_name("partner2").unwrap();
+    assert!(known.blocked && known.node.as_deref() == Some("edge2"));
+    assert_eq!(
+        (table.len(), table.is_empty(), table.iter().count()),
+        (2, false, 2)
+    );
+}

@@ -11,8 +11,10 @@ use crate::pool::health::State;
 /// What the siblings of a victim say, the most telling first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outlook {
-    /// One has outlived it.
+    /// An active one has outlived it.
     Survivor,
+    /// All active ones are down, and one that drains has outlived it.
+    Draining,
     /// One may have; probes will tell.
     Undecided,
     /// All are down or disabled, or there are none.
@@ -35,8 +37,11 @@ pub(super) fn outlook(seats: &[Seat], victim: usize) -> Outlook {
             .unwrap_or(Outlook::Nobody)
     };
     match among(NodeState::Active) {
-        Outlook::Nobody => among(NodeState::Draining),
-        decided @ (Outlook::Survivor | Outlook::Undecided) => decided,
+        Outlook::Nobody => match among(NodeState::Draining) {
+            Outlook::Survivor => Outlook::Draining,
+            other @ (Outlook::Draining | Outlook::Undecided | Outlook::Nobody) => other,
+        },
+        decided @ (Outlook::Survivor | Outlook::Draining | Outlook::Undecided) => decided,
     }
 }
 

@@ -1,1 +1,355 @@
-//! Tests follow.
+use std::net::IpAddr;
+
+use super::*;
+use crate::config::model::{ProbeKind, ReturnAfter};
+use crate::pool::health::ProbeFailure;
+
+const TIMING: Timing = Timing {
+    kind: ProbeKind::TlsHello,
+    interval: Duration::from_millis(400),
+    fast_interval: Duration::from_millis(50),
+    timeout: Duration::from_millis(250),
+    silence: Duration::from_millis(600),
+    fall: 2,
+    rise: 3,
+    return_after: ReturnAfter::Healthy(Duration::from_secs(30)),
+};
+
+fn ms(millis: u64) -> Moment {
+    Moment::from_micros(millis * 1000)
+}
+
+fn member(name: &str) -> Member {
+    let last = name.bytes().map(u32::from).sum::<u32>();
+    Member {
+        node: Arc::from(name),
+        address: SocketAddr::new(IpAddr::from(last.to_be_bytes()), 5061),
+        admin: NodeState::Active,
+    }
+}
+
+/// A group at work, with all effects it had so far.
+struct Work {
+    group: Group,
+    effects: Vec<Effect>,
+}
+
+impl Work {
+    /// All of `names` up at 100 ms.
+    fn up(names: &[&str]) -> Self {
+        let mut work = Self {
+            group: Group::new(TIMING),
+            effects: Vec::new(),
+        };
+        work.set(names, 0);
+        for name in names {
+            work.good(name, 50, 100);
+        }
+        work.effects.clear();
+        work
+    }
+
+    fn set(&mut self, names: &[&str], now: u64) {
+        let members: Vec<Member> = names.iter().map(|name| member(name)).collect();
+        self.group.set_members(&members, ms(now), &mut self.effects);
+    }
+
+    fn good(&mut self, name: &str, started: u64, now: u64) {
+        let event = Event::ProbeGood {
+            started: ms(started),
+        };
+        self.group.observe(name, event, ms(now), &mut self.effects);
+    }
+
+    fn refused(&mut self, name: &str, now: u64) {
+        let how = ProbeFailure::Refused;
+        let event = Event::ProbeFailed {
+            started: ms(now),
+            how,
+        };
+        self.group.observe(name, event, ms(now), &mut self.effects);
+    }
+
+    /// Down by refusals at `now`.
+    fn die(&mut self, name: &str, now: u64) {
+        self.refused(name, now);
+        self.refused(name, now);
+        assert_eq!(self.state(name), State::Down);
+    }
+
+    fn poll(&mut self, now: u64) {
+        self.group.poll(ms(now), &mut self.effects);
+    }
+
+    fn admin(&mut self, name: &str, admin: NodeState) {
+        self.group.set_admin(name, admin, &mut self.effects);
+    }
+
+    fn state(&self, name: &str) -> State {
+        let view = self.group.view();
+        view.iter()
+            .find(|member| *member.node == *name)
+            .unwrap()
+            .state
+    }
+
+    fn standing(&self, name: &str) -> Standing {
+        self.group.standing(name).unwrap()
+    }
+
+    fn probed(&self) -> Vec<&str> {
+        let probe = |effect: &'_ Effect| matches!(effect, Effect::Probe { .. });
+        self.named(probe)
+    }
+
+    fn cut(&self) -> Vec<&str> {
+        self.named(|effect| matches!(effect, Effect::Cut { .. }))
+    }
+
+    fn fail_static(&self) -> Vec<&str> {
+        self.named(|effect| matches!(effect, Effect::FailStatic { .. }))
+    }
+
+    fn named(&self, wanted: impl Fn(&Effect) -> bool) -> Vec<&str> {
+        let name = |effect: &'_ Effect| -> Arc<str> {
+            match effect {
+                Effect::Probe { node }
+                | Effect::Standing { node, .. }
+                | Effect::Changed { node, .. }
+                | Effect::Cut { node, .. }
+                | Effect::FailStatic { node }
+                | Effect::Recovered { node } => Arc::clone(node),
+            }
+        };
+        let names = ["edge1", "edge2", "edge3"];
+        let found = self
+            .effects
+            .iter()
+            .filter(|effect| wanted(effect))
+            .map(name);
+        found
+            .filter_map(|node| names.into_iter().find(|name| **name == *node))
+            .collect()
+    }
+}
+
+#[test]
+fn a_dead_node_is_cut_once_a_sibling_has_outlived_it() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    work.group
+        .observe("edge1", Event::DialRefused, ms(200), &mut work.effects);
+    work.poll(200);
+    assert_eq!(
+        work.probed(),
+        ["edge1", "edge2"],
+        "the sibling is asked at once"
+    );
+    work.refused("edge1", 201);
+    assert_eq!(work.state("edge1"), State::Down);
+    assert!(work.cut().is_empty(), "nobody is known to have outlived it");
+    work.good("edge2", 200, 202);
+    let cut = Effect::Cut {
+        node: Arc::from("edge1"),
+        first_evidence: ms(200),
+    };
+    assert_eq!(work.effects.last(), Some(&cut));
+    work.poll(203);
+    work.good("edge2", 203, 204);
+    assert_eq!(work.cut(), ["edge1"], "once");
+}
+
+#[test]
+fn all_nodes_down_at_once_cut_nobody_until_one_is_back() {
+    let mut work = Work::up(&["edge1", "edge2", "edge3"]);
+    for name in ["edge1", "edge2", "edge3"] {
+        work.refused(name, 200);
+    }
+    for name in ["edge1", "edge2", "edge3"] {
+        work.refused(name, 210);
+    }
+    assert_eq!(work.fail_static(), ["edge1", "edge2", "edge3"]);
+    work.poll(700);
+    assert!(work.cut().is_empty());
+    assert_eq!(work.fail_static().len(), 3, "said once");
+    for at in [1_000, 1_400, 1_800] {
+        work.poll(at);
+        work.good("edge2", at, at + 1);
+    }
+    assert_eq!(work.cut(), ["edge1", "edge3"]);
+    assert_eq!(work.standing("edge2"), Standing::Held);
+}
+
+#[test]
+fn the_only_node_of_a_pool_is_never_cut() {
+    let mut work = Work::up(&["edge1"]);
+    work.die("edge1", 200);
+    assert_eq!((work.cut().len(), work.fail_static().len()), (0, 1));
+}
+
+#[test]
+fn a_draining_sibling_is_a_survivor_only_when_no_active_one_may_be() {
+    let mut work = Work::up(&["edge1", "edge2", "edge3"]);
+    work.admin("edge3", NodeState::Draining);
+    work.die("edge1", 200);
+    work.good("edge3", 201, 202);
+    assert!(work.cut().is_empty(), "edge2 is undecided");
+    work.die("edge2", 210);
+    assert!(work.cut().contains(&"edge1"));
+    work.good("edge3", 211, 212);
+    assert_eq!(work.cut(), ["edge1", "edge2"]);
+    work.admin("edge3", NodeState::Active);
+    assert_eq!(
+        work.cut(),
+        ["edge1", "edge2", "edge1", "edge2"],
+        "so that pins follow"
+    );
+}
+
+#[test]
+fn a_cut_is_repeated_when_siblings_were_in_doubt_meanwhile() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    work.die("edge1", 200);
+    work.good("edge2", 201, 202);
+    work.refused("edge2", 300);
+    work.good("edge2", 301, 302);
+    assert_eq!(work.cut(), ["edge1", "edge1"]);
+}
+
+#[test]
+fn standings_are_told_before_the_cut_that_relies_on_them() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    work.die("edge2", 150);
+    work.die("edge1", 160);
+    work.effects.clear();
+    for at in [1_000, 1_400, 1_800] {
+        work.good("edge2", at, at + 1);
+    }
+    let held = Effect::Standing {
+        node: Arc::from("edge2"),
+        standing: Standing::Held,
+    };
+    let told = work.effects.iter().position(|effect| *effect == held);
+    let cut = work
+        .effects
+        .iter()
+        .position(|effect| matches!(effect, Effect::Cut { .. }));
+    assert!(told.is_some() && told < cut, "{:?}", work.effects);
+}
+
+#[test]
+fn a_reload_keeps_the_health_of_who_stays_and_forgets_who_goes() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    work.die("edge1", 200);
+    work.set(&["edge3", "edge2", "edge1"], 300);
+    assert_eq!(work.state("edge1"), State::Down);
+    assert_eq!(work.state("edge2"), State::Up);
+    assert_eq!(work.state("edge3"), State::Unproven);
+    work.set(&["edge3"], 301);
+    assert_eq!(work.group.standing("edge2"), None);
+    work.good("edge2", 300, 302);
+    work.set(&["edge1", "edge3"], 303);
+    assert_eq!(
+        work.state("edge1"),
+        State::Unproven,
+        "it was gone in between"
+    );
+}
+
+#[test]
+fn a_new_address_or_another_kind_of_probe_is_proven_anew() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    let mut moved = member("edge1");
+    moved.address.set_port(443);
+    work.group
+        .set_members(&[moved, member("edge2")], ms(200), &mut work.effects);
+    assert_eq!(
+        (work.state("edge1"), work.state("edge2")),
+        (State::Unproven, State::Up)
+    );
+    let faster = Timing {
+        interval: Duration::from_millis(100),
+        ..TIMING
+    };
+    work.group.set_timing(faster, ms(201), &mut work.effects);
+    assert_eq!(work.state("edge2"), State::Up);
+    let other = Timing {
+        kind: ProbeKind::Tcp,
+        ..TIMING
+    };
+    work.group.set_timing(other, ms(202), &mut work.effects);
+    assert_eq!(work.standing("edge2"), Standing::Unproven);
+    let none = Timing {
+        kind: ProbeKind::None,
+        ..TIMING
+    };
+    work.group.set_timing(none, ms(203), &mut work.effects);
+    assert_eq!(
+        (work.standing("edge2"), work.group.next_wake()),
+        (Standing::Takes, None)
+    );
+}
+
+#[test]
+fn the_administrators_wish_is_part_of_the_standing() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    assert_eq!(work.standing("edge1"), Standing::Takes);
+    work.admin("edge1", NodeState::Draining);
+    assert_eq!(work.standing("edge1"), Standing::Draining);
+    work.admin("edge1", NodeState::Disabled);
+    assert_eq!(work.standing("edge1"), Standing::Never);
+    work.die("edge1", 200);
+    work.good("edge2", 201, 202);
+    assert!(
+        work.cut().is_empty(),
+        "disabled nodes are the governor's to cut"
+    );
+    work.group.resume("edge1", &mut work.effects);
+    assert_eq!(work.standing("edge1"), Standing::Down);
+    for at in [1_000, 1_400, 1_800] {
+        work.good("edge1", at, at + 1);
+    }
+    assert_eq!(work.standing("edge1"), Standing::Held);
+    work.group.resume("edge1", &mut work.effects);
+    assert_eq!(work.standing("edge1"), Standing::Takes);
+}
+
+#[test]
+fn siblings_are_first_probed_apart_from_each_other() {
+    let mut work = Work {
+        group: Group::new(TIMING),
+        effects: Vec::new(),
+    };
+    work.set(&["edge1", "edge2", "edge3"], 0);
+    let mut due = Vec::new();
+    while due.len() < 3 {
+        let now = work.group.next_wake().unwrap();
+        work.effects.clear();
+        work.group.poll(now, &mut work.effects);
+        due.extend(work.probed().into_iter().map(|name| (name.to_owned(), now)));
+    }
+    let expected = [("edge1", 0), ("edge2", 15), ("edge3", 30)];
+    assert_eq!(due, expected.map(|(name, at)| (name.to_owned(), ms(at))));
+}
+
+#[test]
+fn a_gap_that_nobody_announced_condemns_nobody() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    let timed_out = |started: u64| Event::ProbeFailed {
+        started: ms(started),
+        how: ProbeFailure::TimedOut,
+    };
+    for started in [400, 450] {
+        let now = ms(started + 250);
+        work.poll(started);
+        work.group
+            .observe("edge1", timed_out(started), now, &mut work.effects);
+    }
+    work.poll(705);
+    assert_eq!(work.state("edge1"), State::Suspect);
+    work.group
+        .observe("edge1", timed_out(705), ms(60_000), &mut work.effects);
+    work.poll(60_001);
+    assert_eq!(work.state("edge1"), State::Suspect);
+    work.good("edge1", 60_001, 60_002);
+    assert_eq!(work.state("edge1"), State::Up);
+}

@@ -1,0 +1,95 @@
+//! Observations of an endpoint, and what is remembered of them.
+
+use std::net::IpAddr;
+
+use crate::clock::Moment;
+
+/// How a probe failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProbeFailure {
+    /// Refused, reset or unreachable.
+    Refused,
+    /// Answered, but not what was asked for.
+    WrongAnswer,
+    /// Nothing within the timeout.
+    TimedOut,
+}
+
+/// One observation of an endpoint, from a probe or from traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A probe was answered, perhaps after its timeout had been reported.
+    ProbeGood {
+        /// When it began.
+        started: Moment,
+    },
+    /// A probe failed.
+    ProbeFailed {
+        /// When it began.
+        started: Moment,
+        /// How.
+        how: ProbeFailure,
+    },
+    /// A probe could not be sent or judged, for a reason of our own: out of descriptors, buffers,
+    /// ports or permission.
+    ProbeVoid {
+        /// When it began.
+        started: Moment,
+    },
+    /// A dial for a session was refused, reset or unreachable.
+    DialRefused,
+    /// A dial for a session found no answer in time.
+    DialTimedOut,
+    /// The endpoint ended a session by a reset.
+    SessionReset {
+        /// Whose session; heard once per client in a while.
+        client: IpAddr,
+    },
+    /// The endpoint sent a byte of traffic. May be reported late.
+    Heard {
+        /// When.
+        at: Moment,
+    },
+    /// A client's byte was forwarded to the endpoint. May be reported late.
+    Asked {
+        /// When.
+        at: Moment,
+    },
+}
+
+/// What spoke for or against an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// A good probe.
+    Answered,
+    /// A failed probe.
+    Probe(ProbeFailure),
+    /// A refused dial.
+    DialRefused,
+    /// A dial without an answer.
+    DialTimedOut,
+    /// A session that the endpoint reset.
+    SessionReset,
+    /// Bytes in, none out.
+    Unheard,
+    /// It is not probed.
+    Unasked,
+}
+
+impl Evidence {
+    /// For logs and the admin API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "probe answered",
+            Self::Probe(ProbeFailure::Refused) => "probe refused",
+            Self::Probe(ProbeFailure::WrongAnswer) => "probe answered wrongly",
+            Self::Probe(ProbeFailure::TimedOut) => "probe unanswered",
+            Self::DialRefused => "dial refused",
+            Self::DialTimedOut => "dial unanswered",
+            Self::SessionReset => "session reset",
+            Self::Unheard => "bytes in, none out",
+            Self::Unasked => "not probed",
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What the parts of the simulated appliance share, and the order in which they act.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pinfold::clock::Moment;
+use pinfold::config::model::{Balance, PinPrefix, ProbeKind, ReturnAfter};
+use pinfold::pool::group::Group;
+use pinfold::pool::health::Timing;
+use pinfold::pool::pins::{Lease, Pin, PinKey, PinTable};
+use pinfold::pool::placement::{PlacementKey, Subject};
+use pinfold::pool::select::{Standing, Why};
+
+use crate::world::Node;
+
+/// Whether the driver keeps the rules, or breaks one on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    AsBuilt,
+    IgnoresCuts,
+    CountsSoftEvidence,
+    LeaksLeases,
+    CountsShortages,
+}
+
+/// What happened, so that a simulation in which nothing happens is noticed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) steps: u64,
+    pub(crate) sessions: u64,
+    pub(crate) downs: u64,
+    pub(crate) cuts: u64,
+    pub(crate) fail_static: u64,
+    pub(crate) pins_moved: u64,
+    pub(crate) dial_failed: u64,
+    pub(crate) evicted: u64,
+    pub(crate) lapsed: u64,
+    pub(crate) stuns: u64,
+    pub(crate) reloads: u64,
+    pub(crate) voids: u64,
+    pub(crate) held: u64,
+}
+
+impl Tally {
+    fn fields(&self) -> [u64; 13] {
+        [
+            self.steps,
+            self.sessions,
+            self.downs,
+            self.cuts,
+            self.fail_static,
+            self.pins_moved,
+            self.dial_failed,
+            self.evicted,
+            self.lapsed,
+            self.stuns,
+            self.reloads,
+            self.voids,
+            self.held,
+        ]
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m] = other.fields();
+        self.steps += a;
+        self.sessions += b;
+        self.downs += c;
+        self.cuts += d;
+        self.fail_static += e;
+        self.pins_moved += f;
+        self.dial_failed += g;
+        self.evicted += h;
+        self.lapsed += i;
+        self.stuns += j;
+        self.reloads += k;
+        self.voids += l;
+        self.held += m;
+    }
+
+    pub(crate) fn assert_everything_happened(&self) {
+        assert!(self.fields().iter().all(|count| *count > 0), "{self:?}");
+    }
+}
+
+/// A client of the simulation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) ip: IpAddr,
+    pub(crate) subject: Subject,
+}
+
+impl Client {
+    pub(crate) fn partner(number: u8) -> Self {
+        Self {
+            ip: IpAddr::from([192, 0, 2, number]),
+            subject: Subject::Partner(Arc::from(format!("partner{number}"))),
+        }
+    }
+
+    pub(crate) fn address(number: u8) -> Self {
+        let ip = IpAddr::from([203, 0, 113, number]);
+        let subject = Subject::of_client(ip, PinPrefix { v4: 32, v6: 64 });
+        Self { ip, subject }
+    }
+}
+
+/// One relayed connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) node: Arc<str>,
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) since: Moment,
+    /// The node has sent a byte.
+    pub(crate) answered: bool,
+    pub(crate) why: Why,
+    /// A dial of the pinned node was refused on the way here.
+    pub(crate) refused: bool,
+    pub(crate) lease: Option<Lease>,
+    /// The node was removed; the session ends by itself at this moment.
+    pub(crate) orphan_until: Option<Moment>,
+}
+
+/// A report on its way to the governor.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) at: Moment,
+    pub(crate) node: Arc<str>,
+    pub(crate) started: Moment,
+    pub(crate) timed_out: bool,
+}
+
+pub(crate) struct Driver {
+    pub(crate) now: Moment,
+    pub(crate) rule: Rule,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) group: Group,
+    pub(crate) pins: PinTable,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) standings: BTreeMap<Arc<str>, Standing>,
+    pub(crate) reports: Vec<Report>,
+    pub(crate) short_until: Moment,
+    /// When the clock last jumped, or a shortage lasted.
+    pub(crate) last_disturbed: Moment,
+    /// Nodes whose pins may move in this step.
+    pub(crate) excused: Vec<Arc<str>>,
+    pub(crate) last_cut: BTreeMap<Arc<str>, Moment>,
+    /// First violation that an effect showed.
+    pub(crate) violation: Option<String>,
+    pub(crate) tally: Tally,
+    pub(crate) key: PlacementKey,
+    pub(crate) turn: u64,
+    pub(crate) balance: Balance,
+    pub(crate) pool: Arc<str>,
+    pub(crate) affinity: Arc<str>,
+    pub(crate) reconnecting: VecDeque<Client>,
+}
+
+pub(crate) const TIMING: Timing = Timing {
+    kind: ProbeKind::TlsHello,
+    interval: Duration::from_millis(400),
+    fast_interval: Duration::from_millis(50),
+    timeout: Duration::from_millis(250),
+    silence: Duration::from_millis(600),
+    fall: 2,
+    rise: 3,
+    return_after: ReturnAfter::Healthy(Duration::from_secs(4)),
+};
+
+/// Of addresses' pins.
+pub(crate) const PINS_MAX: usize = 6;
+pub(crate) const PIN_TTL: Duration = Duration::from_secs(2);
+
+impl Driver {
+    pub(crate) fn new(seed: u64, rule: Rule, nodes: Vec<Node>, balance: Balance) -> Self {
+        let mut driver = Self {
+            now: Moment::from_micros(1_000_000),
+            rule,
+            nodes,
+            group: Group::new(TIMING),
+            pins: PinTable::new(PINS_MAX),
+            sessions: Vec::new(),
+            standings: BTreeMap::new(),
+            reports: Vec::new(),
+            short_until: Moment::START,
+            last_disturbed: Moment::START,
+            excused: Vec::new(),
+            last_cut: BTreeMap::new(),
+            violation: None,
+            tally: Tally::default(),
+            key: PlacementKey::from_text(&seed.to_string()).unwrap(),
+            turn: 0,
+            balance,
+            pool: Arc::from("edge"),
+            affinity: Arc::from("federation"),
+            reconnecting: VecDeque::new(),
+        };
+        driver.reload();
+        driver
+    }
+
+    pub(crate) fn pin_key(&self, subject: &Subject) -> PinKey {
+        PinKey {
+            pool: Arc::clone(&self.pool),
+            affinity: Arc::clone(&self.affinity),
+            subject: subject.clone(),
+        }
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| *node.name == *name)
+    }
+
+    /// The earliest moment at which something happens by itself.
+    pub(crate) fn next_moment(&self) -> Moment {
+        let reports = self.reports.iter().map(|report| report.at);
+        let thaws = self.nodes.iter().filter_map(|node| node.frozen_until);
+        let orphans = self
+            .sessions
+            .iter()
+            .filter_map(|session| session.orphan_until);
+        let wake = self.group.next_wake();
+        reports
+            .chain(thaws)
+            .chain(orphans)
+            .chain(wake)
+            .min()
+            .unwrap_or(self.now)
+            .max(self.now + Duration::from_micros(500))
+    }
+
+    /// One round of everybody at `now`.
+    pub(crate) fn step(&mut self, now: Moment) {
+        self.now = now;
+        for node in &mut self.nodes {
+            node.tick(now);
+        }
+        if self.short_until > now {
+            self.last_disturbed = now;
+        }
+        self.deliver_reports();
+        self.poll();
+        self.node_bytes();
+        self.end_orphans();
+        self.reconnect();
+        self.pins.expire(now, 4);
+    }
+
+    /// All pins, for the invariants.
+    pub(crate) fn pin_list(&self) -> Vec<(PinKey, Pin)> {
+        self.pins.list(self.now)
+    }
+}

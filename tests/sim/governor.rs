@@ -1,0 +1,218 @@
+//! Plays the governor: probes, reports, reloads, and the effects that the group asks for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pinfold::clock::Moment;
+use pinfold::config::model::NodeState;
+use pinfold::pool::group::{Effect, Member};
+use pinfold::pool::health::{Event, ProbeFailure, State};
+use pinfold::pool::select::{Standing, Tried, Why};
+
+use crate::driver::{Driver, Report, Rule, TIMING};
+
+impl Driver {
+    /// The configuration changed: the group learns its members.
+    pub(crate) fn reload(&mut self) {
+        let members: Vec<Member> = self
+            .nodes
+            .iter()
+            .map(|node| Member {
+                node: Arc::clone(&node.name),
+                address: node.address,
+                admin: node.admin,
+            })
+            .collect();
+        let gone: Vec<Arc<str>> = self
+            .standings
+            .keys()
+            .filter(|name| self.node(name).is_none())
+            .cloned()
+            .collect();
+        for name in gone {
+            self.standings.remove(&name);
+            self.last_cut.remove(&name);
+            self.pins.forget_node(&self.pool, &name);
+            self.excused.push(name);
+        }
+        for session in &mut self.sessions {
+            let stays = self
+                .nodes
+                .iter()
+                .any(|node| node.name == session.node && node.address == session.address);
+            session.orphan_until = match (stays, session.orphan_until) {
+                (true, _) => None,
+                (false, Some(until)) => Some(until),
+                (false, None) => Some(self.now + Duration::from_millis(700)),
+            };
+        }
+        let mut effects = Vec::new();
+        self.group.set_members(&members, self.now, &mut effects);
+        self.carry_out(effects);
+    }
+
+    pub(crate) fn set_admin(&mut self, index: usize, admin: NodeState) {
+        let Some(node) = self.nodes.get_mut(index) else {
+            return;
+        };
+        node.admin = admin;
+        let name = Arc::clone(&node.name);
+        let mut effects = Vec::new();
+        match admin {
+            NodeState::Active => self.group.resume(&name, &mut effects),
+            NodeState::Draining | NodeState::Disabled => {
+                self.group.set_admin(&name, admin, &mut effects);
+            }
+        }
+        self.carry_out(effects);
+        if admin == NodeState::Disabled {
+            self.cut(&name);
+        }
+    }
+
+    pub(crate) fn stun(&mut self, told: bool) {
+        self.tally.stuns += 1;
+        self.last_disturbed = self.now;
+        if told {
+            self.group.stunned(self.now);
+        }
+    }
+
+    pub(crate) fn observe(&mut self, node: &Arc<str>, event: Event) {
+        let mut effects = Vec::new();
+        self.group.observe(node, event, self.now, &mut effects);
+        if let (Rule::CountsSoftEvidence, Event::SessionReset { .. }) = (self.rule, event) {
+            let started = self.now;
+            let how = ProbeFailure::Refused;
+            let hard = Event::ProbeFailed { started, how };
+            self.group.observe(node, hard, self.now, &mut effects);
+            self.group.observe(node, hard, self.now, &mut effects);
+        }
+        self.carry_out(effects);
+    }
+
+    pub(crate) fn poll(&mut self) {
+        let mut effects = Vec::new();
+        self.group.poll(self.now, &mut effects);
+        self.carry_out(effects);
+    }
+
+    pub(crate) fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Probe { node } => self.probe(&node),
+                Effect::Standing { node, standing } => {
+                    self.tally.held += u64::from(standing == Standing::Held);
+                    self.standings.insert(node, standing);
+                }
+                Effect::Changed { node, to, .. } => self.changed(&node, to),
+                Effect::Cut {
+                    node,
+                    first_evidence,
+                } => {
+                    self.tally.cuts += 1;
+                    self.check_cut(&node, first_evidence);
+                    if self.rule != Rule::IgnoresCuts {
+                        self.last_cut.insert(Arc::clone(&node), self.now);
+                        self.fail_over(&node);
+                        self.cut(&node);
+                    }
+                }
+                Effect::FailStatic { .. } => self.tally.fail_static += 1,
+                Effect::Recovered { .. } => {}
+            }
+        }
+    }
+
+    pub(crate) fn changed(&mut self, name: &Arc<str>, to: State) {
+        if to != State::Down {
+            return;
+        }
+        self.tally.downs += 1;
+        let wrongly = self
+            .node(name)
+            .is_some_and(|node| !node.may_be_down(self.now));
+        if wrongly {
+            self.violation = Some(format!("{name} is taken for down and never was"));
+        }
+    }
+
+    /// A cut is right only if somebody lived on after the first evidence.
+    pub(crate) fn check_cut(&mut self, victim: &Arc<str>, first_evidence: Moment) {
+        let outlived = self.nodes.iter().any(|node| {
+            node.name != *victim
+                && node.admin != NodeState::Disabled
+                && node.last_alive >= first_evidence
+        });
+        if !outlived {
+            self.violation = Some(format!("{victim} was cut and nobody outlived it"));
+        }
+    }
+
+    pub(crate) fn probe(&mut self, node: &Arc<str>) {
+        let started = self.now;
+        if self.short_until > self.now {
+            self.tally.voids += 1;
+            let event = if self.rule == Rule::CountsShortages {
+                let how = ProbeFailure::Refused;
+                Event::ProbeFailed { started, how }
+            } else {
+                Event::ProbeVoid { started }
+            };
+            return self.observe(node, event);
+        }
+        let latency = Duration::from_micros(500 + started.as_micros() % 2_000);
+        for (after, timed_out) in [(latency, false), (TIMING.timeout, true)] {
+            self.reports.push(Report {
+                at: started + after,
+                node: Arc::clone(node),
+                started,
+                timed_out,
+            });
+        }
+    }
+
+    /// Answers arrive as the nodes are when they are due: a frozen node's wait until it thaws.
+    pub(crate) fn deliver_reports(&mut self) {
+        let (due, waiting): (Vec<Report>, Vec<Report>) = std::mem::take(&mut self.reports)
+            .into_iter()
+            .partition(|report| report.at <= self.now);
+        self.reports = waiting;
+        for report in due {
+            let Some(node) = self.node(&report.node) else {
+                continue;
+            };
+            let (dead, frozen) = (node.dead, node.frozen_until);
+            let started = report.started;
+            if report.timed_out {
+                let answer = |other: &Report| {
+                    !other.timed_out && other.started == started && other.node == report.node
+                };
+                if self.reports.iter().any(answer) {
+                    let how = ProbeFailure::TimedOut;
+                    self.observe(&report.node, Event::ProbeFailed { started, how });
+                }
+            } else if dead {
+                let how = ProbeFailure::Refused;
+                self.observe(&report.node, Event::ProbeFailed { started, how });
+            } else if let Some(until) = frozen {
+                let at = until + Duration::from_millis(1);
+                self.reports.push(Report { at, ..report });
+            } else {
+                self.observe(&report.node, Event::ProbeGood { started });
+            }
+        }
+    }
+
+    pub(crate) fn fail_over(&mut self, name: &Arc<str>) {
+        self.excused.push(Arc::clone(name));
+        let outcome = self
+            .pins
+            .fail_over(&self.pool, &self.affinity, name, self.now, |subject| {
+                let choice = self.choose(subject, None, Tried::NONE)?;
+                let node = self.nodes.get(choice.index)?;
+                (choice.why == Why::Placed).then(|| Arc::clone(&node.name))
+            });
+        self.tally.pins_moved += outcome.moved.len() as u64;
+    }
+}

@@ -1,0 +1,262 @@
+//! One invented history: what happens, and when, drawn from a seed.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use fastrand::Rng;
+use pinfold::clock::Moment;
+use pinfold::config::model::{Balance, NodeState};
+use pinfold::pool::health::Event;
+
+use crate::driver::{Client, Driver, Rule, Tally};
+use crate::invariants::{self, Before};
+use crate::world::Node;
+
+/// Where and how a history went wrong.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    seed: u64,
+    step: u64,
+    at: Moment,
+    what: String,
+    /// The last things that happened.
+    trail: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            seed,
+            step,
+            at,
+            what,
+            trail,
+        } = self;
+        writeln!(
+            formatter,
+            "seed {seed}, step {step}, {} µs: {what}",
+            at.as_micros()
+        )?;
+        for line in trail {
+            writeln!(formatter, "  {line}")?;
+        }
+        write!(formatter, "replay with PINFOLD_SIM_SEED={seed}")
+    }
+}
+
+const PARTNERS: u8 = 4;
+const ADDRESSES: u8 = 12;
+const ACTIONS: u32 = 50;
+/// Answers of a pausing node all arrive before it pauses again.
+const BETWEEN_PAUSES: Duration = Duration::from_millis(200);
+
+/// Plays the history of `seed`.
+pub(crate) fn run(seed: u64, rule: Rule) -> Result<Tally, Failure> {
+    let mut rng = Rng::with_seed(seed);
+    let nodes = (0..rng.u8(1..=4))
+        .map(|number| Node::new(number, 0, Moment::START))
+        .collect();
+    let balance = *rng
+        .choice(&[
+            Balance::LeastSessions,
+            Balance::RoundRobin,
+            Balance::SourceHash,
+        ])
+        .unwrap();
+    let mut driver = Driver::new(seed, rule, nodes, balance);
+    let mut before = Before::default();
+    let mut trail: Vec<String> = Vec::new();
+    let fail = |driver: &Driver, trail: &[String], what: String| Failure {
+        seed,
+        step: driver.tally.steps,
+        at: driver.now,
+        what,
+        trail: trail.iter().rev().take(12).rev().cloned().collect(),
+    };
+    for _ in 0..ACTIONS {
+        let next_action = driver.now + Duration::from_micros(rng.u64(0..250_000).pow(2) / 150_000);
+        while driver.next_moment() < next_action {
+            driver.step(driver.next_moment());
+            driver.tally.steps += 1;
+            invariants::check(&mut driver, &mut before)
+                .map_err(|what| fail(&driver, &trail, what))?;
+        }
+        driver.step(next_action);
+        let what = act(&mut driver, &mut rng);
+        trail.push(format!("{} µs: {what}", driver.now.as_micros()));
+        driver.tally.steps += 1;
+        invariants::check(&mut driver, &mut before).map_err(|what| fail(&driver, &trail, what))?;
+    }
+    invariants::check_end(&mut driver).map_err(|what| fail(&driver, &trail, what))?;
+    Ok(driver.tally)
+}
+
+/// Does something invented; says what.
+fn act(driver: &mut Driver, rng: &mut Rng) -> String {
+    let now = driver.now;
+    let index = rng.usize(..driver.nodes.len());
+    match rng.u8(0..100) {
+        0..30 => arrive(driver, rng),
+        30..40 => leave(driver, rng),
+        40..55 => traffic(driver, rng),
+        55..62 => {
+            driver.nodes[index].kill(now);
+            format!("{} dies", driver.nodes[index].name)
+        }
+        62..68 => {
+            driver.nodes[index].revive(now);
+            format!("{} lives", driver.nodes[index].name)
+        }
+        68..77 => pause(driver, rng, index),
+        77..80 => {
+            let node = &mut driver.nodes[index];
+            if !node.dead {
+                node.freeze(now, Duration::from_millis(rng.u64(501..6_000)));
+            }
+            format!("{} freezes until {:?}", node.name, node.frozen_until)
+        }
+        80..83 => {
+            for node in &mut driver.nodes {
+                node.kill(now);
+            }
+            "all die".to_owned()
+        }
+        83..86 => {
+            for node in &mut driver.nodes {
+                node.revive(now);
+            }
+            "all live".to_owned()
+        }
+        86..89 => evil(driver),
+        89..92 => reload(driver, rng),
+        92..95 => {
+            let admin = *rng
+                .choice(&[
+                    NodeState::Active,
+                    NodeState::Active,
+                    NodeState::Draining,
+                    NodeState::Disabled,
+                ])
+                .unwrap();
+            driver.set_admin(index, admin);
+            format!("{} is made {admin:?}", driver.nodes[index].name)
+        }
+        95..98 => {
+            driver.short_until = now + Duration::from_millis(rng.u64(0..800));
+            driver.last_disturbed = now;
+            format!("shortage until {:?}", driver.short_until)
+        }
+        _ => {
+            let jump = Duration::from_millis(rng.u64(50..20_000));
+            driver.now = now + jump;
+            for node in &mut driver.nodes {
+                node.tick(driver.now);
+            }
+            // Long jumps are noticed without being told.
+            driver.stun(jump < Duration::from_secs(1) || rng.bool());
+            "the clock jumps".to_owned()
+        }
+    }
+}
+
+fn arrive(driver: &mut Driver, rng: &mut Rng) -> String {
+    for _ in 0..rng.u8(1..4) {
+        let client = if rng.bool() {
+            Client::partner(rng.u8(..PARTNERS))
+        } else {
+            Client::address(rng.u8(..ADDRESSES))
+        };
+        driver.connect(client);
+    }
+    "clients arrive".to_owned()
+}
+
+fn leave(driver: &mut Driver, rng: &mut Rng) -> String {
+    for _ in 0..rng.u8(1..4) {
+        if !driver.sessions.is_empty() {
+            driver.end(rng.usize(..driver.sessions.len()));
+        }
+    }
+    "clients leave".to_owned()
+}
+
+/// Bytes both ways where the node lives, one way where it does not; told late.
+fn traffic(driver: &mut Driver, rng: &mut Rng) -> String {
+    let late = rng.u64(0..50_000);
+    let at = Moment::from_micros(driver.now.as_micros().saturating_sub(late));
+    for index in 0..driver.nodes.len() {
+        let node = &driver.nodes[index];
+        let name = node.name.clone();
+        if !driver
+            .sessions
+            .iter()
+            .any(|session| session.node == name && session.answered)
+        {
+            continue;
+        }
+        if node.answers() && node.last_disturbed < at {
+            driver.observe(&name, Event::Heard { at });
+        }
+        driver.observe(&name, Event::Asked { at });
+    }
+    "bytes flow".to_owned()
+}
+
+fn pause(driver: &mut Driver, rng: &mut Rng, index: usize) -> String {
+    let now = driver.now;
+    let node = &mut driver.nodes[index];
+    if node.answers() && now.since(node.last_disturbed) > BETWEEN_PAUSES {
+        node.freeze(now, Duration::from_millis(rng.u64(1..=500)));
+    }
+    format!("{} pauses until {:?}", node.name, node.frozen_until)
+}
+
+/// A client whose bytes make every node reset its session, again and again.
+fn evil(driver: &mut Driver) -> String {
+    let client = IpAddr::from([203, 0, 113, 66]);
+    for _ in 0..3 {
+        for index in 0..driver.nodes.len() {
+            if driver.nodes[index].answers() {
+                let name = driver.nodes[index].name.clone();
+                driver.observe(&name, Event::SessionReset { client });
+            }
+        }
+    }
+    "evil bytes".to_owned()
+}
+
+/// Nodes are added, removed, moved to another address or listed in another order.
+fn reload(driver: &mut Driver, rng: &mut Rng) -> String {
+    driver.tally.reloads += 1;
+    let index = rng.usize(..driver.nodes.len());
+    match rng.u8(0..4) {
+        0 if driver.nodes.len() > 1 => {
+            driver.nodes.remove(index);
+        }
+        1 => {
+            let free = (0..6).find(|number| driver.node(&format!("edge{number}")).is_none());
+            if let Some(number) = free {
+                driver
+                    .nodes
+                    .push(Node::new(number, rng.u8(0..2), driver.now));
+            }
+        }
+        2 => {
+            let number = driver.nodes[index].name.as_bytes()[4] - b'0';
+            let moved = Node::new(number, rng.u8(0..3), driver.now);
+            // The same address is the same machine, however it is.
+            if moved.address != driver.nodes[index].address {
+                driver.nodes[index] = moved;
+            }
+        }
+        _ => rng.shuffle(&mut driver.nodes),
+    }
+    driver.reload();
+    let names: Vec<_> = driver
+        .nodes
+        .iter()
+        .map(|node| format!("{} {}", node.name, node.address))
+        .collect();
+    format!("reload: {}", names.join(", "))
+}

@@ -1,0 +1,213 @@
+//! What must hold after every step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pinfold::clock::Moment;
+use pinfold::config::model::NodeState;
+use pinfold::pool::group::MemberView;
+use pinfold::pool::health::State;
+use pinfold::pool::pins::{Pin, PinKey};
+use pinfold::pool::placement::Subject;
+
+use crate::driver::{Driver, PIN_TTL, PINS_MAX};
+
+/// How long a dead node may keep sessions and pins while a healthy one is known to be up: a rest
+/// interval, a timeout, and room for a shortage that has just ended.
+const ALLOWED: Duration = Duration::from_secs(1);
+
+/// What was true after the step before.
+#[derive(Default)]
+pub(crate) struct Before {
+    partners: BTreeMap<Subject, Arc<str>>,
+}
+
+/// Checks everything; the first violation is the error.
+pub(crate) fn check(driver: &mut Driver, before: &mut Before) -> Result<(), String> {
+    if let Some(violation) = driver.violation.take() {
+        return Err(violation);
+    }
+    let view = driver.group.view();
+    let pins = driver.pin_list();
+    standings_are_as_told(driver, &view)?;
+    sessions_are_governed(driver, &view)?;
+    the_dead_are_left(driver, &view, &pins)?;
+    pins_are_bounded_and_counted(driver, &pins)?;
+    pins_move_only_with_reason(driver, before, &pins)?;
+    driver.excused.clear();
+    Ok(())
+}
+
+fn standings_are_as_told(driver: &Driver, view: &[MemberView]) -> Result<(), String> {
+    for member in view {
+        if driver.standings.get(&member.node) != Some(&member.standing) {
+            return Err(format!(
+                "{} stands {:?} and nobody was told",
+                member.node, member.standing
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn sessions_are_governed(driver: &Driver, view: &[MemberView]) -> Result<(), String> {
+    for session in &driver.sessions {
+        let member = view
+            .iter()
+            .any(|member| member.node == session.node && member.address == session.address);
+        if !member && session.orphan_until.is_none() {
+            return Err(format!(
+                "a session on {} is governed by nothing",
+                session.node
+            ));
+        }
+        let disabled = driver
+            .node(&session.node)
+            .is_some_and(|node| node.admin == NodeState::Disabled);
+        if disabled && session.orphan_until.is_none() {
+            return Err(format!(
+                "a session lives on {}, which is disabled",
+                session.node
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Since when it is beyond doubt that the sessions of `victim` had to be cut.
+fn overdue_since(driver: &Driver, view: &[MemberView], victim: &MemberView) -> Option<Moment> {
+    if victim.state != State::Down {
+        return None;
+    }
+    view.iter()
+        .filter(|other| other.node != victim.node && other.admin == NodeState::Active)
+        .filter(|other| other.state == State::Up)
+        .filter_map(|other| {
+            let node = driver.node(&other.node)?;
+            node.answers().then(|| node.last_disturbed.max(other.since))
+        })
+        .min()
+        .map(|healthy| healthy.max(victim.since).max(driver.last_disturbed))
+}
+
+fn the_dead_are_left(
+    driver: &Driver,
+    view: &[MemberView],
+    pins: &[(PinKey, Pin)],
+) -> Result<(), String> {
+    for victim in view {
+        let Some(since) = overdue_since(driver, view, victim) else {
+            continue;
+        };
+        let name = &victim.node;
+        let overdue = |from: Moment| driver.now.since(from.max(since)) > ALLOWED;
+        let kept = driver.sessions.iter().any(|session| {
+            session.node == *name && session.orphan_until.is_none() && overdue(session.since)
+        });
+        if kept && victim.admin != NodeState::Disabled {
+            return Err(format!(
+                "a session stays on {name}, which is down while others are up"
+            ));
+        }
+        let pinned = pins
+            .iter()
+            .any(|(_, pin)| pin.node == *name && overdue(pin.since));
+        if pinned && victim.admin == NodeState::Active {
+            return Err(format!(
+                "a pin stays on {name}, which is down while others are up"
+            ));
+        }
+        let cut = driver.last_cut.get(name);
+        let outlived_cut = driver.sessions.iter().any(|session| {
+            session.node == *name
+                && session.orphan_until.is_none()
+                && cut.is_some_and(|cut| *cut >= victim.since && session.since < *cut)
+        });
+        if outlived_cut {
+            return Err(format!("a session on {name} outlived the cut"));
+        }
+    }
+    Ok(())
+}
+
+fn pins_are_bounded_and_counted(driver: &Driver, pins: &[(PinKey, Pin)]) -> Result<(), String> {
+    let addresses = driver.pins.counts().addresses;
+    if addresses > PINS_MAX {
+        return Err(format!(
+            "{addresses} pins of addresses, {PINS_MAX} are allowed"
+        ));
+    }
+    for (key, pin) in pins {
+        if driver.node(&pin.node).is_none() {
+            return Err(format!(
+                "the pin of {} names {}, which is gone",
+                key.subject, pin.node
+            ));
+        }
+        let live = driver
+            .sessions
+            .iter()
+            .filter(|session| session.client.subject == key.subject);
+        if pin.sessions as usize > live.count() {
+            return Err(format!(
+                "the pin of {} counts sessions that ended",
+                key.subject
+            ));
+        }
+        let idle = pin.sessions == 0 && !key.subject.is_partner();
+        if idle && pin.last_used + PIN_TTL <= driver.now {
+            return Err(format!(
+                "the pin of {} has lapsed and is listed",
+                key.subject
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn pins_move_only_with_reason(
+    driver: &Driver,
+    before: &mut Before,
+    pins: &[(PinKey, Pin)],
+) -> Result<(), String> {
+    let partners: BTreeMap<Subject, Arc<str>> = pins
+        .iter()
+        .filter(|(key, _)| key.subject.is_partner())
+        .map(|(key, pin)| (key.subject.clone(), Arc::clone(&pin.node)))
+        .collect();
+    for (subject, from) in &before.partners {
+        let to = partners.get(subject);
+        if to != Some(from) && !driver.excused.contains(from) {
+            return Err(format!(
+                "the pin of {subject} moved from {from} to {to:?} without a reason"
+            ));
+        }
+    }
+    before.partners = partners;
+    Ok(())
+}
+
+/// When all clients have left, nothing is counted any more.
+pub(crate) fn check_end(driver: &mut Driver) -> Result<(), String> {
+    while !driver.sessions.is_empty() {
+        driver.end(0);
+    }
+    if let Some((key, pin)) = driver.pin_list().iter().find(|(_, pin)| pin.sessions > 0) {
+        return Err(format!(
+            "all left, and the pin of {} counts {}",
+            key.subject, pin.sessions
+        ));
+    }
+    let far = driver.now + PIN_TTL;
+    while driver.pins.expire(far, 2) > 0 {}
+    let counts = driver.pins.counts();
+    if counts.addresses != 0 || counts.partners != driver.pin_list().len() {
+        return Err(format!(
+            "all left and all lapsed, and the table counts {counts:?}"
+        ));
+    }
+    driver.tally.evicted = counts.evicted;
+    driver.tally.lapsed = counts.lapsed;
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Plays the workers: dials, pins, leases, ends sessions.
+
+use std::sync::Arc;
+
+use pinfold::pool::health::Event;
+use pinfold::pool::pins::{Lease, NewPin, PinKey, Pinned, PinnedBy};
+use pinfold::pool::placement::Subject;
+use pinfold::pool::select::{Candidate, Choice, Request, Standing, Tried, Why, choose};
+
+use crate::driver::{Client, Driver, PIN_TTL, Rule, Session};
+
+impl Driver {
+    /// Nodes that live send their first byte; those that died reset their sessions.
+    pub(crate) fn node_bytes(&mut self) {
+        let mut index = 0;
+        while let Some(session) = self.sessions.get(index) {
+            let name = Arc::clone(&session.node);
+            let node = self
+                .nodes
+                .iter()
+                .find(|node| node.name == name && node.address == session.address);
+            let (dead, answers) = node.map_or((false, true), |node| (node.dead, node.answers()));
+            if dead {
+                let client = self.end(index);
+                self.observe(&name, Event::SessionReset { client: client.ip });
+                self.reconnecting.push_back(client);
+                continue;
+            }
+            if answers && !session.answered {
+                self.first_byte(index);
+            }
+            index += 1;
+        }
+    }
+
+    pub(crate) fn end_orphans(&mut self) {
+        while let Some(index) = self
+            .sessions
+            .iter()
+            .position(|session| session.orphan_until.is_some_and(|until| until <= self.now))
+        {
+            self.end(index);
+        }
+    }
+
+    pub(crate) fn reconnect(&mut self) {
+        // Nobody redials for ever within one step, however many nodes refuse.
+        for _ in 0..self.reconnecting.len() {
+            if let Some(client) = self.reconnecting.pop_front() {
+                self.connect(client);
+            }
+        }
+    }
+
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
+        self.nodes.iter().map(|node| {
+            let sessions = self
+                .sessions
+                .iter()
+                .filter(|session| session.node == node.name);
+            Candidate {
+                name: &node.name,
+                weight: node.weight,
+                standing: self
+                    .standings
+                    .get(&node.name)
+                    .copied()
+                    .unwrap_or(Standing::Unproven),
+                sessions: u32::try_from(sessions.count()).unwrap(),
+            }
+        })
+    }
+
+    pub(crate) fn choose(
+        &self,
+        subject: &Subject,
+        pinned: Option<&Arc<str>>,
+        tried: Tried,
+    ) -> Option<Choice> {
+        let position = |name: &Arc<str>| self.nodes.iter().position(|node| node.name == *name);
+        let request = Request {
+            key: &self.key,
+            subject,
+            balance: self.balance,
+            pinned: pinned.and_then(position),
+            turn: self.turn,
+            tried,
+        };
+        choose(self.candidates(), &request)
+    }
+
+    /// Dials until a node accepts.
+    pub(crate) fn connect(&mut self, client: Client) {
+        self.turn += 1;
+        let key = self.pin_key(&client.subject);
+        let pinned = self.pins.look_up(&key, self.now);
+        let (mut tried, mut refused) = (Tried::NONE, false);
+        while let Some(choice) = self.choose(&client.subject, pinned.as_ref(), tried) {
+            let Some(node) = self.nodes.get(choice.index) else {
+                return;
+            };
+            let (name, dead, answers) = (Arc::clone(&node.name), node.dead, node.answers());
+            if dead {
+                tried = tried.with(choice.index);
+                refused |= pinned.as_ref() == Some(&name);
+                self.observe(&name, Event::DialRefused);
+                continue;
+            }
+            self.tally.sessions += 1;
+            self.sessions.push(Session {
+                address: node.address,
+                lease: self.lease_on(&key, &name),
+                client,
+                node: name,
+                since: self.now,
+                answered: false,
+                why: choice.why,
+                refused,
+                orphan_until: None,
+            });
+            if answers {
+                self.first_byte(self.sessions.len() - 1);
+            }
+            return;
+        }
+    }
+
+    pub(crate) fn lease_on(&self, key: &PinKey, node: &Arc<str>) -> Option<Lease> {
+        let named = self.pins.look_up(key, self.now)?;
+        if named == *node {
+            self.pins.lease(key, self.now)
+        } else {
+            None
+        }
+    }
+
+    /// The node has answered: pins and leases follow.
+    pub(crate) fn first_byte(&mut self, index: usize) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        session.answered = true;
+        let (why, refused, node) = (session.why, session.refused, Arc::clone(&session.node));
+        let leased = session.lease.is_some();
+        let subject = session.client.subject.clone();
+        let member = session.orphan_until.is_none();
+        if why != Why::Placed || leased || !member {
+            return;
+        }
+        let key = self.pin_key(&subject);
+        let standing = |name: &Arc<str>| self.standings.get(name).copied();
+        match self.pins.look_up(&key, now) {
+            None => {
+                let by = PinnedBy::Placed;
+                let new = NewPin {
+                    node: Arc::clone(&node),
+                    by,
+                    revision: 1,
+                    ttl: PIN_TTL,
+                };
+                let _: Pinned = self.pins.pin(&key, new, now);
+            }
+            Some(named) if named != node => {
+                let leaves = matches!(
+                    standing(&named),
+                    Some(Standing::Draining | Standing::Never | Standing::Down) | None
+                );
+                if refused || leaves {
+                    let by = if refused {
+                        PinnedBy::DialFailed
+                    } else {
+                        PinnedBy::Placed
+                    };
+                    self.tally.dial_failed += u64::from(refused);
+                    self.pins.move_to(&key, &node, by, now);
+                    self.excused.push(named);
+                }
+            }
+            Some(_) => {}
+        }
+        let lease = self.lease_on(&key, &node);
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.lease = lease;
+        }
+    }
+
+    /// Ends one session.
+    pub(crate) fn end(&mut self, index: usize) -> Client {
+        let session = self.sessions.swap_remove(index);
+        if let Some(lease) = session.lease
+            && self.rule != Rule::LeaksLeases
+        {
+            self.pins.release(lease, self.now);
+        }
+        session.client
+    }
+
+    /// Ends all sessions of a node; partners come back at once.
+    pub(crate) fn cut(&mut self, name: &Arc<str>) {
+        while let Some(index) = self
+            .sessions
+            .iter()
+            .position(|session| session.node == *name && session.orphan_until.is_none())
+        {
+            let client = self.end(index);
+            if client.subject.is_partner() {
+                self.reconnecting.push_back(client);
+            }
+        }
+    }
+}
