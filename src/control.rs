@@ -19,7 +19,7 @@ use crate::snapshot::{Capacity, Registry, Snapshot};
 use crate::store::{Administered, StateDir, Wanted};
 use crate::worker::Worker;
 
-pub use self::error::{ReloadError, StartError};
+pub use self::error::{ReloadError, StartError, chain};
 pub use self::start::{Source, start};
 
 pub mod admin;

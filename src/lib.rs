@@ -1,6 +1,7 @@
 //! Pinfold: a load balancer for pools of federation Edge Servers and their stubborn partners.
 
 pub mod addr;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

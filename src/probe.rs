@@ -30,9 +30,8 @@ pub struct Question {
     pub proxy_protocol: ProxySend,
 }
 
-/// Asks `address` and tells what comes of it.
-pub async fn ask(question: Question, address: NodeAddr, tell: impl Fn(Event)) {
-    let started = Moment::now();
+/// Asks `address` and tells what comes of it, dated `started`.
+pub async fn ask(question: Question, address: NodeAddr, started: Moment, tell: impl Fn(Event)) {
     let mut answer = Box::pin(answer(question, address));
     let in_time = tokio::time::timeout(question.timeout, &mut answer).await;
     let result = match in_time {
@@ -152,7 +151,7 @@ mod tests {
             patience: Duration::from_secs(10),
             proxy_protocol: ProxySend::Off,
         };
-        ask(question, NodeAddr::new(address), |event| {
+        ask(question, NodeAddr::new(address), Moment::now(), |event| {
             told.borrow_mut().push(event)
         })
         .await;

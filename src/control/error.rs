@@ -129,12 +129,14 @@ fn refusals(list: &[Unavailable]) -> String {
 
 /// What an administrator would look for next.
 fn hint(cause: &io::Error) -> &'static str {
-    match cause.kind() {
-        io::ErrorKind::AddrInUse => " — is another instance or service running there?",
-        io::ErrorKind::PermissionDenied => {
-            " — ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities)"
-        }
-        io::ErrorKind::AddrNotAvailable => " — the address is on no interface, and freebind is off",
-        _ => "",
+    let kind = cause.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        " — is another instance or service running there?"
+    } else if kind == io::ErrorKind::PermissionDenied {
+        " — ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities)"
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        " — the address is on no interface, and freebind is off"
+    } else {
+        ""
     }
 }

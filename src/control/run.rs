@@ -32,11 +32,17 @@ impl Signals {
         })
     }
 
-    async fn stop(&mut self) {
+    /// What is asked for next: to stop, or to reload.
+    async fn next(&mut self) -> Next {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Next::Stop,
+            _ = self.interrupt.recv() => Next::Stop,
+            _ = self.hangup.recv() => Next::Reload,
         }
+    }
+
+    async fn stop(&mut self) {
+        while !matches!(self.next().await, Next::Stop) {}
     }
 }
 
@@ -67,9 +73,8 @@ impl Control {
         loop {
             let next = tokio::select! {
                 biased;
-                () = signals.stop() => Next::Stop,
+                next = signals.next() => next,
                 () = &mut stop => Next::Stop,
-                _ = signals.hangup.recv() => Next::Reload,
                 Some(request) = self.requests.recv() => Next::Request(request),
                 _ = heartbeat.tick() => Next::Heartbeat,
                 Ok(()) = verdicts.changed() => Next::Verdicts,

@@ -1,6 +1,5 @@
 //! Starting: everything that can fail is done before the first client is served.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -14,15 +13,14 @@ use super::doors::Doors;
 use super::error::StartError;
 use super::nodes;
 use super::{Control, Shared};
-use crate::config::diagnostics::Diagnostics;
-use crate::config::load::{Loaded, load, parse};
 use crate::config::model::Config;
+use crate::config::{Diagnostics, Loaded, load, parse};
 use crate::governor::{self, Governor};
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::relay::report::Reports;
-use crate::snapshot::{Capacity, Registry};
-use crate::store::{Found, StateDir, random_key};
+use crate::snapshot::{Capacity, Registry, Snapshot};
+use crate::store::{Administered, Found, StateDir, random_key};
 use crate::sys;
 use crate::telemetry::log;
 use crate::worker::{self, Worker};
@@ -64,60 +62,26 @@ impl Source {
 ///
 /// See [`StartError`].
 pub fn start(source: Source) -> Result<Control, StartError> {
-    let loaded = source.load().map_err(StartError::Configuration)?;
-    let config = Arc::new(loaded.config);
-    log::start(&config.log);
-    for warning in loaded.warnings.lines() {
-        tracing::warn!("{warning}");
-    }
-    if !config.unavailable.is_empty() {
-        return Err(StartError::Unavailable(config.unavailable.clone()));
-    }
-    let workers = config.server.workers.unwrap_or_else(cores);
-    let state_dir = config
-        .server
-        .state_dir
-        .as_deref()
-        .map(StateDir::open)
-        .transpose()?;
-    let administered = administered(state_dir.as_ref())?;
-    let key = Arc::new(placement_key(&config, state_dir.as_ref())?);
-    let token = token(&config)?;
-    let capacity = Arc::new(capacity(&config));
-
-    let mut registry = Registry::new(workers);
-    let first = Arc::new(registry.build(&config));
+    let ground = Ground::lay(&source)?;
+    let config = &ground.config;
+    let mut registry = Registry::new(ground.workers);
+    let first = Arc::new(registry.build(config));
     let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let pins = Arc::new(PinTable::new(config.server.max_pins));
-    let mut doors = Doors::new(workers);
-    let prepared = doors.prepare(&config)?;
+    let mut doors = Doors::new(ground.workers);
+    doors.prepared = Some(doors.prepare(config)?);
     let admin_socket = admin::bind(&config.server.admin)?;
 
     let (reports, inbox) = Reports::new(REPORTS_MAX);
-    let setup = worker::Setup {
-        snapshot: Arc::clone(&snapshot),
-        pins: Arc::clone(&pins),
-        key: Arc::clone(&key),
-        capacity: Arc::clone(&capacity),
-        reports: reports.clone(),
-        memory: per_worker(config.server.buffer_memory, workers),
-        pipes: per_worker(capacity.most() / 32, workers).clamp(4, 512),
-    };
-    let workers = (0..workers)
-        .map(|number| Worker::start(number, setup.clone()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|cause| StartError::System {
-            what: "a worker",
-            cause,
-        })?;
+    let workers = ground.start_workers(&snapshot, &pins, &reports)?;
     let governor = Governor::start(governor::Setup {
         snapshot: first,
         workers: workers.iter().map(Worker::orders).collect(),
         pins: Arc::clone(&pins),
-        key,
+        key: Arc::clone(&ground.key),
         reports: reports.clone(),
         inbox,
-        administered: nodes::wanted(&administered),
+        administered: nodes::wanted(&ground.administered),
     })
     .map_err(|cause| StartError::System {
         what: "the governor",
@@ -132,15 +96,15 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         verdicts: governor.verdicts(),
         requests: to_control,
         bound: ArcSwap::default(),
-        administered: ArcSwap::from_pointee(administered),
-        capacity,
+        administered: ArcSwap::from_pointee(ground.administered),
+        capacity: ground.capacity,
         reports,
         is_serving: AtomicBool::new(false),
         reload_failures: AtomicU64::new(0),
         started: Timestamp::now(),
         source: source.name(),
         last_failure: ArcSwap::default(),
-        token,
+        token: ground.token,
     });
     let admin_path = admin_socket
         .as_ref()
@@ -149,28 +113,89 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     if let Some(socket) = admin_socket {
         admin::serve(socket, Arc::clone(&shared));
     }
-    doors.prepared = Some(prepared);
     Ok(Control {
         shared,
         source,
-        config,
+        config: ground.config,
         registry,
         workers,
         governor,
         doors,
-        state_dir,
+        state_dir: ground.state_dir,
         requests,
         admin_socket: admin_path,
     })
+}
+
+/// What everything else stands on: the configuration, the state directory, keys and limits.
+struct Ground {
+    config: Arc<Config>,
+    workers: usize,
+    state_dir: Option<StateDir>,
+    administered: Vec<Administered>,
+    key: Arc<PlacementKey>,
+    token: Option<String>,
+    capacity: Arc<Capacity>,
+}
+
+impl Ground {
+    fn lay(source: &Source) -> Result<Self, StartError> {
+        let loaded = source.load().map_err(StartError::Configuration)?;
+        let config = Arc::new(loaded.config);
+        log::start(&config.log);
+        for warning in loaded.warnings.lines() {
+            tracing::warn!("{warning}");
+        }
+        if !config.unavailable.is_empty() {
+            return Err(StartError::Unavailable(config.unavailable.clone()));
+        }
+        let state_dir = config
+            .server
+            .state_dir
+            .as_deref()
+            .map(StateDir::open)
+            .transpose()?;
+        Ok(Self {
+            workers: config.server.workers.unwrap_or_else(cores),
+            administered: administered(state_dir.as_ref())?,
+            key: Arc::new(placement_key(&config, state_dir.as_ref())?),
+            token: token(&config)?,
+            capacity: Arc::new(capacity(&config)),
+            state_dir,
+            config,
+        })
+    }
+
+    fn start_workers(
+        &self,
+        snapshot: &Arc<ArcSwap<Snapshot>>,
+        pins: &Arc<PinTable>,
+        reports: &Reports,
+    ) -> Result<Vec<Worker>, StartError> {
+        let setup = worker::Setup {
+            snapshot: Arc::clone(snapshot),
+            pins: Arc::clone(pins),
+            key: Arc::clone(&self.key),
+            capacity: Arc::clone(&self.capacity),
+            reports: reports.clone(),
+            memory: per_worker(self.config.server.buffer_memory, self.workers),
+            pipes: per_worker(self.capacity.most() / 32, self.workers).clamp(4, 512),
+        };
+        (0..self.workers)
+            .map(|number| Worker::start(number, setup.clone()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|cause| StartError::System {
+                what: "a worker",
+                cause,
+            })
+    }
 }
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn administered(
-    state_dir: Option<&StateDir>,
-) -> Result<Vec<crate::store::Administered>, StartError> {
+fn administered(state_dir: Option<&StateDir>) -> Result<Vec<Administered>, StartError> {
     match state_dir.map(StateDir::administered).transpose()? {
         None => Ok(Vec::new()),
         Some(Found::States(states)) => Ok(states),

@@ -333,7 +333,7 @@ impl Court {
             match effect {
                 Effect::Probe { node } => {
                     self.probes += 1;
-                    watched.probe(&node, &self.told);
+                    watched.probe(&node, now, &self.told);
                 }
                 Effect::Standing { node, standing } => {
                     if let Some(member) = watched.plan.member(&node) {
@@ -377,6 +377,10 @@ impl Court {
             let place = |subject: &Subject| watched.survivor(&self.key, subject, node);
             let pool = &watched.plan.key.pool;
             moved.extend(self.pins.fail_over(pool, affinity, node, now, place).moved);
+        }
+        // A cut may be asked for again in one downfall; it is written down where it did something.
+        if sessions == 0 && moved.is_empty() && self.ledger.has_recent(endpoint, now) {
+            return;
         }
         let evidence = watched
             .group
@@ -458,7 +462,7 @@ impl Court {
 
 impl Watched {
     /// Begins a probe.
-    fn probe(&self, node: &Arc<str>, told: &mpsc::Sender<Told>) {
+    fn probe(&self, node: &Arc<str>, now: Moment, told: &mpsc::Sender<Told>) {
         let Some(member) = self.plan.member(node) else {
             return;
         };
@@ -470,7 +474,7 @@ impl Watched {
         };
         let (group, node, told) = (self.plan.key.clone(), Arc::clone(node), told.clone());
         let (address, endpoint) = (member.probed, member.endpoint.number);
-        tokio::task::spawn_local(probe::ask(question, address, move |event| {
+        tokio::task::spawn_local(probe::ask(question, address, now, move |event| {
             let (group, node) = (group.clone(), Arc::clone(&node));
             // A full queue means thousands of answers wait already; the next probe will tell.
             let _ = told.try_send(Told {

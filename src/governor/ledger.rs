@@ -39,6 +39,8 @@ pub struct Failover {
     /// Partners that lost a session.
     pub partners: Vec<Gap>,
     #[serde(skip)]
+    endpoint: u32,
+    #[serde(skip)]
     cut_at: Moment,
 }
 
@@ -192,9 +194,17 @@ impl Ledger {
             sessions: cut.sessions,
             pins_moved: cut.pins_moved,
             partners,
+            endpoint: cut.endpoint,
             cut_at: now,
         });
         self.numbers
+    }
+
+    /// Whether this endpoint was cut a moment ago.
+    pub(super) fn has_recent(&self, endpoint: u32, now: Moment) -> bool {
+        let mut latest = self.failovers.iter().rev();
+        let same = latest.find(|failover| failover.endpoint == endpoint);
+        same.is_some_and(|failover| now.since(failover.cut_at) < RECENT)
     }
 
     /// Failovers, oldest first, with the partners still awaited.
