@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::court::Court;
@@ -25,6 +24,7 @@ use crate::pool::placement::PlacementKey;
 use crate::relay::report::{Report, Reports};
 use crate::relay::session::EndpointNumber;
 use crate::snapshot::{GroupKey, Snapshot};
+use crate::sys;
 use crate::worker::Order;
 
 mod court;
@@ -101,22 +101,7 @@ impl Governor {
         let (tell, verdicts) = watch::channel(Verdicts::default());
         let pulse = Arc::new(AtomicU64::new(Moment::now().as_micros()));
         let beat = Arc::clone(&pulse);
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default());
-        // The runtime is built once here to learn whether it can be; it must live on its own thread.
-        drop(runtime?);
-        let thread = std::thread::Builder::new()
-            .name("governor".into())
-            .spawn(move || {
-                let runtime = Builder::new_current_thread()
-                    .enable_all()
-                    .build_local(LocalOptions::default());
-                match runtime {
-                    Ok(runtime) => runtime.block_on(run(setup, mailbox, tell, beat)),
-                    Err(error) => tracing::error!(%error, "the governor cannot run"),
-                }
-            })?;
+        let thread = sys::thread::spawn("governor", move || run(setup, mailbox, tell, beat))?;
         Ok(Self {
             commands,
             verdicts,
@@ -176,8 +161,10 @@ async fn run(
     let (told, mut answers) = mpsc::channel(TOLD_MAX);
     let (mut court, mut inbox) = Court::new(setup, told);
     loop {
-        let planned = court.next_look();
-        let wait = planned.since(Moment::now());
+        // What is due already is due now: only time spent asleep beyond the plan is a stall.
+        let begun = Moment::now();
+        let planned = court.next_look().max(begun);
+        let wait = planned.since(begun);
         tokio::select! {
             biased;
             command = mailbox.recv() => match command {

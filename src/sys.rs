@@ -6,3 +6,4 @@
 pub mod limits;
 pub mod option;
 pub mod pipe;
+pub mod thread;

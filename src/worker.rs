@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -31,6 +30,7 @@ use crate::relay::session::{EndpointNumber, Interrupt, Sessions};
 use crate::relay::wheel::TICK;
 use crate::relay::{self, Context};
 use crate::snapshot::{Capacity, Snapshot};
+use crate::sys;
 
 mod door;
 mod policies;
@@ -127,25 +127,8 @@ impl Worker {
         let (orders, mailbox) = mpsc::channel(ORDERS_MAX);
         let pulse = Arc::new(AtomicU64::new(Moment::now().as_micros()));
         let beat = Arc::clone(&pulse);
-        let runtime_ready = std::sync::mpsc::sync_channel(1);
-        let tell = runtime_ready.0;
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{number}"))
-            .spawn(move || {
-                match Builder::new_current_thread()
-                    .enable_all()
-                    .build_local(LocalOptions::default())
-                {
-                    Ok(runtime) => {
-                        let _ = tell.send(Ok(()));
-                        runtime.block_on(run(number, setup, mailbox, beat));
-                    }
-                    Err(error) => {
-                        let _ = tell.send(Err(error));
-                    }
-                }
-            })?;
-        runtime_ready.1.recv().map_err(io::Error::other)??;
+        let name = format!("worker-{number}");
+        let thread = sys::thread::spawn(&name, move || run(number, setup, mailbox, beat))?;
         Ok(Self {
             orders,
             pulse,

@@ -1,6 +1,6 @@
 //! What the governor decides by, and how it is carried out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub(super) struct Court {
 struct Watched {
     plan: GroupPlan,
     group: Group,
+    /// Nodes that were up since they were last cut.
+    was_up: HashSet<Arc<str>>,
     /// What was last told of each member's traffic.
     traffic: HashMap<EndpointNumber, (Option<Moment>, Option<Moment>)>,
 }
@@ -111,6 +113,7 @@ impl Court {
             let mut watched = before.remove(&plan.key).unwrap_or_else(|| Watched {
                 plan: plan.clone(),
                 group: Group::new(plan.timing.clone()),
+                was_up: HashSet::new(),
                 traffic: HashMap::new(),
             });
             watched.plan = plan.clone();
@@ -347,6 +350,9 @@ impl Court {
                     evidence,
                 } => {
                     announce::changed(&watched.plan, &node, (from, to), evidence);
+                    if to == State::Up {
+                        watched.was_up.insert(node);
+                    }
                 }
                 Effect::Cut {
                     node,
@@ -378,10 +384,19 @@ impl Court {
             let pool = &watched.plan.key.pool;
             moved.extend(self.pins.fail_over(pool, affinity, node, now, place).moved);
         }
-        // A cut may be asked for again in one downfall; it is written down where it did something.
-        if sessions == 0 && moved.is_empty() && self.ledger.has_recent(endpoint, now) {
+        let moved_count = moved.len();
+        // A cut may be asked for again in one downfall, and for a node that never was up: it is
+        // written down where it did something.
+        let was_up = self
+            .watched
+            .get_mut(index)
+            .is_some_and(|watched| watched.was_up.remove(node));
+        if sessions == 0 && moved_count == 0 && !was_up {
             return;
         }
+        let Some(watched) = self.watched.get(index) else {
+            return;
+        };
         let evidence = watched
             .group
             .view()
@@ -398,9 +413,9 @@ impl Court {
             first_evidence,
             evidence,
             sessions,
-            pins_moved: moved.len(),
+            pins_moved: moved_count,
         };
-        let number = self.ledger.cut(cut, now);
+        let (number, back) = self.ledger.cut(cut, now);
         announce::cut(
             &watched.plan,
             node,
@@ -410,6 +425,9 @@ impl Court {
         );
         for pin in &moved {
             announce::pin_moved(number, pin);
+        }
+        for back in back {
+            announce::partner_back(&back.partner, &back.listener, &back.node, back.cut_off);
         }
     }
 

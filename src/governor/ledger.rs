@@ -39,8 +39,6 @@ pub struct Failover {
     /// Partners that lost a session.
     pub partners: Vec<Gap>,
     #[serde(skip)]
-    endpoint: u32,
-    #[serde(skip)]
     cut_at: Moment,
 }
 
@@ -110,6 +108,15 @@ struct Loss {
     served: Option<(Served, Arc<str>)>,
 }
 
+/// A partner that is served again.
+#[derive(Debug)]
+pub(super) struct Back {
+    pub(super) partner: Arc<str>,
+    pub(super) listener: Arc<str>,
+    pub(super) node: Arc<str>,
+    pub(super) cut_off: Duration,
+}
+
 /// What is written down at a cut.
 #[derive(Debug)]
 pub(super) struct Cut {
@@ -134,51 +141,52 @@ impl Ledger {
         }
     }
 
-    /// A partner was served: how long it had been cut off, if it had.
+    /// A partner was served: how long a failover had cut it off, if one had.
     pub(super) fn served(&mut self, served: Served, node: &Arc<str>) -> Option<Duration> {
         let key = (Arc::clone(&served.partner), Arc::clone(&served.listener));
         // A session that began before the loss says nothing about it.
-        let ended = self.awaited.get(&key)?.lost.ended;
-        if served.first_byte < ended {
+        if served.first_byte < self.awaited.get(&key)?.lost.ended {
             return None;
         }
         let mut loss = self.awaited.remove(&key)?;
-        let gap = served.first_byte.since(loss.lost.last_byte);
-        self.totals.count(gap);
         loss.served = Some((served, Arc::clone(node)));
-        if let Some(failover) = self.failover_of(&loss.lost) {
-            let gap = loss.gap();
-            if let Some(known) = failover
-                .partners
-                .iter_mut()
-                .find(|known| known.is_like(&gap))
-            {
-                *known = gap;
-            } else {
-                failover.partners.push(gap);
-            }
-        } else {
+        let Some(failover) = self.failover_of(&loss.lost) else {
+            // Perhaps its node is condemned in a moment; perhaps it only closed a connection.
             self.ended.push_back(loss);
             if self.ended.len() > ENDED_MAX {
                 self.ended.pop_front();
             }
+            return None;
+        };
+        let gap = loss.gap();
+        if let Some(known) = failover
+            .partners
+            .iter_mut()
+            .find(|known| known.is_like(&gap))
+        {
+            *known = gap;
+        } else {
+            failover.partners.push(gap);
         }
-        Some(gap)
+        let cut_off = loss.cut_off()?;
+        self.totals.count(cut_off);
+        Some(cut_off)
     }
 
-    /// A node's sessions were cut.
-    pub(super) fn cut(&mut self, cut: Cut, now: Moment) -> u64 {
+    /// A node's sessions were cut: the failover's number, and the partners that are back already.
+    pub(super) fn cut(&mut self, cut: Cut, now: Moment) -> (u64, Vec<Back>) {
         self.numbers += 1;
         let name = (Arc::clone(&cut.pool), Arc::clone(&cut.node));
         *self.totals.failovers.entry(name).or_default() += 1;
         let concerns =
             |loss: &Loss| loss.lost.endpoint == cut.endpoint && now.since(loss.lost.ended) < RECENT;
-        let partners = self.ended.iter().chain(self.awaited.values());
-        let partners = partners
-            .filter(|loss| concerns(loss))
-            .map(Loss::gap)
-            .collect();
-        self.ended.retain(|loss| !concerns(loss));
+        let (back, ended): (Vec<_>, Vec<_>) = self.ended.drain(..).partition(|loss| concerns(loss));
+        self.ended = ended.into();
+        for cut_off in back.iter().filter_map(Loss::cut_off) {
+            self.totals.count(cut_off);
+        }
+        let awaited = self.awaited.values().filter(|loss| concerns(loss));
+        let partners = back.iter().chain(awaited).map(Loss::gap).collect();
         if self.failovers.len() == FAILOVERS_MAX {
             self.failovers.pop_front();
         }
@@ -194,17 +202,12 @@ impl Ledger {
             sessions: cut.sessions,
             pins_moved: cut.pins_moved,
             partners,
-            endpoint: cut.endpoint,
             cut_at: now,
         });
-        self.numbers
-    }
-
-    /// Whether this endpoint was cut a moment ago.
-    pub(super) fn has_recent(&self, endpoint: u32, now: Moment) -> bool {
-        let mut latest = self.failovers.iter().rev();
-        let same = latest.find(|failover| failover.endpoint == endpoint);
-        same.is_some_and(|failover| now.since(failover.cut_at) < RECENT)
+        (
+            self.numbers,
+            back.into_iter().filter_map(Loss::into_back).collect(),
+        )
     }
 
     /// Failovers, oldest first, with the partners still awaited.
@@ -262,6 +265,22 @@ impl Gap {
 }
 
 impl Loss {
+    fn cut_off(&self) -> Option<Duration> {
+        let (served, _) = self.served.as_ref()?;
+        Some(served.first_byte.since(self.lost.last_byte))
+    }
+
+    fn into_back(self) -> Option<Back> {
+        let cut_off = self.cut_off()?;
+        let (_, node) = self.served?;
+        Some(Back {
+            partner: self.lost.partner,
+            listener: self.lost.listener,
+            node,
+            cut_off,
+        })
+    }
+
     fn gap(&self) -> Gap {
         let since = |moment: Moment| millis(moment.since(self.lost.last_byte));
         let served = self.served.as_ref();

@@ -92,6 +92,13 @@ enum Verdict {
     Cut,
 }
 
+impl Verdict {
+    /// Whether it is down and nobody was cut.
+    const fn spares(self) -> bool {
+        matches!(self, Self::Waiting | Self::FailStatic)
+    }
+}
+
 impl Group {
     /// A group without members.
     #[must_use]
@@ -287,6 +294,8 @@ impl Group {
             before
         } else {
             match outlook(&self.seats, index) {
+                // Nobody was cut, and it answers again: its sessions may well be served by it.
+                _ if before.spares() && seat.health.is_rising() => before,
                 Outlook::Survivor => Verdict::Cut,
                 Outlook::Draining => Verdict::CutForDraining,
                 Outlook::Undecided if before == Verdict::FailStatic => before,

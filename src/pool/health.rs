@@ -154,6 +154,12 @@ impl Health {
         self.failures
     }
 
+    /// Whether it is down and its latest probe was good.
+    #[must_use]
+    pub const fn is_rising(&self) -> bool {
+        self.rises > 0 && matches!(self.state, State::Down)
+    }
+
     /// The last thing that spoke for or against it, and when.
     #[must_use]
     pub const fn evidence(&self) -> Option<(Evidence, Moment)> {

@@ -160,6 +160,13 @@ impl<'a> Placing<'a> {
             Left::Judged => PinnedBy::Placed,
         };
         let moved = self.context.pins.move_to(key, &endpoint.node, by, now);
+        if let Some(from) = &moved
+            && key.subject.is_partner()
+            && *from != endpoint.node
+        {
+            let (to, why) = (&endpoint.node, by.label());
+            tracing::warn!(partner = %key.subject, affinity = %key.affinity, %from, %to, why, "pin-moved");
+        }
         if moved.is_none() {
             let _ = self.context.pins.pin(key, self.new_pin(endpoint, by), now);
         }

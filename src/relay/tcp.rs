@@ -20,6 +20,7 @@ use crate::clock::Moment;
 use crate::config::model::OnNodeDown;
 use crate::net::dial::{Refusal, dial};
 use crate::net::options::{LegOptions, reset_on_close};
+use crate::pool::select::Choice;
 use crate::snapshot::Endpoint;
 use crate::telemetry::outcome::Outcome;
 
@@ -89,9 +90,14 @@ impl Life<'_> {
                 }
             };
             let connections = (client, connection);
-            let lease = |placing: &Placing<'_>| placing.answered(&choice, &endpoint);
             match self
-                .relay(connections, first, may_replay, &endpoint, &placing, lease)
+                .relay(
+                    (&endpoint, choice),
+                    connections,
+                    first,
+                    may_replay,
+                    &placing,
+                )
                 .await
             {
                 Attempt::Over(outcome) => return outcome,
@@ -149,12 +155,11 @@ impl Life<'_> {
     /// Pumps until the end, and holds the pin from the node's first byte on.
     async fn relay(
         &self,
+        (endpoint, choice): (&Endpoint, Choice),
         connections: (TcpStream, TcpStream),
         first: FirstBytes,
         may_replay: bool,
-        endpoint: &Endpoint,
         placing: &Placing<'_>,
-        lease: impl FnOnce(&Placing<'_>) -> Option<crate::pool::pins::Lease>,
     ) -> Attempt {
         let config = &self.policy.listener.config;
         let keep = if config.replay { FIRST_BYTES_MAX } else { 0 };
@@ -173,7 +178,7 @@ impl Life<'_> {
         if let Some(end) = pump.until_answered().await {
             return self.unanswered(end, pump.into_parts(), may_replay, endpoint);
         }
-        let lease = lease(placing);
+        let lease = placing.answered(&choice, endpoint);
         self.tell_served(endpoint);
         let mut end = pump.until_ended().await;
         while matches!(end, End::Interrupted(Interrupt::NodeDown, _)) && self.is_left_alone() {
@@ -232,9 +237,11 @@ impl Life<'_> {
             reset_on_close(&client);
             reset_on_close(&node);
         }
+        // A node that is killed closes its connections in order where it has read everything, so a
+        // close too may be the beginning of a failover; the ledger knows which it was.
         if matches!(
             outcome,
-            Outcome::NodeDown | Outcome::NodeReset | Outcome::NodeLost
+            Outcome::NodeDown | Outcome::NodeReset | Outcome::NodeLost | Outcome::NodeClosed
         ) {
             self.account.tell_lost(self.seat.active_at(), outcome);
         }

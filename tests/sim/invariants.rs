@@ -80,6 +80,11 @@ fn overdue_since(driver: &Driver, view: &[MemberView], victim: &MemberView) -> O
     if victim.state != State::Down {
         return None;
     }
+    // One that answers again is about to be up: whoever it serves is not cut at the last moment.
+    let itself = driver.node(&victim.node)?;
+    if itself.answers() {
+        return None;
+    }
     view.iter()
         .filter(|other| other.node != victim.node && other.admin == NodeState::Active)
         .filter(|other| other.state == State::Up)
@@ -88,7 +93,12 @@ fn overdue_since(driver: &Driver, view: &[MemberView], victim: &MemberView) -> O
             node.answers().then(|| node.last_disturbed.max(other.since))
         })
         .min()
-        .map(|healthy| healthy.max(victim.since).max(driver.last_disturbed))
+        .map(|healthy| {
+            healthy
+                .max(victim.since)
+                .max(driver.last_disturbed)
+                .max(itself.last_disturbed)
+        })
 }
 
 fn the_dead_are_left(
