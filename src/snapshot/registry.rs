@@ -45,6 +45,11 @@ impl Registry {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn endpoints(&self) -> usize {
+        self.endpoints.len()
+    }
+
     /// The next snapshot. Nothing that serves has changed until it is published.
     pub fn build(&mut self, config: &Arc<Config>) -> Snapshot {
         self.revision += 1;

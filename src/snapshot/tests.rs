@@ -1,1 +1,166 @@
+use super::*;
+use crate::config::parse;
 
+fn config(nodes: &[(&str, u16)], listeners: &[(&str, &str)]) -> Arc<Config> {
+    let mut text = String::from("version = 1\n[[pool]]\nname = \"edge\"\n");
+    for (name, port) in nodes {
+        text += &format!("[[pool.node]]\nname = \"{name}\"\naddress = \"127.0.0.1:{port}\"\n");
+    }
+    for (name, more) in listeners {
+        text += &format!(
+            "[[listener]]\nname = \"{name}\"\nbind = \"127.0.0.1:0\"\nservice = \"tcp\"\n\
+             pool = \"edge\"\nnode_port = 1\n{more}\n"
+        );
+    }
+    match parse("test.toml", &text) {
+        Ok(loaded) => Arc::new(loaded.config),
+        Err(mistakes) => panic!("{mistakes}"),
+    }
+}
+
+fn numbers(snapshot: &Snapshot) -> Vec<u32> {
+    snapshot.listeners[0]
+        .nodes
+        .iter()
+        .map(|seat| seat.endpoint.number)
+        .collect()
+}
+
+#[test]
+fn endpoints_and_listeners_keep_their_identity_over_reloads() {
+    let mut registry = Registry::new(2);
+    let first = registry.build(&config(&[("a", 1), ("b", 2)], &[("x", "")]));
+    first.listeners[0].nodes[1]
+        .endpoint
+        .set_standing(Standing::Takes);
+    first.listeners[0].state.slot(0).active.add(7);
+    let second = registry.build(&config(&[("b", 2), ("c", 3)], &[("x", "max_sessions = 5")]));
+    assert_eq!(second.revision, 2);
+    assert_eq!(
+        numbers(&first)[1],
+        numbers(&second)[0],
+        "b is the same endpoint"
+    );
+    assert_eq!(
+        second.listeners[0].nodes[0].endpoint.standing(),
+        Standing::Takes
+    );
+    assert_eq!(
+        second.listeners[0].nodes[1].endpoint.standing(),
+        Standing::Unproven
+    );
+    assert_eq!(second.listeners[0].state.sessions(), 7);
+}
+
+#[test]
+fn a_node_with_another_address_is_another_endpoint() {
+    let mut registry = Registry::new(1);
+    let first = registry.build(&config(&[("a", 1)], &[("x", "")]));
+    let second = registry.build(&config(&[("a", 2)], &[("x", "")]));
+    assert_ne!(numbers(&first), numbers(&second));
+}
+
+#[test]
+fn listeners_that_ask_alike_share_one_group_and_others_do_not() {
+    let calm = "[listener.probe]\ninterval = \"5s\"";
+    let mut registry = Registry::new(1);
+    let snapshot = registry.build(&config(&[("a", 1)], &[("x", ""), ("y", ""), ("z", calm)]));
+    let listeners: Vec<Vec<&str>> = snapshot
+        .groups
+        .iter()
+        .map(|group| group.listeners.iter().map(|name| &**name).collect())
+        .collect();
+    assert_eq!(listeners, [vec!["x", "y"], vec!["z"]]);
+}
+
+#[test]
+fn a_removed_node_stays_governed_while_it_has_sessions() {
+    let mut registry = Registry::new(1);
+    let first = registry.build(&config(&[("a", 1), ("b", 2)], &[("x", "")]));
+    let endpoint = Arc::clone(&first.listeners[0].nodes[0].endpoint);
+    endpoint.slot(0).sessions.add(1);
+    let second = registry.build(&config(&[("b", 2)], &[("x", "")]));
+    let kept = second.groups[0]
+        .members
+        .iter()
+        .find(|member| member.endpoint.number == endpoint.number);
+    assert_eq!(
+        kept.map(|member| member.configured),
+        Some(NodeState::Disabled)
+    );
+    assert_eq!(second.listeners[0].nodes.len(), 1, "it takes no sessions");
+    endpoint.slot(0).sessions.subtract(1);
+    let third = registry.build(&config(&[("b", 2)], &[("x", "max_sessions = 9")]));
+    assert_eq!(third.groups[0].members.len(), 1);
+}
+
+#[test]
+fn a_thousand_reloads_keep_nothing_that_is_not_used() {
+    let mut registry = Registry::new(1);
+    let mut last = None;
+    for number in 0..1000u16 {
+        let name = format!("n{number}");
+        last = Some(registry.build(&config(&[(&name, number + 1)], &[("x", "")])));
+    }
+    assert!(
+        registry.endpoints() <= 2,
+        "{} endpoints",
+        registry.endpoints()
+    );
+    drop(last);
+}
+
+mod admission {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn limits(max: u32, per_client: u32) -> model::Listener {
+        let more = format!("max_sessions = {max}\nmax_sessions_per_client = {per_client}");
+        config(&[("a", 1)], &[("x", &more)]).listeners[0].clone()
+    }
+
+    fn client(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn a_tenth_is_kept_for_partners_and_places_are_given_back() {
+        let (admission, limits) = (Arc::new(Admission::default()), limits(10, 0));
+        let capacity = Arc::new(Capacity::new(100));
+        let enter = |is_partner| admission.enter(&limits, &capacity, client(1), is_partner);
+        let mut tickets: Vec<_> = (0..9).map(|_| enter(false).expect("room")).collect();
+        assert!(enter(false).is_none());
+        tickets.push(enter(true).expect("the partners' tenth"));
+        assert!(enter(true).is_none());
+        tickets.clear();
+        assert!(enter(false).is_some());
+    }
+
+    #[test]
+    fn one_client_cannot_take_more_than_its_share() {
+        let (admission, limits) = (Arc::new(Admission::default()), limits(100, 2));
+        let capacity = Arc::new(Capacity::new(100));
+        let enter = |last| admission.enter(&limits, &capacity, client(last), false);
+        let tickets = (enter(1), enter(1));
+        assert!(enter(1).is_none());
+        assert!(enter(2).is_some());
+        drop(tickets);
+        assert!(enter(1).is_some());
+    }
+
+    #[test]
+    fn the_descriptors_of_the_process_are_shared_by_all_listeners() {
+        let limits = limits(100, 0);
+        let capacity = Arc::new(Capacity::new(3));
+        let listeners = [
+            Arc::new(Admission::default()),
+            Arc::new(Admission::default()),
+        ];
+        let enter = |index: usize| listeners[index].enter(&limits, &capacity, client(1), true);
+        let tickets: Vec<_> = [0, 1, 0].map(enter).into_iter().flatten().collect();
+        assert_eq!(tickets.len(), 3);
+        assert!(enter(1).is_none());
+        drop(tickets);
+        assert!(enter(1).is_some());
+    }
+}

@@ -180,6 +180,22 @@ fn all_nodes_down_at_once_cut_nobody_until_one_is_back() {
 }
 
 #[test]
+fn who_answers_again_is_not_cut_because_another_was_proven_a_moment_sooner() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    work.die("edge1", 1000);
+    work.die("edge2", 1000);
+    for started in [1400, 1800] {
+        work.good("edge1", started, started + 2);
+        work.good("edge2", started, started + 4);
+    }
+    work.good("edge1", 2200, 2202);
+    assert_eq!(work.state("edge1"), State::Up);
+    assert!(work.cut().is_empty(), "edge2 serves, and is about to be up");
+    work.refused("edge2", 2300);
+    assert_eq!(work.cut(), ["edge2"], "it has failed again");
+}
+
+#[test]
 fn the_only_node_of_a_pool_is_never_cut() {
     let mut work = Work::up(&["edge1"]);
     work.die("edge1", 200);
