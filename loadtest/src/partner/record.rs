@@ -1,0 +1,265 @@
+//! What a partner lived through: replies, changes of node, gaps, errors.
+//!
+//! Owns the bookkeeping under one short lock. Bounded: the oldest gaps are forgotten, counts
+//! are not.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::Plan;
+
+/// Gaps that are remembered one by one.
+const GAPS_MAX: usize = 10_000;
+
+/// Nodes told apart by name; more names than this are a balancer gone mad.
+const NODES_MAX: usize = 1_000;
+
+/// How an attempt or a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// Nobody listens.
+    Refused,
+    /// The connection was reset.
+    Reset,
+    /// The other side ended it politely.
+    Closed,
+    /// Connecting or answering took longer than this partner bears.
+    TimedOut,
+    /// TLS did not come about.
+    Tls,
+    /// An answer that is no answer to what was asked.
+    Garbled,
+    /// Anything else, such as no route or no descriptors.
+    Other,
+}
+
+impl ErrorKind {
+    pub(super) fn of(error: &io::Error) -> Self {
+        // The kinds of other libraries and later versions belong to nobody in particular.
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "io::ErrorKind is open-ended"
+        )]
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::Reset,
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::InvalidData => Self::Garbled,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The time from the last good reply of one connection to the first of its successor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// Who answered last before it.
+    pub from_node: String,
+    /// Who answered first after it; may be the same node.
+    pub to_node: String,
+    /// How long nobody answered.
+    #[serde(rename = "duration_us", serialize_with = "as_micros")]
+    pub duration: Duration,
+}
+
+/// A view of a partner at one moment.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Stats {
+    /// Who answered last.
+    pub node: Option<String>,
+    /// Whether at least one connection stands.
+    pub connected: bool,
+    /// Connections that stand.
+    pub open: usize,
+    /// Connections that ever stood.
+    pub connections: u64,
+    /// Lines sent.
+    pub sent: u64,
+    /// Good replies.
+    pub replies: u64,
+    /// Good replies by node.
+    pub replies_by_node: BTreeMap<String, u64>,
+    /// Times a line was answered by another node than the one before, per connection.
+    pub node_changes: u64,
+    /// The gaps, oldest first; the latest 10,000.
+    pub gaps: Vec<Gap>,
+    /// All gaps there ever were.
+    pub gaps_total: u64,
+    /// The longest time between two good replies on one connection or its successor, the
+    /// present silence included.
+    #[serde(rename = "longest_silence_us", serialize_with = "as_micros")]
+    pub longest_silence: Duration,
+    /// Time since the last good reply; the worst of its connections that ever had one.
+    #[serde(rename = "silent_for_us", serialize_with = "as_micros")]
+    pub silent_for: Duration,
+    /// Ends of attempts and connections, by kind.
+    pub errors: BTreeMap<ErrorKind, u64>,
+}
+
+fn as_micros<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u128(duration.as_micros())
+}
+
+/// One of the connections a partner keeps, through all its successors.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    open: bool,
+    /// Whether the connection that stands has brought a good reply.
+    served: bool,
+    last: Option<(Instant, String)>,
+}
+
+#[derive(Debug)]
+struct Book {
+    stats: Stats,
+    gaps: VecDeque<Gap>,
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug)]
+pub(super) struct Record {
+    book: Mutex<Book>,
+    revision: watch::Sender<u64>,
+}
+
+impl Record {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let book = Book {
+            stats: Stats::default(),
+            gaps: VecDeque::new(),
+            slots: vec![Slot::default(); plan.connections],
+        };
+        Self {
+            book: Mutex::new(book),
+            revision: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn connected(&self, slot: usize) {
+        self.note(slot, |stats, _, slot| {
+            stats.connections += 1;
+            *slot = Slot {
+                open: true,
+                served: false,
+                last: slot.last.take(),
+            };
+        });
+    }
+
+    pub(super) fn sent(&self) {
+        self.book().stats.sent += 1;
+    }
+
+    pub(super) fn replied(&self, slot: usize, node: &str) {
+        let now = Instant::now();
+        self.note(slot, |stats, gaps, slot| {
+            stats.replies += 1;
+            count_node(stats, node);
+            if let Some((at, from)) = slot.last.take() {
+                let silence = now.duration_since(at);
+                stats.longest_silence = stats.longest_silence.max(silence);
+                stats.node_changes += u64::from(from != node);
+                if !slot.served {
+                    stats.gaps_total += 1;
+                    gaps.push_back(Gap {
+                        from_node: from,
+                        to_node: node.to_owned(),
+                        duration: silence,
+                    });
+                }
+            }
+            if gaps.len() > GAPS_MAX {
+                gaps.pop_front();
+            }
+            if stats.node.as_deref() != Some(node) {
+                stats.node = Some(node.to_owned());
+            }
+            slot.served = true;
+            slot.last = Some((now, node.to_owned()));
+        });
+    }
+
+    /// Notes an end and tells whether the connection had served.
+    pub(super) fn ended(&self, slot: usize, kind: ErrorKind) -> bool {
+        self.note(slot, |stats, _, slot| {
+            *stats.errors.entry(kind).or_default() += 1;
+            slot.open = false;
+            std::mem::take(&mut slot.served)
+        })
+        .unwrap_or_default()
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let now = Instant::now();
+        let book = self.book();
+        let mut stats = book.stats.clone();
+        stats.gaps = book.gaps.iter().cloned().collect();
+        stats.open = book.slots.iter().filter(|slot| slot.open).count();
+        stats.connected = stats.open > 0;
+        let silences = book.slots.iter().filter_map(|slot| slot.last.as_ref());
+        stats.silent_for = silences
+            .map(|(at, _)| now.duration_since(*at))
+            .max()
+            .unwrap_or_default();
+        stats.longest_silence = stats.longest_silence.max(stats.silent_for);
+        stats
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    pub(super) async fn wait_for(
+        &self,
+        limit: Duration,
+        mut condition: impl FnMut(&Stats) -> bool,
+    ) -> Option<Stats> {
+        let mut events = self.subscribe();
+        let holds = async {
+            loop {
+                events.borrow_and_update();
+                let stats = self.stats();
+                if condition(&stats) {
+                    return Some(stats);
+                }
+                // The record holds the sender, so this cannot fail while it is borrowed.
+                events.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(limit, holds).await.ok().flatten()
+    }
+
+    fn note<T>(
+        &self,
+        slot: usize,
+        write: impl FnOnce(&mut Stats, &mut VecDeque<Gap>, &mut Slot) -> T,
+    ) -> Option<T> {
+        let mut book = self.book();
+        let Book { stats, gaps, slots } = &mut *book;
+        let written = slots.get_mut(slot).map(|slot| write(stats, gaps, slot));
+        drop(book);
+        self.revision.send_modify(|revision| *revision += 1);
+        written
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn count_node(stats: &mut Stats, node: &str) {
+    if let Some(count) = stats.replies_by_node.get_mut(node) {
+        *count += 1;
+    } else if stats.replies_by_node.len() < NODES_MAX {
+        stats.replies_by_node.insert(node.to_owned(), 1);
+    }
+}
