@@ -2,6 +2,7 @@
 //!
 //! A panic in a session's task ends that session and nothing else; this makes it known.
 
+use std::io::Write;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -29,12 +30,15 @@ fn take_note(panic: &PanicHookInfo<'_>) {
         .map_or_else(|| "-".into(), ToString::to_string);
     // The text of a panic may hold what a peer sent: as a field it is escaped.
     let text = panic.payload_as_str().unwrap_or("-");
-    tracing::error!(
-        thread,
-        place,
-        ?text,
-        "panic: a defect of ours; the process goes on"
-    );
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(thread, place, ?text, "panic: a defect of ours");
+    } else {
+        // Before the log begins there is nobody else to tell.
+        let _ = writeln!(
+            std::io::stderr(),
+            "pinfold: panic in {thread} at {place}: {text:?}"
+        );
+    }
 }
 
 #[cfg(test)]

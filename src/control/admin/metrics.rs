@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
@@ -43,7 +43,7 @@ pub(super) fn render(shared: &Shared, view: &View) -> Result<String, fmt::Error>
     for group in &view.groups {
         scrape.group(group);
     }
-    scrape.failovers(&view.totals);
+    scrape.failovers(view);
     scrape.render()
 }
 
@@ -245,13 +245,17 @@ impl Scrape {
         self.gauge("pinfold_source_ports_used", help, labels, sessions);
     }
 
-    fn failovers(&mut self, totals: &Totals) {
-        for ((pool, node), count) in &totals.failovers {
+    /// From the start at zero, so that the first failover is an increase like any other.
+    fn failovers(&mut self, view: &View) {
+        let help = "Downfalls of a node on one group of listeners";
+        for each in view.groups.iter().flat_map(|group| &group.endpoints) {
+            self.counter("pinfold_failovers", help, node_labels(each), 0);
+        }
+        for ((pool, node), count) in &view.totals.failovers {
             let labels = vec![("pool", pool.to_string()), ("node", node.to_string())];
-            let help = "Downfalls of a node on one group of listeners";
             self.counter("pinfold_failovers", help, labels, *count);
         }
-        self.gaps = totals.clone();
+        self.gaps = view.totals.clone();
     }
 
     fn render(self) -> Result<String, fmt::Error> {
@@ -272,10 +276,10 @@ impl Collector for Scrape {
             };
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, value) in &family.series {
-                let mut series = metric.encode_family(labels)?;
-                match family.kind {
-                    Kind::Counter => series.encode_counter::<NoLabelSet, u64, f64>(value, None)?,
-                    Kind::Gauge => series.encode_gauge(value)?,
+                if labels.is_empty() {
+                    write(&mut metric, family.kind, *value)?;
+                } else {
+                    write(&mut metric.encode_family(labels)?, family.kind, *value)?;
                 }
             }
         }
@@ -293,6 +297,13 @@ impl Collector for Scrape {
                 &buckets(&self.gaps),
                 None,
             )
+    }
+}
+
+fn write(metric: &mut MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Result {
+    match kind {
+        Kind::Counter => metric.encode_counter::<NoLabelSet, u64, f64>(&value, None),
+        Kind::Gauge => metric.encode_gauge(&value),
     }
 }
 
