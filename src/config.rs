@@ -26,6 +26,7 @@ mod value;
 pub use self::diagnostics::{Diagnostic, Diagnostics, Severity, Style};
 pub use self::load::{Loaded, load, parse};
 pub use self::machine::{Machine, machine_warnings};
+pub use self::quantity::{duration as parse_duration, show_duration};
 
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,8 @@ pub struct Shared {
     pub source: String,
     /// What the last reload said, if it failed.
     pub last_failure: ArcSwap<Option<String>>,
+    /// Keys that differ between the file, as last loaded, and what is in force until a restart.
+    pub restart_needed: ArcSwap<Vec<String>>,
     /// The token that changes over TCP need.
     pub token: Option<String>,
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::court::Court;
+pub(crate) use self::ledger::wall;
 pub use self::ledger::{Failover, Gap, Totals};
 pub use self::view::{EndpointView, GroupView, View};
 use crate::clock::Moment;

@@ -24,7 +24,9 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
 
 /// The module of `src` that a file belongs to.
 fn module(path: &Path) -> String {
-    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let below = path
+        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .unwrap();
     let first = below.iter().next().unwrap().to_string_lossy();
     first.trim_end_matches(".rs").into()
 }
@@ -32,7 +34,9 @@ fn module(path: &Path) -> String {
 /// Lines outside comments; tests may do what the code may not.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
-    text[..end].lines().filter(|line| !line.trim_start().starts_with("//"))
+    text[..end]
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
 }
 
 /// Layers from the ground up. A module may use those of lower layers, and itself.
@@ -57,9 +61,14 @@ fn arrows_go_down() {
         let from = module(&path);
         let Some(own) = layer(&from) else { continue };
         for line in code(&text) {
-            for (_, rest) in line.match_indices("crate::").map(|(at, _)| line.split_at(at + 7)) {
-                let to: String =
-                    rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            for (_, rest) in line
+                .match_indices("crate::")
+                .map(|(at, _)| line.split_at(at + 7))
+            {
+                let to: String = rest
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
                 let Some(target) = layer(&to) else { continue };
                 let is_excused = excused.contains(&(from.as_str(), to.as_str()));
                 if to != from && target >= own && !is_excused && !(own == 0 && target == 0) {
@@ -68,12 +77,23 @@ fn arrows_go_down() {
             }
         }
     }
-    assert!(wrong.is_empty(), "arrows that do not go down:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "arrows that do not go down:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn the_pure_layer_reads_no_clock_and_touches_no_socket() {
-    let banned = ["tokio", "Moment::now", "Instant::now", "SystemTime", "tracing::", "std::net::Tcp"];
+    let banned = [
+        "tokio",
+        "Moment::now",
+        "Instant::now",
+        "SystemTime",
+        "tracing::",
+        "std::net::Tcp",
+    ];
     for (path, text) in sources("src") {
         if !["pool", "partner", "inspect"].contains(&module(&path).as_str()) {
             continue;
@@ -99,7 +119,9 @@ fn unsafe_stands_only_in_sys_and_is_counted() {
 
 #[test]
 fn nothing_is_called_by_a_name_that_says_nothing() {
-    let banned = ["utils", "helpers", "common", "misc", "manager", "handler", "base", "mod"];
+    let banned = [
+        "utils", "helpers", "common", "misc", "manager", "handler", "base", "mod",
+    ];
     for folder in ["src", "loadtest/src", "tests"] {
         for (path, _) in sources(folder) {
             let name = path.file_stem().unwrap().to_string_lossy();

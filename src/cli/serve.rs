@@ -7,8 +7,10 @@ use std::process::ExitCode;
 
 use crate::config::Style;
 use crate::control::{self, Source, StartError, chain};
+use crate::telemetry::panics;
 
 pub(super) fn serve(config: PathBuf) -> ExitCode {
+    panics::install();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

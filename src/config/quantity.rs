@@ -24,7 +24,8 @@ pub(super) struct Flap {
 }
 
 /// `400ms`, `30s`, `1h30m`, `2d`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() || text.is_empty() {
@@ -46,7 +47,8 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// A duration as one would write it; the inverse of [`duration`] for whole milliseconds.
-pub(super) fn show_duration(duration: Duration) -> String {
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (unit, unit_ms) in [
         ("d", 86_400_000),

@@ -1,6 +1,7 @@
 //! The admin API: HTTP/1.1 on a unix socket or a loopback address.
 //!
-//! Reads [`Shared`] and asks control for changes; decides nothing itself.
+//! Reads [`Shared`], asks the governor for its view and control for changes; decides nothing itself.
+//! What it answers is in [`answers`]; `/metrics` and the refusals aside, it has no other words.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +13,18 @@ use tokio::net::{TcpListener, UnixListener};
 use super::Shared;
 use super::error::StartError;
 use crate::config::model::Admin;
+
+pub mod answers;
+mod asker;
+mod attention;
+mod connection;
+mod guard;
+mod listings;
+mod metrics;
+mod readiness;
+mod refusal;
+mod routes;
+mod status;
 
 /// Where the admin API listens.
 #[derive(Debug)]
@@ -72,7 +85,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves the admin API on the runtime of the caller.
+/// Serves the admin API on the runtime of the caller, until that ends.
 pub fn serve(socket: Socket, shared: Arc<Shared>) {
-    let _ = (socket, shared);
+    tokio::spawn(connection::accept(socket, shared));
 }

@@ -33,6 +33,8 @@ impl Control {
                     tracing::warn!(key, "reload: this key needs a restart");
                 }
                 self.shared.last_failure.store(None.into());
+                let keys = done.restart_needed.clone();
+                self.shared.restart_needed.store(keys.into());
             }
             Ok(_) => {}
             Err(_) if is_plan => {}

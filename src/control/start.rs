@@ -104,6 +104,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         started: Timestamp::now(),
         source: source.name(),
         last_failure: ArcSwap::default(),
+        restart_needed: ArcSwap::default(),
         token: ground.token,
     });
     let admin_path = admin_socket

@@ -110,6 +110,12 @@ impl Reports {
         self.shared.awaited.store(count, Relaxed);
     }
 
+    /// How many partners are awaited.
+    #[must_use]
+    pub fn awaited(&self) -> usize {
+        self.shared.awaited.load(Relaxed)
+    }
+
     /// Reports that found the queue full.
     #[must_use]
     pub fn dropped(&self) -> u64 {

@@ -1,0 +1,176 @@
+//! Sessions, partners, pins and failovers, as answers.
+
+use std::collections::HashMap;
+
+use super::answers::{
+    Failover, Gap, ListenerSessions, NodeSessions, OutcomeCount, Partner, PartnerPin, Partners,
+    Pin, Pins, Sessions, Subject, SubjectKind,
+};
+use super::status::{at, names, pin_counts, round, sessions_total};
+use crate::clock::Moment;
+use crate::config::model;
+use crate::control::Shared;
+use crate::governor::{self, View};
+use crate::pool::{pins, placement};
+use crate::snapshot::{self, ListenerCounters};
+use crate::telemetry::outcome::Outcome;
+
+pub(super) fn sessions(shared: &Shared, view: &View) -> Sessions {
+    let listeners = shared.snapshot.load();
+    let nodes = view.groups.iter().flat_map(|group| {
+        group.endpoints.iter().map(|each| NodeSessions {
+            pool: each.endpoint.pool.to_string(),
+            node: each.endpoint.node.to_string(),
+            listeners: names(&group.listeners),
+            sessions: each.endpoint.sessions(),
+        })
+    });
+    Sessions {
+        listeners: listeners
+            .listeners
+            .iter()
+            .map(|each| of_listener(each))
+            .collect(),
+        nodes: nodes.collect(),
+    }
+}
+
+fn of_listener(each: &snapshot::Listener) -> ListenerSessions {
+    let sum = |count: fn(&ListenerCounters) -> u64| each.state.slots().map(count).sum();
+    let ended = |outcome: Outcome| -> u64 {
+        let counts = each.state.slots().map(|slot| &slot.ended);
+        counts.map(|counts| counts[outcome.index()].value()).sum()
+    };
+    let outcomes = Outcome::ALL.into_iter().map(|outcome| OutcomeCount {
+        outcome: outcome.label().into(),
+        blame: outcome.blame().label().into(),
+        sessions: ended(outcome),
+    });
+    ListenerSessions {
+        listener: each.state.name.to_string(),
+        sessions: each.state.sessions(),
+        sessions_total: sessions_total(&each.state),
+        max_sessions: each.config.max_sessions,
+        bytes_up: sum(|slot| slot.bytes_up.value()),
+        bytes_down: sum(|slot| slot.bytes_down.value()),
+        outcomes: outcomes.filter(|count| count.sessions > 0).collect(),
+    }
+}
+
+pub(super) fn partners(shared: &Shared, view: &View) -> Partners {
+    let mut pinned: HashMap<String, Vec<PartnerPin>> = HashMap::new();
+    for (key, pin) in shared.pins.list(Moment::now()) {
+        if let placement::Subject::Partner(name) = &key.subject {
+            let pins = pinned.entry(name.to_string()).or_default();
+            pins.push(partner_pin(&key, &pin));
+        }
+    }
+    let is_awaited = |name: &str| {
+        let mut gaps = view.failovers.iter().flat_map(|each| &each.partners);
+        gaps.any(|gap| *gap.partner == *name && gap.node.is_none())
+    };
+    let snapshot = shared.snapshot.load();
+    let partners = snapshot.config.partners.iter().map(|partner| {
+        let pins = pinned.remove(&partner.name).unwrap_or_default();
+        describe(partner, pins, is_awaited(&partner.name))
+    });
+    Partners {
+        partners: partners.collect(),
+    }
+}
+
+fn describe(partner: &model::Partner, pins: Vec<PartnerPin>, awaited: bool) -> Partner {
+    Partner {
+        name: partner.name.clone(),
+        generation: partner.generation.name().into(),
+        federation: partner.federation.name().into(),
+        legacy: partner.legacy,
+        addresses: partner.addresses.iter().map(ToString::to_string).collect(),
+        sessions: pins.iter().map(|pin| u64::from(pin.sessions)).sum(),
+        pins,
+        awaited,
+        contact: partner.contact.clone(),
+    }
+}
+
+fn partner_pin(key: &pins::PinKey, pin: &pins::Pin) -> PartnerPin {
+    PartnerPin {
+        pool: key.pool.to_string(),
+        affinity: key.affinity.to_string(),
+        node: pin.node.to_string(),
+        since: at(pin.since),
+        by: pin.by.label().into(),
+        sessions: pin.sessions,
+        last_used: at(pin.last_used),
+    }
+}
+
+pub(super) fn pins(shared: &Shared, limit: usize) -> Pins {
+    let mut list = shared.pins.list(Moment::now());
+    list.sort_by_key(|(key, _)| !key.subject.is_partner());
+    let counts = pin_counts(shared);
+    Pins {
+        pins: list
+            .iter()
+            .take(limit)
+            .map(|(key, pin)| describe_pin(key, pin))
+            .collect(),
+        partners: counts.partners,
+        addresses: counts.addresses,
+        max: counts.max,
+    }
+}
+
+fn describe_pin(key: &pins::PinKey, pin: &pins::Pin) -> Pin {
+    let kind = if key.subject.is_partner() {
+        SubjectKind::Partner
+    } else {
+        SubjectKind::Address
+    };
+    Pin {
+        subject: Subject {
+            kind,
+            name: key.subject.to_string(),
+        },
+        pool: key.pool.to_string(),
+        affinity: key.affinity.to_string(),
+        node: pin.node.to_string(),
+        since: at(pin.since),
+        by: pin.by.label().into(),
+        sessions: pin.sessions,
+        last_used: at(pin.last_used),
+        revision: pin.revision,
+    }
+}
+
+impl From<governor::Failover> for Failover {
+    fn from(failover: governor::Failover) -> Self {
+        Self {
+            number: failover.number,
+            pool: failover.pool.to_string(),
+            node: failover.node.to_string(),
+            listeners: names(&failover.listeners),
+            first_evidence: round(failover.first_evidence),
+            cut: round(failover.cut),
+            decided_in_ms: failover.decided_in_ms,
+            evidence: failover.evidence.into(),
+            sessions: failover.sessions,
+            pins_moved: failover.pins_moved,
+            partners: failover.partners.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<governor::Gap> for Gap {
+    fn from(gap: governor::Gap) -> Self {
+        Self {
+            partner: gap.partner.to_string(),
+            listener: gap.listener.to_string(),
+            last_byte: round(gap.last_byte),
+            ended_after_ms: gap.ended_after_ms,
+            node: gap.node.map(|node| node.to_string()),
+            connected_after_ms: gap.connected_after_ms,
+            served_after_ms: gap.served_after_ms,
+        }
+    }
+}

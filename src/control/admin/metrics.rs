@@ -1,0 +1,328 @@
+//! `/metrics`: OpenMetrics text, made when it is asked for.
+//!
+//! Owns the names. Label values come from the configuration and from closed lists, never from what a
+//! peer sends, so a peer can neither make series nor lines. Counters stand here without `_total`,
+//! which the encoder adds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::status::names;
+use crate::control::Shared;
+use crate::governor::{EndpointView, GroupView, Totals, View};
+use crate::pool::health::State;
+use crate::snapshot::{Listener, ListenerCounters};
+use crate::telemetry::outcome::Outcome;
+use crate::telemetry::panics;
+
+/// What a scraper must be told that the text is.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The whole text.
+pub(super) fn render(shared: &Shared, view: &View) -> Result<String, fmt::Error> {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds fit a double")]
+    let started = shared.started.as_millisecond() as f64 / 1000.0;
+    let mut scrape = Scrape {
+        started,
+        ..Scrape::default()
+    };
+    scrape.process(shared, view);
+    scrape.pins(shared);
+    let snapshot = shared.snapshot.load();
+    for listener in &snapshot.listeners {
+        scrape.listener(listener);
+    }
+    for group in &view.groups {
+        scrape.group(group);
+    }
+    scrape.failovers(view);
+    scrape.render()
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Everything that is told at one scrape, by family and labels.
+#[derive(Debug, Default)]
+struct Scrape {
+    families: Vec<Family>,
+    gaps: Totals,
+    /// In seconds since 1970.
+    started: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    /// Series with equal labels are one: their values are added.
+    series: BTreeMap<Labels, u64>,
+}
+
+impl Scrape {
+    fn counter(&mut self, name: &'static str, help: &'static str, labels: Labels, value: u64) {
+        self.add((name, help), Kind::Counter, labels, value);
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &'static str, labels: Labels, value: u64) {
+        self.add((name, help), Kind::Gauge, labels, value);
+    }
+
+    fn add(
+        &mut self,
+        (name, help): (&'static str, &'static str),
+        kind: Kind,
+        labels: Labels,
+        value: u64,
+    ) {
+        let place = self.families.iter().position(|family| family.name == name);
+        let place = place.unwrap_or_else(|| {
+            self.families.push(Family {
+                name,
+                help,
+                kind,
+                series: BTreeMap::new(),
+            });
+            self.families.len() - 1
+        });
+        if let Some(family) = self.families.get_mut(place) {
+            *family.series.entry(labels).or_default() += value;
+        }
+    }
+
+    fn process(&mut self, shared: &Shared, view: &View) {
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        self.gauge(
+            "pinfold_build",
+            "Always 1; the version is a label",
+            version,
+            1,
+        );
+        let revision = shared.snapshot.load().revision;
+        self.gauge(
+            "pinfold_config_revision",
+            "Revision of the configuration in force",
+            Labels::new(),
+            revision,
+        );
+        self.counter(
+            "pinfold_reload_failures",
+            "Reloads that were refused",
+            Labels::new(),
+            shared.reload_failures.load(Relaxed),
+        );
+        self.counter(
+            "pinfold_reports_dropped",
+            "Reports of sessions that found the governor's queue full",
+            Labels::new(),
+            shared.reports.dropped(),
+        );
+        self.counter("pinfold_probes", "Probes begun", Labels::new(), view.probes);
+        self.counter(
+            "pinfold_panics",
+            "Defects that ended one session or more",
+            Labels::new(),
+            panics::count(),
+        );
+        self.gauge(
+            "pinfold_sessions_max",
+            "Sessions that the descriptors carry",
+            Labels::new(),
+            shared.capacity.most(),
+        );
+        self.gauge(
+            "pinfold_partners_awaited",
+            "Partners that lost a session by a node's fault and have not been served since",
+            Labels::new(),
+            shared.reports.awaited() as u64,
+        );
+    }
+
+    fn pins(&mut self, shared: &Shared) {
+        let counts = shared.pins.counts();
+        for (kind, count) in [("partner", counts.partners), ("address", counts.addresses)] {
+            let labels = vec![("kind", kind.to_owned())];
+            self.gauge("pinfold_pins", "Pins", labels, count as u64);
+        }
+        let help = "Pins of addresses evicted for others";
+        self.counter("pinfold_pins_evicted", help, Labels::new(), counts.evicted);
+        let help = "Addresses that went without a pin, because the table was full of pins in use";
+        self.counter("pinfold_pins_refused", help, Labels::new(), counts.refused);
+        let help = "Pins of addresses that lapsed";
+        self.counter("pinfold_pins_lapsed", help, Labels::new(), counts.lapsed);
+    }
+
+    fn listener(&mut self, listener: &Listener) {
+        let name = listener.state.name.to_string();
+        let sum = |count: fn(&ListenerCounters) -> u64| listener.state.slots().map(count).sum();
+        let labels = vec![
+            ("listener", name.clone()),
+            ("service", listener.config.service.name().into()),
+            ("pool", listener.pool.to_string()),
+        ];
+        let help = "Sessions now";
+        self.gauge(
+            "pinfold_sessions_active",
+            help,
+            labels,
+            listener.state.sessions(),
+        );
+        for outcome in Outcome::ALL {
+            let counts = listener.state.slots().map(|slot| &slot.ended);
+            let ended = counts.map(|counts| counts[outcome.index()].value()).sum();
+            let labels = vec![
+                ("listener", name.clone()),
+                ("outcome", outcome.label().into()),
+            ];
+            self.counter(
+                "pinfold_sessions",
+                "Sessions that ended, by outcome",
+                labels,
+                ended,
+            );
+        }
+        let bytes = [
+            ("up", sum(|slot| slot.bytes_up.value())),
+            ("down", sum(|slot| slot.bytes_down.value())),
+        ];
+        for (direction, count) in bytes {
+            let labels = vec![("listener", name.clone()), ("direction", direction.into())];
+            let help = "Bytes relayed: up to the nodes, down to the clients";
+            self.counter("pinfold_bytes", help, labels, count);
+        }
+        let help = "Sessions whose first bytes were sent again to another node";
+        let replays = sum(|slot| slot.replayed.value());
+        self.counter("pinfold_replays", help, vec![("listener", name)], replays);
+    }
+
+    fn group(&mut self, group: &GroupView) {
+        for each in &group.endpoints {
+            self.endpoint(group, each);
+            for listener in names(&group.listeners) {
+                self.node_of_listener(&listener, each);
+            }
+        }
+    }
+
+    fn node_of_listener(&mut self, listener: &str, each: &EndpointView) {
+        let labels = || {
+            let mut labels = node_labels(each);
+            labels.push(("listener", listener.to_owned()));
+            labels
+        };
+        let is_up = matches!(each.health.state, State::Up | State::Suspect);
+        let help = "1 while the node is up or merely in doubt";
+        self.gauge("pinfold_node_up", help, labels(), u64::from(is_up));
+        let help = "What the node is good for: 0 takes, 1 suspect, 2 held, 3 draining, 4 unproven, 5 down, 6 never";
+        let standing = u64::from(each.health.standing.as_u8());
+        self.gauge("pinfold_node_standing", help, labels(), standing);
+    }
+
+    fn endpoint(&mut self, group: &GroupView, each: &EndpointView) {
+        let sessions = u64::from(each.endpoint.sessions());
+        let mut labels = node_labels(each);
+        labels.push(("listeners", group.listeners.join(",")));
+        let help = "Sessions of the node now, dials included; listeners that are probed together";
+        self.gauge("pinfold_node_sessions_active", help, labels, sessions);
+        // One port of ours for each session, from each source to each address of a node.
+        let mut labels = node_labels(each);
+        labels.push(("address", each.endpoint.address.to_string()));
+        let help = "Ports used towards one address of a node; about 28000 exist";
+        self.gauge("pinfold_source_ports_used", help, labels, sessions);
+    }
+
+    /// From the start at zero, so that the first failover is an increase like any other.
+    fn failovers(&mut self, view: &View) {
+        let help = "Downfalls of a node on one group of listeners";
+        for each in view.groups.iter().flat_map(|group| &group.endpoints) {
+            self.counter("pinfold_failovers", help, node_labels(each), 0);
+        }
+        for ((pool, node), count) in &view.totals.failovers {
+            let labels = vec![("pool", pool.to_string()), ("node", node.to_string())];
+            self.counter("pinfold_failovers", help, labels, *count);
+        }
+        self.gaps = view.totals.clone();
+    }
+
+    fn render(self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for family in &self.families {
+            let kind = match family.kind {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge => MetricType::Gauge,
+            };
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            for (labels, value) in &family.series {
+                if labels.is_empty() {
+                    write(&mut metric, family.kind, *value)?;
+                } else {
+                    write(&mut metric.encode_family(labels)?, family.kind, *value)?;
+                }
+            }
+        }
+        let help = "When the process started, in seconds since 1970";
+        encoder
+            .encode_descriptor("process_start_time_seconds", help, None, MetricType::Gauge)?
+            .encode_gauge(&self.started)?;
+        let help = "How long partners were cut off, from their last byte to their next first byte";
+        let kind = MetricType::Histogram;
+        encoder
+            .encode_descriptor("pinfold_failover_seconds", help, None, kind)?
+            .encode_histogram::<NoLabelSet>(
+                self.gaps.gaps_sum,
+                self.gaps.gaps_count,
+                &buckets(&self.gaps),
+                None,
+            )
+    }
+}
+
+fn write(metric: &mut MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Result {
+    match kind {
+        Kind::Counter => metric.encode_counter::<NoLabelSet, u64, f64>(&value, None),
+        Kind::Gauge => metric.encode_gauge(&value),
+    }
+}
+
+/// The encoder adds up what the totals have added up already.
+fn buckets(totals: &Totals) -> Vec<(f64, u64)> {
+    let mut below = 0;
+    let bounds = Totals::BOUNDS.into_iter().chain([f64::INFINITY]);
+    let counts = totals.gaps.into_iter().chain([totals.gaps_count]);
+    bounds
+        .zip(counts)
+        .map(|(bound, count)| {
+            let own = count.saturating_sub(below);
+            below = count;
+            (bound, own)
+        })
+        .collect()
+}
+
+fn node_labels(each: &EndpointView) -> Labels {
+    let (pool, node): (&Arc<str>, &Arc<str>) = (&each.endpoint.pool, &each.endpoint.node);
+    vec![("pool", pool.to_string()), ("node", node.to_string())]
+}

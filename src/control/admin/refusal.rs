@@ -1,0 +1,90 @@
+//! Answers that say no.
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::answers::Refused;
+use super::guard::Forbidden;
+use crate::control::{NodeRefused, ReloadError};
+
+/// A status with a sentence.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    body: Refused,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        let body = Refused {
+            error: error.into(),
+            ..Refused::default()
+        };
+        Self { status, body }
+    }
+
+    pub(super) fn forbidden(error: &Forbidden) -> Self {
+        Self::new(StatusCode::FORBIDDEN, error.to_string())
+    }
+
+    /// Somebody who must answer does not.
+    pub(super) fn silent(who: &str) -> Self {
+        let error =
+            format!("{who} does not answer; the process may be starting, stopping or stuck");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
+    }
+}
+
+impl From<ReloadError> for Refusal {
+    fn from(error: ReloadError) -> Self {
+        let (summary, exit_code) = match &error {
+            ReloadError::Configuration(diagnostics) => (diagnostics.summary(), 78),
+            ReloadError::Start(cause) => ("it cannot be applied".into(), cause.exit_code()),
+        };
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            body: Refused {
+                error: format!("reload refused: {summary}; the configuration in force stays"),
+                diagnostics: error.lines(),
+                exit_code: Some(exit_code),
+            },
+        }
+    }
+}
+
+impl From<NodeRefused> for Refusal {
+    fn from(error: NodeRefused) -> Self {
+        match &error {
+            NodeRefused::Unknown(..) => Self {
+                body: Refused {
+                    error: error.to_string(),
+                    exit_code: Some(64),
+                    ..Refused::default()
+                },
+                status: StatusCode::NOT_FOUND,
+            },
+            NodeRefused::Store(_) => Self {
+                body: Refused {
+                    error: error.to_string(),
+                    exit_code: Some(71),
+                    ..Refused::default()
+                },
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+            },
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body)).into_response()
+    }
+}
+
+impl From<Refusal> for axum::http::Response<Body> {
+    fn from(refusal: Refusal) -> Self {
+        refusal.into_response()
+    }
+}

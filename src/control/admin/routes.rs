@@ -1,0 +1,231 @@
+//! The routes, and what each asks of whom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Extension, Json, Router};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::answers::{self, Changed, Reloaded};
+use super::asker::Asker;
+use super::refusal::Refusal;
+use super::{listings, metrics, readiness, status};
+use crate::config::parse_duration;
+use crate::control::{Request, Shared};
+use crate::governor::{Command, View};
+use crate::store::Wanted;
+
+type Answer<T> = Result<Json<T>, Refusal>;
+type Ours = State<Arc<Shared>>;
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/live", get(async || "alive\n"))
+        .route("/ready", get(ready))
+        .route("/metrics", get(measure))
+        .route("/v1/status", get(show_status))
+        .route("/v1/nodes", get(show_nodes))
+        .route("/v1/sessions", get(show_sessions))
+        .route("/v1/partners", get(show_partners))
+        .route("/v1/pins", get(show_pins))
+        .route("/v1/failovers", get(show_failovers))
+        .route("/v1/reload", post(reload))
+        .route("/v1/nodes/{node}/{verb}", post(administer))
+        .route("/v1/events", get(async || later("the stream of events")))
+        .route(
+            "/v1/pins/{partner}",
+            any(async || later("moving pins by hand")),
+        )
+        .route("/", get(async || later("the dashboard")))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            let error = "this path does not take this method";
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error)
+        })
+        .with_state(shared)
+}
+
+fn later(what: &str) -> Refusal {
+    let error = format!("{what} is not available in this version");
+    Refusal::new(StatusCode::NOT_IMPLEMENTED, error)
+}
+
+async fn ready(State(shared): Ours) -> Response {
+    let reasons = readiness::reasons(&shared);
+    if reasons.is_empty() {
+        return "ready\n".into_response();
+    }
+    let text = reasons.join("\n") + "\n";
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn measure(State(shared): Ours) -> Result<Response, Refusal> {
+    let view = view(&shared).await?;
+    let text = metrics::render(&shared, &view).map_err(|_| {
+        let error = "the metrics cannot be written";
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+    })?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+async fn show_status(State(shared): Ours) -> Answer<answers::Status> {
+    Ok(Json(status::status(&shared, &view(&shared).await?)))
+}
+
+async fn show_nodes(State(shared): Ours) -> Answer<answers::Nodes> {
+    Ok(Json(status::nodes(&shared, &view(&shared).await?)))
+}
+
+async fn show_sessions(State(shared): Ours) -> Answer<answers::Sessions> {
+    Ok(Json(listings::sessions(&shared, &view(&shared).await?)))
+}
+
+async fn show_partners(State(shared): Ours) -> Answer<answers::Partners> {
+    Ok(Json(listings::partners(&shared, &view(&shared).await?)))
+}
+
+#[derive(Debug, Deserialize)]
+struct PinsQuery {
+    limit: Option<usize>,
+}
+
+async fn show_pins(State(shared): Ours, Query(query): Query<PinsQuery>) -> Json<answers::Pins> {
+    Json(listings::pins(&shared, query.limit.unwrap_or(usize::MAX)))
+}
+
+async fn show_failovers(State(shared): Ours) -> Answer<answers::Failovers> {
+    let failovers = view(&shared).await?.failovers;
+    let failovers = failovers.into_iter().map(Into::into).collect();
+    Ok(Json(answers::Failovers { failovers }))
+}
+
+#[derive(Debug, Deserialize)]
+struct ReloadQuery {
+    #[serde(default)]
+    plan: bool,
+    reason: Option<String>,
+}
+
+async fn reload(
+    State(shared): Ours,
+    Extension(asker): Extension<Asker>,
+    Query(query): Query<ReloadQuery>,
+) -> Answer<Reloaded> {
+    let by = match clean(query.reason)? {
+        Some(reason) => format!("{}: {reason}", asker.words()),
+        None => asker.words(),
+    };
+    let request = |answer| Request::Reload {
+        is_plan: query.plan,
+        by,
+        answer,
+    };
+    Ok(Json(ask(&shared, request).await??))
+}
+
+#[derive(Debug, Deserialize)]
+struct NodeQuery {
+    pool: Option<String>,
+    deadline: Option<String>,
+    reason: Option<String>,
+}
+
+async fn administer(
+    State(shared): Ours,
+    Extension(asker): Extension<Asker>,
+    Path((node, verb)): Path<(String, String)>,
+    Query(query): Query<NodeQuery>,
+) -> Answer<Changed> {
+    let wanted = match verb.as_str() {
+        "drain" => Wanted::Draining,
+        "resume" => Wanted::Active,
+        "disable" => Wanted::Disabled,
+        _ => {
+            return Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                "there is nothing at this path",
+            ));
+        }
+    };
+    let deadline = deadline(wanted, query.deadline.as_deref())?;
+    let reason = clean(query.reason)?;
+    let request = |answer| Request::Administer {
+        node,
+        pool: query.pool,
+        wanted,
+        deadline,
+        by: asker.words(),
+        reason,
+        answer,
+    };
+    let changed = ask(&shared, request).await??;
+    Ok(Json(Changed {
+        state: wanted,
+        deadline_s: deadline.map(|deadline| deadline.as_secs()),
+        changed,
+    }))
+}
+
+fn deadline(wanted: Wanted, text: Option<&str>) -> Result<Option<Duration>, Refusal> {
+    let Some(text) = text else { return Ok(None) };
+    let refuse = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
+    if wanted != Wanted::Draining {
+        return Err(refuse("only a drain has a deadline".into()));
+    }
+    let deadline = parse_duration(text);
+    let deadline = deadline.ok_or_else(|| {
+        refuse(format!(
+            "deadline \"{text}\" is no duration, such as \"10m\""
+        ))
+    })?;
+    Ok(Some(deadline))
+}
+
+/// A reason goes into log lines and files: one line, not too long.
+fn clean(reason: Option<String>) -> Result<Option<String>, Refusal> {
+    match reason {
+        Some(text) if text.len() > REASON_MAX || text.chars().any(char::is_control) => {
+            let error = format!("a reason is one line of at most {REASON_MAX} bytes");
+            Err(Refusal::new(StatusCode::BAD_REQUEST, error))
+        }
+        Some(text) if text.trim().is_empty() => Ok(None),
+        reason => Ok(reason),
+    }
+}
+
+/// What the governor knows at this moment.
+async fn view(shared: &Shared) -> Result<View, Refusal> {
+    let (answer, view) = oneshot::channel();
+    let asked = async {
+        shared.governor.send(Command::View(answer)).await.ok()?;
+        view.await.ok()
+    };
+    let view = timeout(GOVERNOR_TIMEOUT, asked).await.ok().flatten();
+    view.ok_or_else(|| Refusal::silent("the governor"))
+}
+
+/// What control answers.
+async fn ask<T>(
+    shared: &Shared,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> Result<T, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    let asked = async {
+        shared.requests.send(request(answer)).await.ok()?;
+        answered.await.ok()
+    };
+    let answer = timeout(CONTROL_TIMEOUT, asked).await.ok().flatten();
+    answer.ok_or_else(|| Refusal::silent("control"))
+}
+
+/// It answers within one round of its loop.
+const GOVERNOR_TIMEOUT: Duration = Duration::from_secs(3);
+/// Reloads queue behind one another.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(50);
+const REASON_MAX: usize = 500;

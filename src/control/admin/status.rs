@@ -1,0 +1,218 @@
+//! How things stand: the answers of `/v1/status` and `/v1/nodes`.
+
+use std::sync::Arc;
+
+use jiff::{Timestamp, TimestampRound, Unit};
+
+use super::answers::{
+    Administered, Listener, ListenerNode, Node, NodeService, Nodes, PartnerCounts, PinCounts,
+    Status,
+};
+use super::{attention, readiness};
+use crate::clock::Moment;
+use crate::config::model;
+use crate::control::Shared;
+use crate::governor::{EndpointView, GroupView, View, wall};
+use crate::pool::health::Hold;
+use crate::snapshot::{self, ListenerState};
+use crate::store;
+
+pub(super) fn status(shared: &Shared, view: &View) -> Status {
+    let snapshot = shared.snapshot.load();
+    let not_ready = readiness::reasons(shared);
+    let uptime = Timestamp::now().duration_since(shared.started);
+    Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        revision: snapshot.revision,
+        source: shared.source.clone(),
+        started: round(shared.started),
+        uptime_s: u64::try_from(uptime.as_secs()).unwrap_or(0),
+        ready: not_ready.is_empty(),
+        not_ready,
+        listeners: snapshot
+            .listeners
+            .iter()
+            .map(|each| listener(shared, view, each))
+            .collect(),
+        pins: pin_counts(shared),
+        partners: PartnerCounts {
+            configured: snapshot.partners.len(),
+            awaited: shared.reports.awaited(),
+        },
+        last_reload_failure: shared.last_failure.load().as_ref().clone(),
+        attention: attention::attention(shared, view),
+    }
+}
+
+fn listener(shared: &Shared, view: &View, each: &snapshot::Listener) -> Listener {
+    let bound = shared.bound.load();
+    let of_listener = || {
+        bound
+            .iter()
+            .filter(|bound| *bound.listener == *each.state.name)
+    };
+    let group = view
+        .groups
+        .iter()
+        .find(|group| group.listeners.contains(&each.state.name));
+    let seats = |group: &GroupView| {
+        let known = |endpoint: &&EndpointView| each.position(&endpoint.health.node).is_some();
+        group
+            .endpoints
+            .iter()
+            .filter(known)
+            .map(listener_node)
+            .collect()
+    };
+    Listener {
+        name: each.state.name.to_string(),
+        service: each.config.service.name().into(),
+        pool: each.pool.to_string(),
+        bound: of_listener()
+            .map(|bound| bound.address.to_string())
+            .collect(),
+        open: of_listener().next().is_some() && of_listener().all(|bound| bound.is_open),
+        sessions: each.state.sessions(),
+        sessions_total: sessions_total(&each.state),
+        max_sessions: each.config.max_sessions,
+        nodes: group.map(seats).unwrap_or_default(),
+    }
+}
+
+fn listener_node(endpoint: &EndpointView) -> ListenerNode {
+    let health = &endpoint.health;
+    ListenerNode {
+        node: health.node.to_string(),
+        health: health.state.label().into(),
+        standing: health.standing.label().into(),
+        since: at(health.since),
+        sessions: endpoint.endpoint.sessions(),
+    }
+}
+
+/// Every session that ever arrived at a listener.
+pub(super) fn sessions_total(state: &ListenerState) -> u64 {
+    let ended = |slot: &snapshot::ListenerCounters| {
+        slot.ended.iter().map(|count| count.value()).sum::<u64>()
+    };
+    state.sessions() + state.slots().map(ended).sum::<u64>()
+}
+
+pub(super) fn pin_counts(shared: &Shared) -> PinCounts {
+    let counts = shared.pins.counts();
+    PinCounts {
+        partners: counts.partners,
+        addresses: counts.addresses,
+        max: shared.snapshot.load().config.server.max_pins,
+    }
+}
+
+pub(super) fn nodes(shared: &Shared, view: &View) -> Nodes {
+    let snapshot = shared.snapshot.load();
+    let administered = shared.administered.load();
+    let mut nodes = Vec::new();
+    for pool in &snapshot.config.pools {
+        for configured in &pool.nodes {
+            let word = administered
+                .iter()
+                .find(|word| word.pool == pool.name && word.node == configured.name);
+            let state = word.map_or(configured.state, |word| word.state.into());
+            nodes.push(Node {
+                administered: word.map(administrators_word),
+                weight: configured.weight,
+                ..node(view, &pool.name, &configured.name, state.name())
+            });
+        }
+    }
+    let mut removed: Vec<(&str, &str)> = view
+        .groups
+        .iter()
+        .flat_map(|group| &group.endpoints)
+        .map(|each| (&*each.endpoint.pool, &*each.endpoint.node))
+        .filter(|(pool, node)| !is_configured(&snapshot.config, pool, node))
+        .collect();
+    removed.sort_unstable();
+    removed.dedup();
+    nodes.extend(
+        removed
+            .into_iter()
+            .map(|(pool, name)| node(view, pool, name, REMOVED)),
+    );
+    Nodes { nodes }
+}
+
+fn is_configured(config: &model::Config, pool: &str, node: &str) -> bool {
+    let mut pools = config.pools.iter().filter(|known| known.name == pool);
+    pools.any(|pool| pool.nodes.iter().any(|known| known.name == node))
+}
+
+fn node(view: &View, pool: &str, name: &str, state: &str) -> Node {
+    let services: Vec<_> = view
+        .groups
+        .iter()
+        .filter(|group| *group.pool == *pool)
+        .flat_map(|group| {
+            let of_node = |each: &&EndpointView| *each.endpoint.node == *name;
+            let endpoints = group.endpoints.iter().filter(of_node);
+            endpoints.map(|each| service(group, each))
+        })
+        .collect();
+    Node {
+        name: name.into(),
+        pool: pool.into(),
+        state: state.into(),
+        weight: 0,
+        administered: None,
+        sessions: services.iter().map(|each| u64::from(each.sessions)).sum(),
+        services,
+    }
+}
+
+fn service(group: &GroupView, each: &EndpointView) -> NodeService {
+    let health = &each.health;
+    NodeService {
+        listeners: names(&group.listeners),
+        address: each.endpoint.address.to_string(),
+        health: health.state.label().into(),
+        standing: health.standing.label().into(),
+        since: at(health.since),
+        evidence: health.evidence.map(|(what, _)| what.label().into()),
+        evidence_at: health.evidence.map(|(_, when)| at(when)),
+        failures: health.failures,
+        held_until: health.hold.map(|hold| match hold {
+            Hold::Until(moment) => at(moment).to_string(),
+            Hold::Manual => "resume".into(),
+        }),
+        sessions: each.endpoint.sessions(),
+    }
+}
+
+fn administrators_word(word: &store::Administered) -> Administered {
+    Administered {
+        state: word.state,
+        by: word.by.clone(),
+        since: round(word.since),
+        reason: word.reason.clone(),
+        deadline: word.deadline.map(round),
+    }
+}
+
+/// The wall-clock time of a moment, past or to come.
+pub(super) fn at(moment: Moment) -> Timestamp {
+    let ahead = moment.since(Moment::now());
+    let ahead = jiff::SignedDuration::try_from(ahead).unwrap_or_default();
+    round(wall(moment).checked_add(ahead).unwrap_or(Timestamp::MAX))
+}
+
+/// People and scripts compare times; nanoseconds only make that harder.
+pub(super) fn round(time: Timestamp) -> Timestamp {
+    let to = TimestampRound::new().smallest(Unit::Millisecond);
+    time.round(to).unwrap_or(time)
+}
+
+/// A name as the answers carry it.
+pub(super) fn names(list: &[Arc<str>]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+const REMOVED: &str = "removed";
