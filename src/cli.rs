@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod check;
+mod demo;
 mod serve;
 
 /// A load balancer for pools of federation Edge Servers and their stubborn partners.
@@ -34,6 +35,12 @@ enum Command {
         #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
         file: PathBuf,
     },
+    /// Show it: simulated Edge Servers and partners, nodes that die, and what each partner felt.
+    Demo {
+        /// How long the show lasts.
+        #[arg(long, value_name = "N", default_value_t = 40)]
+        seconds: u64,
+    },
 }
 
 const DEFAULT_CONFIG: &str = "/etc/pinfold/pinfold.toml";
@@ -53,5 +60,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match arguments.command {
         Command::Serve { config } => serve::serve(config),
         Command::Check { file } => check::check(&file),
+        Command::Demo { seconds } => demo::demo(seconds),
     }
 }

@@ -1,5 +1,10 @@
 //! The house rules that a compiler does not hold: layers, purity, where `unsafe` may stand.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a house rule that cannot be read is broken"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
