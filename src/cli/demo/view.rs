@@ -206,7 +206,7 @@ fn emit(text: &str) {
 
 const WIDTH: usize = 79;
 const HEIGHT: usize = 24;
-const TOLD_MAX: usize = 7;
+const TOLD_MAX: usize = 6;
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
