@@ -8,8 +8,11 @@
 
 pub mod background;
 pub mod edge;
+pub mod http;
 pub mod lines;
+pub mod measure;
 pub mod partner;
+pub mod process;
 pub mod tls;
 
 pub use background::Background;
