@@ -14,10 +14,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use self::balancer::Balancer;
+use self::report::Tally;
 pub use self::report::{Gaps, Report};
 use self::stage::Stage;
 use crate::partner::Stats;
@@ -73,12 +73,12 @@ pub struct Plan {
 /// failed round is no error: it is in the report.
 pub fn failover_gap(plan: &Plan) -> io::Result<Report> {
     let mut bench = Bench::set_up(plan)?;
-    let mut gaps = Histogram::new(3).map_err(io::Error::other)?;
+    let mut tally = Tally::new()?;
     let mut report = Report::new(plan);
     for round in 1..=plan.rounds {
         match bench.round(plan) {
             Ok(outcome) => {
-                gaps.saturating_record(micros(outcome.gap));
+                tally.add(outcome.gap);
                 report.others_disturbed += outcome.others_disturbed;
             }
             Err(error) => report.failed.push(format!("round {round}: {error}")),
@@ -88,7 +88,7 @@ pub fn failover_gap(plan: &Plan) -> io::Result<Report> {
             break;
         }
     }
-    report.gap_us = Gaps::of(&gaps);
+    report.gap_us = tally.gaps();
     if !report.failed.is_empty() {
         report.balancer_output = bench.balancer.output();
     }
@@ -244,8 +244,4 @@ impl Bench {
             ))
         })
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

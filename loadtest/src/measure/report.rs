@@ -1,11 +1,15 @@
 //! What a measurement found, for people and for programs.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::{Fault, Plan};
+
+/// Far beyond the limit of a round.
+const LONGEST_US: u64 = 3_600_000_000;
 
 /// How long the partner heard nothing, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,13 +24,28 @@ pub struct Gaps {
     pub max: u64,
 }
 
-impl Gaps {
-    pub(super) fn of(gaps: &Histogram<u64>) -> Self {
-        Self {
-            p50: gaps.value_at_quantile(0.5),
-            p90: gaps.value_at_quantile(0.9),
-            p99: gaps.value_at_quantile(0.99),
-            max: gaps.max(),
+/// The gaps of all rounds so far.
+#[derive(Debug)]
+pub(super) struct Tally(Histogram<u64>);
+
+impl Tally {
+    pub(super) fn new() -> io::Result<Self> {
+        // With explicit bounds: a histogram that grows by itself saturates at two microseconds.
+        let bounds = Histogram::new_with_bounds(1, LONGEST_US, 3);
+        bounds.map(Self).map_err(io::Error::other)
+    }
+
+    pub(super) fn add(&mut self, gap: Duration) {
+        let micros = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX);
+        self.0.saturating_record(micros);
+    }
+
+    pub(super) fn gaps(&self) -> Gaps {
+        Gaps {
+            p50: self.0.value_at_quantile(0.5),
+            p90: self.0.value_at_quantile(0.9),
+            p99: self.0.value_at_quantile(0.99),
+            max: self.0.max(),
         }
     }
 }
@@ -113,5 +132,34 @@ impl Report {
     pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer(&mut *out, self)?;
         writeln!(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_keep_their_size_within_a_thousandth() {
+        let mut tally = Tally::new().unwrap();
+        assert_eq!(tally.gaps(), Gaps::default());
+        for millis in 1..=100 {
+            tally.add(Duration::from_millis(millis));
+        }
+        let gaps = tally.gaps();
+        let expected = [
+            (gaps.p50, 50),
+            (gaps.p90, 90),
+            (gaps.p99, 99),
+            (gaps.max, 100),
+        ];
+        for (found, millis) in expected {
+            assert!(
+                found.abs_diff(millis * 1000) <= millis,
+                "{found} for {millis} ms"
+            );
+        }
+        tally.add(Duration::MAX);
+        assert!(tally.gaps().max >= LONGEST_US);
     }
 }
