@@ -206,9 +206,10 @@ pub struct MemberPlan {
     pub probed: NodeAddr,
     /// Its share of placements.
     pub weight: u32,
-    /// What the file wants of it. A node that a reload removed stays here, disabled, while it has
-    /// sessions.
+    /// What the file wants of it.
     pub configured: NodeState,
+    /// A reload has removed it; it stays here, disabled, while it has sessions.
+    pub is_retired: bool,
 }
 
 /// The identity of a group.

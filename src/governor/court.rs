@@ -127,6 +127,16 @@ impl Court {
                 .map(|member| self.member(plan, member))
                 .collect();
             watched.group.set_members(&members, now, &mut effects);
+            let disabled = plan
+                .members
+                .iter()
+                .zip(&members)
+                .filter(|(member, wanted)| {
+                    wanted.admin == NodeState::Disabled && !member.is_retired
+                });
+            for (member, _) in disabled {
+                self.interrupt(member.endpoint.number, Interrupt::Disabled);
+            }
             self.watched.push(watched);
             self.carry_out(self.watched.len() - 1, effects, now);
         }
@@ -374,10 +384,7 @@ impl Court {
         };
         let endpoint = member.endpoint.number;
         let sessions = member.endpoint.sessions();
-        self.order(|| Order::Interrupt {
-            of: Whose::Endpoint(endpoint),
-            with: Interrupt::NodeDown,
-        });
+        self.interrupt(endpoint, Interrupt::NodeDown);
         let mut moved = Vec::new();
         for affinity in &watched.plan.affinities {
             let place = |subject: &Subject| watched.survivor(&self.key, subject, node);
@@ -437,9 +444,15 @@ impl Court {
             .iter()
             .filter(|watched| *watched.plan.key.pool == *pool);
         for member in watched.filter_map(|watched| watched.plan.member(node)) {
-            let of = Whose::Endpoint(member.endpoint.number);
-            self.order(|| Order::Interrupt { of, with });
+            self.interrupt(member.endpoint.number, with);
         }
+    }
+
+    fn interrupt(&self, endpoint: EndpointNumber, with: Interrupt) {
+        self.order(|| Order::Interrupt {
+            of: Whose::Endpoint(endpoint),
+            with,
+        });
     }
 
     /// Tells every worker. One whose mailbox is full has stood still for thousands of orders; the

@@ -136,7 +136,8 @@ impl<'a, M: Meter> Pump<'a, M> {
         }
     }
 
-    /// Moves bytes until the node has sent its first; `None` then.
+    /// Moves bytes until the node has sent its first; `None` then. A session that was answered and
+    /// ended within one turn gives its end, and [`Pump::is_answered`] tells.
     pub async fn until_answered(&mut self) -> Option<End> {
         poll_fn(|context| match self.poll(context) {
             Poll::Ready(end) => Poll::Ready(Some(end)),
@@ -152,7 +153,7 @@ impl<'a, M: Meter> Pump<'a, M> {
     }
 
     /// Whether the node has sent a byte.
-    fn is_answered(&self) -> bool {
+    pub fn is_answered(&self) -> bool {
         self.down.taken() > 0
     }
 

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use self::arrival::{Arrival, FIRST_BYTES_MAX};
 use super::account::Account;
 use super::placing::{Failure, Placing};
-use super::pump::{End, FirstBytes, Pump, Side};
+use super::pump::{End, FirstBytes, Meter, Pump, Side};
 use super::report::{Report, Served};
 use super::session::{Interrupt, Seat};
 use super::{Context, Policy};
@@ -147,8 +147,11 @@ impl Life<'_> {
                 reports.send(Report::DialTimedOut(endpoint.number));
                 Err(Dialled::Failed(Failure::Unanswered))
             }
-            Err(Interrupt::NodeDown) => Err(Dialled::Failed(Failure::Refused)),
-            Err(interrupt) => Err(Dialled::Over(outcome_of(interrupt))),
+            // Whatever became of the node, the client has not met it yet.
+            Err(
+                Interrupt::NodeDown | Interrupt::Drained | Interrupt::Disabled | Interrupt::Removed,
+            ) => Err(Dialled::Failed(Failure::Refused)),
+            Err(Interrupt::Stopped) => Err(Dialled::Over(Outcome::Stopped)),
         }
     }
 
@@ -175,17 +178,29 @@ impl Life<'_> {
             keep,
             config.fin_timeout,
         );
-        if let Some(end) = pump.until_answered().await {
+        let early = pump.until_answered().await;
+        if !pump.is_answered() {
+            let end = early.unwrap_or(End::Closed(Side::Node));
             return self.unanswered(end, pump.into_parts(), may_replay, endpoint);
         }
         let lease = placing.answered(&choice, endpoint);
         self.tell_served(endpoint);
-        let mut end = pump.until_ended().await;
-        while matches!(end, End::Interrupted(Interrupt::NodeDown, _)) && self.is_left_alone() {
-            end = pump.until_ended().await;
-        }
+        let end = match early {
+            Some(end) => end,
+            None => self.flow(&mut pump).await,
+        };
         placing.release(lease);
         Attempt::Over(self.finish(end, pump.into_parts(), endpoint))
+    }
+
+    /// Moves bytes to the end; a listener that leaves its sessions alone does so whatever the verdict.
+    async fn flow<M: Meter>(&self, pump: &mut Pump<'_, M>) -> End {
+        loop {
+            let end = pump.until_ended().await;
+            if !(self.is_left_alone() && matches!(end, End::Interrupted(Interrupt::NodeDown, _))) {
+                return end;
+            }
+        }
     }
 
     /// The node has failed before its first byte.

@@ -182,6 +182,7 @@ impl Registry {
             probed,
             weight: node.weight,
             configured: node.state,
+            is_retired: false,
         }
     }
 
@@ -237,6 +238,7 @@ impl Registry {
                 probed: known.probed,
                 weight: 1,
                 configured: NodeState::Disabled,
+                is_retired: true,
             };
             match groups.iter_mut().find(|plan| plan.key == *key) {
                 Some(plan) if plan.has(endpoint) => {}
