@@ -1,17 +1,32 @@
 //! The command line: argv, one file for each subcommand.
 //!
 //! Exit codes follow `sysexits.h`: 0, 64 usage, 69 a needed thing is unavailable, 71 the system
-//! refused, 78 configuration.
+//! refused, 78 configuration. What is asked for goes to standard output, everything else to standard
+//! error.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
+use self::address::AdminAddress;
+use self::change::Order;
+use self::failure::Failure;
+use self::show::Listing;
+
+mod address;
+mod change;
 mod check;
+mod client;
 mod demo;
+mod failure;
+mod machine;
+mod output;
+mod reload;
 mod serve;
+mod show;
+mod table;
 
 /// A load balancer for pools of federation Edge Servers and their stubborn partners.
 #[derive(Debug, Parser)]
@@ -41,9 +56,96 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 40)]
         seconds: u64,
     },
+    /// How things stand: what needs you, listeners, nodes.
+    Status(Show),
+    /// Nodes: their state, their health on each service, and who changed them.
+    Nodes(Show),
+    /// Sessions: how many, where, and how they ended.
+    Sessions(Show),
+    /// Configured partners, and the nodes they are pinned to.
+    Partners(Show),
+    /// Pins: which node each partner and address is given.
+    Pins {
+        #[command(flatten)]
+        show: Show,
+        /// Show no more than so many; 0: all.
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Failovers since the start, and how long each partner was cut off.
+    Failovers(Show),
+    /// Give a node no new sessions; lasts over restarts, until `resume`.
+    Drain {
+        #[command(flatten)]
+        node: Node,
+        /// End what is left after this long, such as 10m; without it, sessions go on.
+        #[arg(long, value_name = "TIME")]
+        deadline: Option<String>,
+    },
+    /// Give a node sessions again.
+    Resume {
+        #[command(flatten)]
+        node: Node,
+    },
+    /// Give a node no sessions and end those it has NOW; lasts over restarts, until `resume`.
+    Disable {
+        #[command(flatten)]
+        node: Node,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Load the configuration again; waits, and exits with 78 and every mistake if it is refused.
+    Reload {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Only say what would change.
+        #[arg(long)]
+        plan: bool,
+        /// Why: kept in the log.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+}
+
+/// How the daemon is found.
+#[derive(Debug, Args)]
+struct Daemon {
+    /// The daemon's admin API: unix:PATH or IP:PORT.
+    #[arg(long, value_name = "ADDR", env = "PINFOLD_ADMIN", default_value = DEFAULT_ADMIN)]
+    admin: AdminAddress,
+    /// File with the token that changes over IP:PORT need.
+    #[arg(long, value_name = "FILE", env = "PINFOLD_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print what the admin API answers, for scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Whose state is changed, and why.
+#[derive(Debug, Args)]
+struct Node {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// The node, in every pool that has it.
+    #[arg(value_name = "NODE")]
+    node: String,
+    /// Only in this pool.
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
+    /// Why: kept, and shown beside the node.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 const DEFAULT_CONFIG: &str = "/etc/pinfold/pinfold.toml";
+const DEFAULT_ADMIN: &str = "unix:/run/pinfold/admin.sock";
 
 /// Runs the command that `arguments` name.
 #[must_use]
@@ -58,8 +160,37 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Serve { config } => serve::serve(config),
+        Ok(code) => code,
+        Err(failure) => {
+            output::complain(&failure.to_string());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn obey(command: Command) -> Result<ExitCode, Failure> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Serve { config } => Ok(serve::serve(config)),
         Command::Check { file } => check::check(&file),
-        Command::Demo { seconds } => demo::demo(seconds),
+        Command::Demo { seconds } => Ok(demo::demo(seconds)),
+        Command::Status(show) => show::show(&Listing::Status, &show).map(done),
+        Command::Nodes(show) => show::show(&Listing::Nodes, &show).map(done),
+        Command::Sessions(show) => show::show(&Listing::Sessions, &show).map(done),
+        Command::Partners(show) => show::show(&Listing::Partners, &show).map(done),
+        Command::Pins { show, limit } => show::show(&Listing::Pins { limit }, &show).map(done),
+        Command::Failovers(show) => show::show(&Listing::Failovers, &show).map(done),
+        Command::Drain { node, deadline } => {
+            change::change(&Order::Drain { deadline }, &node).map(done)
+        }
+        Command::Resume { node } => change::change(&Order::Resume, &node).map(done),
+        Command::Disable { node, yes } => {
+            change::change(&Order::Disable { is_sure: yes }, &node).map(done)
+        }
+        Command::Reload {
+            daemon,
+            plan,
+            reason,
+        } => reload::reload(&daemon, plan, reason.as_deref()).map(done),
     }
 }

@@ -1,5 +1,8 @@
 //! What an administrator must know: sentences, worst first.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::readiness;
@@ -18,16 +21,8 @@ pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
             "NO NODE of pool {pool} is up for {listeners}: pinned nodes are dialled all the same"
         ));
     }
-    for group in view
-        .groups
-        .iter()
-        .filter(|group| !group.listeners.is_empty())
-    {
-        for each in &group.endpoints {
-            sentences.extend(of_node(group, each));
-        }
-        sentences.extend(last_one(group));
-    }
+    sentences.extend(troubled(view));
+    sentences.extend(last_ones(view));
     sentences.extend(not_back(&view.failovers));
     let revision = shared.snapshot.load().revision;
     if shared.last_failure.load().is_some() {
@@ -46,44 +41,80 @@ pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
     sentences
 }
 
-fn of_node(group: &GroupView, each: &EndpointView) -> Option<String> {
-    let health = &each.health;
-    let (node, listeners) = (&health.node, names(&group.listeners).join(", "));
-    if health.admin == NodeState::Disabled {
-        return None;
-    }
-    match (health.state, health.hold) {
-        (State::Down, _) => {
-            let since = clock(at(health.since));
-            let evidence = health
-                .evidence
-                .map_or("not probed", |(what, _)| what.label());
-            Some(format!(
-                "DOWN {node} since {since} for {listeners}: {evidence}"
-            ))
+/// Nodes that are down or held: one sentence each, however many listeners are concerned.
+fn troubled(view: &View) -> Vec<String> {
+    let mut down = BTreeMap::<_, Vec<(&GroupView, &EndpointView)>>::new();
+    let mut held = BTreeMap::<_, Vec<_>>::new();
+    for (group, each) in served(view) {
+        let health = &each.health;
+        let name = (&each.endpoint.node, &each.endpoint.pool);
+        if health.admin == NodeState::Disabled {
+            continue;
         }
-        (State::Up | State::Suspect, Some(Hold::Manual)) => Some(format!(
-            "HELD {node} for {listeners}: it is up again and waits for you. → pinfold resume {node}"
-        )),
-        (State::Up | State::Suspect | State::Unproven, _) => None,
+        if health.state == State::Down {
+            down.entry(name).or_default().push((group, each));
+        } else if health.hold == Some(Hold::Manual) {
+            held.entry(name).or_default().push(group);
+        }
     }
+    let down = down.into_iter().filter_map(|((node, pool), places)| {
+        let (_, first) = places.iter().min_by_key(|(_, each)| each.health.since)?;
+        let since = clock(at(first.health.since));
+        let evidence = first.health.evidence;
+        let evidence = evidence.map_or("not probed", |(what, _)| what.label());
+        let whom = whom(view, pool, places.iter().map(|(group, _)| *group));
+        Some(format!("DOWN {node} since {since} for {whom}: {evidence}"))
+    });
+    let held = held.into_iter().map(|((node, pool), groups)| {
+        let whom = whom(view, pool, groups.into_iter());
+        format!("HELD {node} for {whom}: it is up again and waits for you. → pinfold resume {node}")
+    });
+    down.chain(held).collect()
 }
 
-/// Whether one more failure leaves nobody, where there could be somebody.
-fn last_one(group: &GroupView) -> Option<String> {
-    let takes = |each: &&EndpointView| match each.health.standing {
-        Standing::Takes | Standing::Suspect | Standing::Held => true,
-        Standing::Draining | Standing::Unproven | Standing::Down | Standing::Never => false,
+/// Nodes whose failure would leave nobody, where there could be somebody.
+fn last_ones(view: &View) -> Vec<String> {
+    let mut last_ones = BTreeMap::<_, Vec<&GroupView>>::new();
+    for group in view.groups.iter().filter(|group| group.endpoints.len() > 1) {
+        let takes = |each: &&EndpointView| match each.health.standing {
+            // A node that drains is used where nobody else is left.
+            Standing::Takes | Standing::Suspect | Standing::Held | Standing::Draining => true,
+            Standing::Unproven | Standing::Down | Standing::Never => false,
+        };
+        let mut left = group.endpoints.iter().filter(takes);
+        if let (Some(last), None) = (left.next(), left.next())
+            && !group.listeners.is_empty()
+        {
+            let name = (&last.endpoint.node, &last.endpoint.pool);
+            last_ones.entry(name).or_default().push(group);
+        }
+    }
+    let sentence = |((node, pool), groups): ((&Arc<str>, &Arc<str>), Vec<&GroupView>)| {
+        let whom = whom(view, pool, groups.into_iter());
+        format!("ONLY {node} is left for {whom}: if it fails, nobody is")
     };
-    let mut left = group.endpoints.iter().filter(takes);
-    let (Some(last), None) = (left.next(), left.next()) else {
-        return None;
-    };
-    let listeners = names(&group.listeners).join(", ");
-    (group.endpoints.len() > 1).then(|| {
-        let node = &last.health.node;
-        format!("ONLY {node} is left for {listeners}: if it fails, nobody is")
-    })
+    last_ones.into_iter().map(sentence).collect()
+}
+
+/// Endpoints that some listener uses.
+fn served(view: &View) -> impl Iterator<Item = (&GroupView, &EndpointView)> {
+    let groups = view
+        .groups
+        .iter()
+        .filter(|group| !group.listeners.is_empty());
+    groups.flat_map(|group| group.endpoints.iter().map(move |each| (group, each)))
+}
+
+/// The listeners of `groups`, or the whole pool in a word.
+fn whom<'v>(view: &View, pool: &str, groups: impl Iterator<Item = &'v GroupView>) -> String {
+    let of_pool = view.groups.iter().filter(|group| *group.pool == *pool);
+    let all: usize = of_pool.map(|group| group.listeners.len()).sum();
+    let listeners: Vec<_> = groups.flat_map(|group| names(&group.listeners)).collect();
+    if listeners.len() == all && all > 1 {
+        format!("every listener of pool {pool}")
+    } else {
+        listeners.join(", ")
+    }
 }
 
 /// Partners that were busy when their node died, and that have not come back. Those that were idle

@@ -25,13 +25,15 @@ pub(super) fn sessions(shared: &Shared, view: &View) -> Sessions {
             sessions: each.endpoint.sessions(),
         })
     });
+    let mut nodes: Vec<_> = nodes.collect();
+    nodes.sort_by(|a, b| (&a.pool, &a.node).cmp(&(&b.pool, &b.node)));
     Sessions {
         listeners: listeners
             .listeners
             .iter()
             .map(|each| of_listener(each))
             .collect(),
-        nodes: nodes.collect(),
+        nodes,
     }
 }
 

@@ -1,0 +1,102 @@
+//! `pinfold nodes`.
+
+use super::status::condition;
+use crate::cli::table::{Layout, clock, count, grouped};
+use crate::control::admin::answers::{Node, NodeService, Nodes};
+
+pub(super) fn render(nodes: &Nodes, layout: &Layout) -> String {
+    let mut rows = Vec::new();
+    for node in &nodes.nodes {
+        let mut state = format!("{} {}", node.pool, node.state);
+        let mut name = node.name.clone();
+        if node.services.is_empty() {
+            rows.push([&*name, &state, "-", "-", "-", "0"].map(Into::into).into());
+        }
+        for service in &node.services {
+            rows.push(vec![
+                std::mem::take(&mut name),
+                std::mem::take(&mut state),
+                listeners(service),
+                service.address.clone(),
+                condition(&service.health, &service.standing, || {
+                    layout.age(service.since)
+                }),
+                grouped(u64::from(service.sessions)),
+            ]);
+        }
+    }
+    let headings = [
+        "NODE",
+        "POOL, STATE",
+        "LISTENERS",
+        "ADDRESS",
+        "HEALTH",
+        "#SESSIONS",
+    ];
+    let mut text = layout.table(&headings, rows);
+    let notes: Vec<_> = nodes.nodes.iter().flat_map(notes).collect();
+    if !notes.is_empty() {
+        text.push('\n');
+    }
+    for note in notes {
+        text += &layout.wrapped("", &note);
+    }
+    text
+}
+
+fn listeners(service: &NodeService) -> String {
+    if service.listeners.is_empty() {
+        "(removed)".into()
+    } else {
+        service.listeners.join(" ")
+    }
+}
+
+/// Who changed it, and what speaks against it.
+fn notes(node: &Node) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(word) = &node.administered {
+        let reason = word.reason.as_ref().map(|reason| format!(" \"{reason}\""));
+        let deadline = word
+            .deadline
+            .map(|time| format!("; what is left is cut at {}", clock(time)));
+        notes.push(format!(
+            "{} (pool {}) {} since {} by {}{}{}",
+            node.name,
+            node.pool,
+            node.state,
+            clock(word.since),
+            word.by,
+            reason.unwrap_or_default(),
+            deadline.unwrap_or_default(),
+        ));
+    }
+    for service in &node.services {
+        if service.health != "up" {
+            let evidence = service.evidence.as_deref().unwrap_or("not probed yet");
+            notes.push(format!(
+                "{} {} on {} since {}: {evidence}, {}",
+                node.name,
+                service.health,
+                listeners(service),
+                clock(service.since),
+                count(u64::from(service.failures), "failure"),
+            ));
+        } else if let Some(until) = &service.held_until {
+            notes.push(match until.parse() {
+                Ok(time) => format!(
+                    "{} held on {} until {}: only pinned clients",
+                    node.name,
+                    listeners(service),
+                    clock(time)
+                ),
+                Err(_) => format!(
+                    "{} held on {} until you resume it: only pinned clients",
+                    node.name,
+                    listeners(service)
+                ),
+            });
+        }
+    }
+    notes
+}

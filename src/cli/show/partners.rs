@@ -1,0 +1,63 @@
+//! `pinfold partners`.
+
+use crate::cli::table::{Layout, grouped};
+use crate::control::admin::answers::{Partner, PartnerPin, Partners};
+
+pub(super) fn render(partners: &Partners, layout: &Layout) -> String {
+    if partners.partners.is_empty() {
+        return "no partners are configured\n".into();
+    }
+    let mut rows = Vec::new();
+    for partner in &partners.partners {
+        if partner.pins.is_empty() {
+            rows.push(row(partner, None, layout));
+        }
+        rows.extend(
+            partner
+                .pins
+                .iter()
+                .map(|pin| row(partner, Some(pin), layout)),
+        );
+    }
+    let headings = [
+        "PARTNER",
+        "GENERATION",
+        "NODE",
+        "SINCE",
+        "#SESSIONS",
+        "LAST",
+        "NOTE",
+    ];
+    layout.table(&headings, rows)
+}
+
+fn row(partner: &Partner, pin: Option<&PartnerPin>, layout: &Layout) -> Vec<String> {
+    let mut notes = Vec::new();
+    if partner.federation == "blocked" {
+        notes.push("blocked".to_owned());
+    }
+    if partner.awaited {
+        notes.push("NOT BACK".into());
+        notes.extend(partner.contact.clone());
+    }
+    if partner.legacy {
+        notes.push("legacy".into());
+    }
+    if partner.pins.len() > 1 {
+        notes.extend(pin.map(|pin| pin.affinity.clone()));
+    }
+    let of_pin = |tell: &dyn Fn(&PartnerPin) -> String| pin.map_or_else(|| "-".into(), tell);
+    let last = |pin: &PartnerPin| match pin.sessions {
+        0 => layout.age(pin.last_used),
+        _ => "now".into(),
+    };
+    vec![
+        partner.name.clone(),
+        partner.generation.clone(),
+        of_pin(&|pin| pin.node.clone()),
+        of_pin(&|pin| format!("{} {}", layout.age(pin.since), pin.by)),
+        grouped(pin.map_or(0, |pin| u64::from(pin.sessions))),
+        of_pin(&last),
+        notes.join(", "),
+    ]
+}
