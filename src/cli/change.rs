@@ -100,8 +100,8 @@ fn describe(changed: &Changed) -> String {
         (changed.state, changed.changed.first())
     {
         text += &format!(
-            "not seen from here: connections that {} opens itself, and servers inside that reach it\n\
-             directly\n",
+            "not seen from here: connections that {} opens itself, and servers inside that\n\
+             reach it directly\n",
             one.node
         );
     }

@@ -25,9 +25,12 @@ pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
 }
 
-/// Says why the command failed.
+/// Says why the command failed. What leads up to it stands above, as it came.
 pub(super) fn complain(text: &str) {
-    say(&format!("pinfold: {text}"));
+    match text.rsplit_once('\n') {
+        Some((above, last)) => say(&format!("{above}\npinfold: {last}")),
+        None => say(&format!("pinfold: {text}")),
+    }
 }
 
 /// How standard error is written to.

@@ -27,8 +27,9 @@ impl Layout {
         for row in rows {
             table.add_row(row);
         }
-        for (column, heading) in table.column_iter_mut().zip(headings) {
-            column.set_padding((0, 2));
+        for (place, (column, heading)) in table.column_iter_mut().zip(headings).enumerate() {
+            let is_last = place + 1 == headings.len();
+            column.set_padding((0, if is_last { 0 } else { 2 }));
             if heading.as_ref().starts_with('#') {
                 column.set_cell_alignment(CellAlignment::Right);
                 column.set_constraint(ColumnConstraint::ContentWidth);

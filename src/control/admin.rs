@@ -25,6 +25,8 @@ mod readiness;
 mod refusal;
 mod routes;
 mod status;
+#[cfg(test)]
+mod tests;
 
 /// Where the admin API listens.
 #[derive(Debug)]

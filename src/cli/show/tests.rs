@@ -1,1 +1,220 @@
+use jiff::Timestamp;
+use serde_json::{Value, from_value, json};
 
+use super::*;
+
+const CUT: &str = "2026-12-08T02:14:07.455Z";
+
+fn layout() -> Layout {
+    Layout {
+        width: Some(80),
+        now: "2026-12-08T02:22:10Z".parse::<Timestamp>().unwrap(),
+    }
+}
+
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    assert_eq!(text, expected, "\n{text}");
+}
+
+fn listener(name: &str, bound: &str, sessions: u64) -> Value {
+    json!({
+        "name": name, "service": name, "pool": "edge", "bound": [bound], "open": true,
+        "sessions": sessions, "sessions_total": sessions, "max_sessions": 50000,
+        "nodes": [
+            {"node": "edge1", "health": "down", "standing": "down", "since": CUT, "sessions": 0},
+            {"node": "edge2", "health": "up", "standing": "takes", "since": CUT, "sessions": sessions},
+        ],
+    })
+}
+
+fn nodes() -> Value {
+    let service = |address: &str, health: &str, standing: &str, sessions: u64| {
+        json!({
+            "listeners": ["federation"], "address": address, "health": health,
+            "standing": standing, "since": CUT, "evidence": "probe unanswered",
+            "evidence_at": CUT, "failures": 7, "held_until": null, "sessions": sessions,
+        })
+    };
+    json!({"nodes": [
+        {
+            "name": "edge1", "pool": "edge", "state": "active", "weight": 1, "administered": null,
+            "sessions": 0, "services": [service("198.51.100.11:5061", "down", "down", 0)],
+        },
+        {
+            "name": "edge2", "pool": "edge", "state": "draining", "weight": 1,
+            "administered": {
+                "state": "draining", "by": "root (uid 0, login kmeier)", "since": CUT,
+                "reason": "CHG1", "deadline": "2026-12-08T02:24:07Z",
+            },
+            "sessions": 6186,
+            "services": [service("198.51.100.12:5061", "up", "draining", 6186)],
+        },
+    ]})
+}
+
+#[test]
+fn status_begins_with_what_needs_an_administrator() {
+    let status = json!({
+        "version": "1.0.3", "revision": 23, "source": "/etc/pinfold/pinfold.toml", "started": CUT,
+        "uptime_s": 3_542_400, "ready": true, "not_ready": [],
+        "listeners": [
+            listener("federation", "203.0.113.10:5061", 118),
+            listener("access", "203.0.113.10:443", 5931),
+        ],
+        "pins": {"partners": 31, "addresses": 5944, "max": 65536},
+        "partners": {"configured": 46, "awaited": 1}, "last_reload_failure": null,
+        "attention": [
+            "DOWN edge1 since 2026-12-08 02:14:07Z for every listener of pool edge: probe unanswered",
+            "NOT BACK woodgrove on federation",
+        ],
+    });
+    let text = status::render(
+        &from_value(status).unwrap(),
+        &from_value(nodes()).unwrap(),
+        &layout(),
+    );
+    check(
+        &text,
+        "\
+pinfold 1.0.3   up 41d   revision 23 of /etc/pinfold/pinfold.toml   ready
+2 things need you
+  DOWN edge1 since 2026-12-08 02:14:07Z for every listener of pool edge: probe
+    unanswered
+  NOT BACK woodgrove on federation
+
+LISTENER    BIND               SESSIONS  EDGE1    EDGE2
+federation  203.0.113.10:5061       118  down 8m  up
+access      203.0.113.10:443      5 931  down 8m  up
+
+NODE   POOL  STATE     SESSIONS  HEALTH
+edge1  edge  active           0  down 8m
+edge2  edge  draining     6 186  up 8m
+
+PARTNERS 46, 1 not back   PINS 31 of partners, 5 944 of 65 536 addresses
+",
+    );
+}
+
+#[test]
+fn nodes_say_who_changed_them_and_what_speaks_against_them() {
+    let text = nodes::render(&from_value(nodes()).unwrap(), &layout());
+    check(
+        &text,
+        "\
+NODE   POOL, STATE    LISTENERS   ADDRESS             HEALTH    SESSIONS
+edge1  edge active    federation  198.51.100.11:5061  down 8m          0
+edge2  edge draining  federation  198.51.100.12:5061  draining     6 186
+
+edge1 down on federation since 2026-12-08 02:14:07Z: probe unanswered, 7
+  failures
+edge2 (pool edge) draining since 2026-12-08 02:14:07Z by root (uid 0, login
+  kmeier) \"CHG1\"; what is left is cut at 2026-12-08 02:24:07Z
+",
+    );
+}
+
+#[test]
+fn sessions_are_counted_where_they_are_and_how_they_ended() {
+    let sessions = json!({
+        "listeners": [{
+            "listener": "federation", "sessions": 118, "sessions_total": 1233,
+            "max_sessions": 50000, "bytes_up": 1_822_011, "bytes_down": 173_004_400,
+            "outcomes": [{"outcome": "node-down", "blame": "node", "sessions": 60}],
+        }],
+        "nodes": [{"pool": "edge", "node": "edge2", "listeners": ["federation", "xmpp"], "sessions": 118}],
+    });
+    let text = sessions::render(&from_value(sessions).unwrap(), &layout());
+    check(
+        &text,
+        "\
+LISTENER    NOW  AT MOST   EVER  TO NODES  TO CLIENTS
+federation  118   50 000  1 233    1.8 MB      173 MB
+
+NODE   POOL  LISTENERS        NOW
+edge2  edge  federation xmpp  118
+
+LISTENER    ENDED      WHOSE DOING  SESSIONS
+federation  node-down  node               60
+",
+    );
+}
+
+#[test]
+fn partners_and_pins_show_their_node_and_why() {
+    let pin = json!({
+        "pool": "edge", "affinity": "federation", "node": "edge2", "since": CUT, "by": "failover",
+        "sessions": 4, "last_used": CUT, "revision": 1,
+        "subject": {"kind": "partner", "name": "fabrikam"},
+    });
+    let partner = |name: &str, legacy: bool, pins: Value, awaited: bool| {
+        json!({
+            "name": name, "generation": "ocs-2007-r2", "federation": "allowed-server",
+            "legacy": legacy, "addresses": [], "pins": pins, "sessions": 4, "awaited": awaited,
+            "contact": "Tel. +49 69 5550 222",
+        })
+    };
+    let partners = json!({"partners": [
+        partner("fabrikam", true, json!([pin]), false),
+        partner("woodgrove", false, json!([]), true),
+    ]});
+    let text = partners::render(&from_value(partners).unwrap(), &layout());
+    check(
+        &text,
+        "\
+PARTNER    GENERATION   NODE   SINCE        SESSIONS  LAST  NOTE
+fabrikam   ocs-2007-r2  edge2  8m failover         4  now   legacy
+woodgrove  ocs-2007-r2  -      -                   0  -     NOT BACK, Tel. +49
+                                                            69 5550 222
+",
+    );
+    let pins = json!({"pins": [pin], "partners": 1, "addresses": 5943, "max": 65536});
+    let text = pins::render(&from_value(pins).unwrap(), &layout());
+    check(
+        &text,
+        "\
+SUBJECT   KIND     POOL  AFFINITY    NODE   SINCE        SESSIONS  LAST
+fabrikam  partner  edge  federation  edge2  8m failover         4  now
+
+1 pin of partners, 5 943 of 65 536 addresses
+1 of them are shown; --limit 0 shows all
+",
+    );
+}
+
+#[test]
+fn failovers_end_with_the_partners_of_the_last_one() {
+    let gap = |partner: &str, node: Option<&str>, served: Option<f64>| {
+        json!({
+            "partner": partner, "listener": "federation", "last_byte": CUT,
+            "ended_after_ms": 2000.0, "node": node, "connected_after_ms": served,
+            "served_after_ms": served,
+        })
+    };
+    let failovers = json!({"failovers": [{
+        "number": 412, "pool": "edge", "node": "edge1", "listeners": ["federation"],
+        "first_evidence": CUT, "cut": CUT, "decided_in_ms": 1800.0, "evidence": "probe unanswered",
+        "sessions": 60, "pins_moved": 15,
+        "partners": [gap("fabrikam", Some("edge2"), Some(2720.0)), gap("woodgrove", None, None)],
+    }]});
+    let text = failovers::render(&from_value(failovers).unwrap(), &layout());
+    check(
+        &text,
+        "\
+ NO  NODE   CUT AT                LISTENERS   DECIDED  SESSIONS  BACK    SLOWEST
+412  edge1  2026-12-08 02:14:07Z  federation    1.8 s        60  1 of 2    2.7 s
+
+last: no 412, edge1 on federation: probe unanswered
+PARTNER    LISTENER    CUT OFF  LAST BYTE             NOW ON
+fabrikam   federation    2.7 s  2026-12-08 02:14:07Z  edge2
+woodgrove  federation        -  2026-12-08 02:14:07Z  not back
+",
+    );
+    let none = json!({"failovers": []});
+    let text = failovers::render(&from_value(none).unwrap(), &layout());
+    assert_eq!(text, "no failover since the start\n");
+}

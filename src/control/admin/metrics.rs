@@ -326,3 +326,34 @@ fn node_labels(each: &EndpointView) -> Labels {
     let (pool, node): (&Arc<str>, &Arc<str>) = (&each.endpoint.pool, &each.endpoint.node);
     vec![("pool", pool.to_string()), ("node", node.to_string())]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped_and_equal_series_are_one() {
+        let mut scrape = Scrape::default();
+        let labels = || vec![("node", "a\"b\\c\nd".to_owned())];
+        scrape.gauge("pinfold_x", "X", labels(), 1);
+        scrape.gauge("pinfold_x", "X", labels(), 2);
+        let text = scrape.render().unwrap();
+        assert!(
+            text.contains("pinfold_x{node=\"a\\\"b\\\\c\\nd\"} 3\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_histogram_adds_up_to_its_count() {
+        let mut totals = Totals {
+            gaps_count: 5,
+            ..Totals::default()
+        };
+        totals.gaps = [0, 0, 1, 1, 2, 2, 2, 2, 4, 4, 4];
+        let own = buckets(&totals);
+        assert_eq!(own.len(), Totals::BOUNDS.len() + 1);
+        assert_eq!(own.iter().map(|(_, count)| count).sum::<u64>(), 5);
+        assert_eq!(own.last(), Some(&(f64::INFINITY, 1)));
+    }
+}

@@ -25,6 +25,13 @@ impl Refusal {
         Self { status, body }
     }
 
+    /// The request itself is wrong.
+    pub(super) fn wrong(error: impl Into<String>) -> Self {
+        let mut refusal = Self::new(StatusCode::BAD_REQUEST, error);
+        refusal.body.exit_code = Some(64);
+        refusal
+    }
+
     pub(super) fn forbidden(error: &Forbidden) -> Self {
         Self::new(StatusCode::FORBIDDEN, error.to_string())
     }
@@ -56,24 +63,13 @@ impl From<ReloadError> for Refusal {
 
 impl From<NodeRefused> for Refusal {
     fn from(error: NodeRefused) -> Self {
-        match &error {
-            NodeRefused::Unknown(..) => Self {
-                body: Refused {
-                    error: error.to_string(),
-                    exit_code: Some(64),
-                    ..Refused::default()
-                },
-                status: StatusCode::NOT_FOUND,
-            },
-            NodeRefused::Store(_) => Self {
-                body: Refused {
-                    error: error.to_string(),
-                    exit_code: Some(71),
-                    ..Refused::default()
-                },
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-            },
-        }
+        let (status, exit_code) = match &error {
+            NodeRefused::Unknown(..) => (StatusCode::NOT_FOUND, 64),
+            NodeRefused::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, 71),
+        };
+        let mut refusal = Self::new(status, error.to_string());
+        refusal.body.exit_code = Some(exit_code);
+        refusal
     }
 }
 

@@ -174,13 +174,12 @@ async fn administer(
 
 fn deadline(wanted: Wanted, text: Option<&str>) -> Result<Option<Duration>, Refusal> {
     let Some(text) = text else { return Ok(None) };
-    let refuse = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
     if wanted != Wanted::Draining {
-        return Err(refuse("only a drain has a deadline".into()));
+        return Err(Refusal::wrong("only a drain has a deadline"));
     }
     let deadline = parse_duration(text);
     let deadline = deadline.ok_or_else(|| {
-        refuse(format!(
+        Refusal::wrong(format!(
             "deadline \"{text}\" is no duration, such as \"10m\""
         ))
     })?;
@@ -192,7 +191,7 @@ fn clean(reason: Option<String>) -> Result<Option<String>, Refusal> {
     match reason {
         Some(text) if text.len() > REASON_MAX || text.chars().any(char::is_control) => {
             let error = format!("a reason is one line of at most {REASON_MAX} bytes");
-            Err(Refusal::new(StatusCode::BAD_REQUEST, error))
+            Err(Refusal::wrong(error))
         }
         Some(text) if text.trim().is_empty() => Ok(None),
         reason => Ok(reason),
