@@ -159,7 +159,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match arguments.command {
+    match obey(arguments.command) {
         Ok(code) => code,
         Err(failure) => {
             output::complain(&failure.to_string());
