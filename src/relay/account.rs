@@ -1,6 +1,6 @@
 //! What is written down of a session: counters while it lives, a line when it ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,16 +21,13 @@ use crate::telemetry::outcome::Outcome;
 pub struct Account {
     context: Rc<Context>,
     policy: Rc<Policy>,
-    /// Where the client is.
-    pub client: ClientAddr,
-    /// Who it is, where configured.
-    pub partner: Option<Arc<Known>>,
-    /// When it began.
-    pub started: Moment,
-    endpoint: Option<Arc<Endpoint>>,
+    client: Cell<ClientAddr>,
+    partner: OnceCell<Arc<Known>>,
+    started: Moment,
+    endpoint: RefCell<Option<Arc<Endpoint>>>,
     bytes_up: Cell<u64>,
     bytes_down: Cell<u64>,
-    is_open: bool,
+    is_open: Cell<bool>,
 }
 
 impl Account {
@@ -40,34 +37,62 @@ impl Account {
         let account = Self {
             context: Rc::clone(context),
             policy: Rc::clone(policy),
-            client,
-            partner: None,
+            client: Cell::new(client),
+            partner: OnceCell::new(),
             started: Moment::now(),
-            endpoint: None,
+            endpoint: RefCell::new(None),
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
-            is_open: true,
+            is_open: Cell::new(true),
         };
         account.slot().active.add(1);
         account
     }
 
+    /// Where the client is.
+    #[must_use]
+    pub fn client(&self) -> ClientAddr {
+        self.client.get()
+    }
+
+    /// A trusted proxy says that the client is elsewhere.
+    pub fn announce(&self, client: ClientAddr) {
+        self.client.set(client);
+    }
+
+    /// Who the client is, where configured.
+    #[must_use]
+    pub fn partner(&self) -> Option<Arc<Known>> {
+        self.partner.get().map(Arc::clone)
+    }
+
+    /// The client is this partner. Said once.
+    pub fn recognise(&self, partner: &Arc<Known>) {
+        self.partner.get_or_init(|| Arc::clone(partner));
+    }
+
+    /// When the session began.
+    #[must_use]
+    pub fn started(&self) -> Moment {
+        self.started
+    }
+
     /// The session now stands and falls with `endpoint`.
-    pub fn bind(&mut self, seat: &Seat, endpoint: &Arc<Endpoint>) {
+    pub fn bind(&self, seat: &Seat, endpoint: &Arc<Endpoint>) {
         self.unbind();
         seat.bind(endpoint.number);
         endpoint.slot(self.context.worker).sessions.add(1);
-        self.endpoint = Some(Arc::clone(endpoint));
+        *self.endpoint.borrow_mut() = Some(Arc::clone(endpoint));
     }
 
     /// The endpoint it is bound to.
     #[must_use]
-    pub fn endpoint(&self) -> Option<&Arc<Endpoint>> {
-        self.endpoint.as_ref()
+    pub fn endpoint(&self) -> Option<Arc<Endpoint>> {
+        self.endpoint.borrow().as_ref().map(Arc::clone)
     }
 
-    fn unbind(&mut self) {
-        if let Some(endpoint) = self.endpoint.take() {
+    fn unbind(&self) {
+        if let Some(endpoint) = self.endpoint.borrow_mut().take() {
             endpoint.slot(self.context.worker).sessions.subtract(1);
         }
     }
@@ -84,7 +109,7 @@ impl Account {
 
     /// A node at fault ended the session, or a dial of it, while it was bound to `endpoint`.
     pub fn tell_lost(&self, last_byte: Moment, outcome: Outcome) {
-        if let (Some(partner), Some(endpoint)) = (&self.partner, &self.endpoint) {
+        if let (Some(partner), Some(endpoint)) = (self.partner.get(), self.endpoint()) {
             self.context.reports.send(Report::PartnerLost(Lost {
                 partner: Arc::clone(&partner.name),
                 listener: Arc::clone(&self.policy.listener.state.name),
@@ -103,12 +128,12 @@ impl Account {
     }
 
     /// Ends the account.
-    pub fn close(mut self, outcome: Outcome) {
+    pub fn close(self, outcome: Outcome) {
         self.settle(outcome);
     }
 
-    fn settle(&mut self, outcome: Outcome) {
-        self.is_open = false;
+    fn settle(&self, outcome: Outcome) {
+        self.is_open.set(false);
         let slot = self.slot();
         slot.active.subtract(1);
         if let Some(ended) = slot.ended.get(outcome.index()) {
@@ -121,20 +146,17 @@ impl Account {
     fn log(&self, outcome: Outcome) {
         let wanted = match self.context.log_sessions.get() {
             LogSessions::Off => false,
-            LogSessions::Partners => self.partner.is_some(),
+            LogSessions::Partners => self.partner.get().is_some(),
             LogSessions::All => true,
         };
         if !wanted {
             return;
         }
         let listener = &*self.policy.listener.state.name;
-        let partner = self.partner.as_ref().map_or("-", |partner| &*partner.name);
-        let node = self
-            .endpoint
-            .as_ref()
-            .map_or("-", |endpoint| &*endpoint.node);
-        let to = self
-            .endpoint
+        let partner = self.partner.get().map_or("-", |partner| &*partner.name);
+        let endpoint = self.endpoint.borrow();
+        let node = endpoint.as_ref().map_or("-", |endpoint| &*endpoint.node);
+        let to = endpoint
             .as_ref()
             .map(|endpoint| tracing::field::display(endpoint.address));
         let age = Moment::now().since(self.started).as_secs_f64();
@@ -142,7 +164,7 @@ impl Account {
         let (label, blame) = (outcome.label(), outcome.blame().label());
         tracing::info!(
             target: "pinfold::session",
-            listener, partner, client = %self.client, node, to, age, up, down,
+            listener, partner, client = %self.client.get(), node, to, age, up, down,
             outcome = label, blame,
             "session-end"
         );
@@ -155,7 +177,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if self.is_open {
+        if self.is_open.get() {
             self.settle(Outcome::InternalError);
         }
     }

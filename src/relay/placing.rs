@@ -146,13 +146,6 @@ impl<'a> Placing<'a> {
         self.context.pins.lease(key, now)
     }
 
-    /// Gives a hold back.
-    pub fn release(&self, lease: Option<Lease>) {
-        if let Some(lease) = lease {
-            self.context.pins.release(lease, Moment::now());
-        }
-    }
-
     fn move_pin(&self, key: &PinKey, endpoint: &Endpoint, now: Moment) {
         let by = match self.left_pin_by {
             Left::Unanswered => return,

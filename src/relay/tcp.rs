@@ -1,239 +1,77 @@
 //! The life of one TCP session: arrive, place, dial, pump, account.
 //!
 //! Every session ends in one [`Outcome`]. Nothing here blocks another session, and nothing a peer
-//! sends can make it panic.
+//! sends can make it panic. What leads to the node's first byte is `opening`; it lives in a box of its
+//! own that is gone when bytes flow, so that an idle session is small.
 
+use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use self::arrival::{Arrival, FIRST_BYTES_MAX};
+use self::opening::open;
 use super::account::Account;
-use super::placing::{Failure, Placing};
-use super::pump::{End, FirstBytes, Meter, Pump, Side};
-use super::report::{Report, Served};
+use super::pump::{End, FirstBytes, Side};
+use super::report::Report;
 use super::session::{Interrupt, Seat};
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
 use crate::config::model::OnNodeDown;
-use crate::net::dial::{Refusal, dial};
-use crate::net::options::{LegOptions, reset_on_close};
-use crate::pool::select::Choice;
-use crate::snapshot::Endpoint;
+use crate::net::options::reset_on_close;
 use crate::telemetry::outcome::Outcome;
 
 mod arrival;
+mod opening;
 
 /// Serves one client from its first packet to its last.
 pub async fn serve(context: Rc<Context>, policy: Rc<Policy>, client: TcpStream, peer: ClientAddr) {
-    let mut account = Account::open(&context, &policy, peer);
+    let account = Account::open(&context, &policy, peer);
     let seat = context.sessions.admit(policy.listener.state.number);
-    let outcome = match arrival::arrive(&context, &policy, &seat, &client, &mut account).await {
-        Ok(arrival) => {
-            Life {
-                context: &context,
-                policy: &policy,
-                seat: &seat,
-                account: &mut account,
+    let life = Life {
+        context: &context,
+        policy: &policy,
+        seat: &seat,
+        account: &account,
+    };
+    let outcome = match Box::pin(open(life, client)).await {
+        Err(outcome) => outcome,
+        Ok(mut flowing) => {
+            let end = match flowing.early_end.take() {
+                Some(end) => end,
+                None => loop {
+                    let end = flowing.pump.until_ended().await;
+                    if !life.is_left_alone(&end) {
+                        break end;
+                    }
+                },
+            };
+            if let Some(lease) = flowing.lease {
+                context.pins.release(lease, Moment::now());
             }
-            .run(client, arrival)
-            .await
-        }
-        Err(outcome) => {
-            end_client(&client, outcome);
-            outcome
+            life.finish(end, flowing.pump.into_parts())
         }
     };
     account.close(outcome);
 }
 
+/// What a session goes by, all through its life.
+#[derive(Clone, Copy)]
 struct Life<'a> {
     context: &'a Context,
     policy: &'a Policy,
     seat: &'a Seat,
-    account: &'a mut Account,
-}
-
-/// What became of one attempt at a node.
-enum Attempt {
-    /// The session has ended.
-    Over(Outcome),
-    /// The node failed before its first byte; another one may be tried.
-    Again(TcpStream, FirstBytes, Failure),
+    account: &'a Account,
 }
 
 impl Life<'_> {
-    async fn run(&mut self, mut client: TcpStream, arrival: Arrival) -> Outcome {
-        let _place_within_limits = arrival.ticket;
-        let mut first = arrival.first;
-        let (context, policy) = (self.context, self.policy);
-        let partner = self.account.partner.clone();
-        let mut placing = Placing::new(context, policy, self.account.client, partner.as_ref());
-        let mut may_replay = policy.listener.config.replay;
-        while let Some(choice) = placing.choose() {
-            let Some(node) = policy.listener.nodes.get(choice.index) else {
-                break;
-            };
-            let endpoint = Arc::clone(&node.endpoint);
-            self.account.bind(self.seat, &endpoint);
-            let connection = match self.dial(&endpoint).await {
-                Ok(connection) => connection,
-                Err(Dialled::Failed(how)) => {
-                    placing.failed(&choice, how);
-                    continue;
-                }
-                Err(Dialled::Over(outcome)) => {
-                    end_client(&client, outcome);
-                    return outcome;
-                }
-            };
-            let connections = (client, connection);
-            match self
-                .relay(
-                    (&endpoint, choice),
-                    connections,
-                    first,
-                    may_replay,
-                    &placing,
-                )
-                .await
-            {
-                Attempt::Over(outcome) => return outcome,
-                Attempt::Again(again, bytes, how) => {
-                    placing.failed(&choice, how);
-                    self.account.count_replay();
-                    may_replay = false;
-                    (client, first) = (again, bytes);
-                }
-            }
-        }
-        let outcome = if placing.has_tried() {
-            Outcome::DialFailed
-        } else {
-            Outcome::NoNode
-        };
-        end_client(&client, outcome);
-        outcome
-    }
-
-    async fn dial(&self, endpoint: &Endpoint) -> Result<TcpStream, Dialled> {
-        let config = &self.policy.listener.config;
-        let options = LegOptions {
-            keepalive: config.keepalive,
-            user_timeout: config.user_timeout,
-        };
-        self.seat.arm(Some(config.connect_timeout));
-        let reports = &self.context.reports;
-        match self
-            .seat
-            .guard(dial(endpoint.address.socket(), &options))
-            .await
-        {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => match Refusal::of(&error) {
-                Refusal::Node => {
-                    reports.send(Report::DialRefused(endpoint.number));
-                    Err(Dialled::Failed(Failure::Refused))
-                }
-                Refusal::Silence => {
-                    reports.send(Report::DialTimedOut(endpoint.number));
-                    Err(Dialled::Failed(Failure::Unanswered))
-                }
-                Refusal::Us => Err(Dialled::Over(Outcome::Shortage)),
-            },
-            Err(Interrupt::Deadline) => {
-                reports.send(Report::DialTimedOut(endpoint.number));
-                Err(Dialled::Failed(Failure::Unanswered))
-            }
-            // Whatever became of the node, the client has not met it yet.
-            Err(
-                Interrupt::NodeDown | Interrupt::Drained | Interrupt::Disabled | Interrupt::Removed,
-            ) => Err(Dialled::Failed(Failure::Refused)),
-            Err(Interrupt::Stopped) => Err(Dialled::Over(Outcome::Stopped)),
-        }
-    }
-
-    /// Pumps until the end, and holds the pin from the node's first byte on.
-    async fn relay(
-        &self,
-        (endpoint, choice): (&Endpoint, Choice),
-        connections: (TcpStream, TcpStream),
-        first: FirstBytes,
-        may_replay: bool,
-        placing: &Placing<'_>,
-    ) -> Attempt {
-        let config = &self.policy.listener.config;
-        let keep = if config.replay { FIRST_BYTES_MAX } else { 0 };
-        self.seat.arm(config.idle_timeout);
-        let meter = self.account.meter(endpoint);
-        let gear = &self.context.gear;
-        let mut pump = Pump::new(
-            gear,
-            self.seat,
-            meter,
-            connections,
-            first,
-            keep,
-            config.fin_timeout,
-        );
-        let early = pump.until_answered().await;
-        if !pump.is_answered() {
-            let end = early.unwrap_or(End::Closed(Side::Node));
-            return self.unanswered(end, pump.into_parts(), may_replay, endpoint);
-        }
-        let lease = placing.answered(&choice, endpoint);
-        self.tell_served(endpoint);
-        let end = match early {
-            Some(end) => end,
-            None => self.flow(&mut pump).await,
-        };
-        placing.release(lease);
-        Attempt::Over(self.finish(end, pump.into_parts(), endpoint))
-    }
-
-    /// Moves bytes to the end; a listener that leaves its sessions alone does so whatever the verdict.
-    async fn flow<M: Meter>(&self, pump: &mut Pump<'_, M>) -> End {
-        loop {
-            let end = pump.until_ended().await;
-            if !(self.is_left_alone() && matches!(end, End::Interrupted(Interrupt::NodeDown, _))) {
-                return end;
-            }
-        }
-    }
-
-    /// The node has failed before its first byte.
-    fn unanswered(
-        &self,
-        end: End,
-        parts: (TcpStream, TcpStream, Option<FirstBytes>),
-        may_replay: bool,
-        endpoint: &Endpoint,
-    ) -> Attempt {
-        let (client, node, first) = parts;
-        let how = match &end {
-            End::Failed(Side::Node, _) => Some(Failure::Refused),
-            End::Interrupted(Interrupt::NodeDown, _) => Some(Failure::Refused),
-            End::Failed(Side::Client, _) | End::Closed(_) | End::Interrupted(..) => None,
-        };
-        match (how, first) {
-            (Some(how), Some(first)) if may_replay => {
-                self.tell_reset(&end, endpoint);
-                Attempt::Again(client, first, how)
-            }
-            (_, first) => Attempt::Over(self.finish(end, (client, node, first), endpoint)),
-        }
-    }
-
     /// Ends both connections as `end` asks, and names the outcome.
     fn finish(
         &self,
         end: End,
         (client, node, _): (TcpStream, TcpStream, Option<FirstBytes>),
-        endpoint: &Endpoint,
     ) -> Outcome {
-        self.tell_reset(&end, endpoint);
+        self.tell_reset(&end);
         let (outcome, is_reset) = match end {
             End::Closed(Side::Client) => (Outcome::ClientClosed, false),
             End::Closed(Side::Node) => (Outcome::NodeClosed, false),
@@ -263,38 +101,20 @@ impl Life<'_> {
         outcome
     }
 
-    fn is_left_alone(&self) -> bool {
-        self.policy.listener.config.on_node_down == OnNodeDown::Leave
+    /// A listener may leave the sessions of a dead node to end by themselves.
+    fn is_left_alone(&self, end: &End) -> bool {
+        matches!(end, End::Interrupted(Interrupt::NodeDown, _))
+            && self.policy.listener.config.on_node_down == OnNodeDown::Leave
     }
 
-    fn tell_reset(&self, end: &End, endpoint: &Endpoint) {
-        if let End::Failed(Side::Node, _) = end {
-            let client = self.account.client.ip();
+    fn tell_reset(&self, end: &End) {
+        if let (End::Failed(Side::Node, _), Some(endpoint)) = (end, self.account.endpoint()) {
+            let client = self.account.client().ip();
             self.context
                 .reports
                 .send(Report::SessionReset(endpoint.number, client));
         }
     }
-
-    fn tell_served(&self, endpoint: &Endpoint) {
-        let Some(partner) = &self.account.partner else {
-            return;
-        };
-        if self.context.reports.is_anybody_awaited() {
-            self.context.reports.send(Report::PartnerServed(Served {
-                partner: Arc::clone(&partner.name),
-                listener: Arc::clone(&self.policy.listener.state.name),
-                endpoint: endpoint.number,
-                connected: self.account.started,
-                first_byte: Moment::now(),
-            }));
-        }
-    }
-}
-
-enum Dialled {
-    Failed(Failure),
-    Over(Outcome),
 }
 
 /// Ends a client that has no node. One that left by itself needs no reset.
@@ -305,7 +125,7 @@ fn end_client(client: &TcpStream, outcome: Outcome) {
 }
 
 /// A connection that failed: whose, how, and whether the other side is reset.
-fn failed(side: Side, error: &std::io::Error) -> (Outcome, bool) {
+fn failed(side: Side, error: &io::Error) -> (Outcome, bool) {
     use std::io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut, UnexpectedEof};
     match (side, error.kind()) {
         (Side::Node, UnexpectedEof) => (Outcome::NodeClosed, false),
@@ -326,5 +146,21 @@ fn outcome_of(interrupt: Interrupt) -> Outcome {
         Interrupt::Disabled => Outcome::Disabled,
         Interrupt::Removed => Outcome::Removed,
         Interrupt::Stopped => Outcome::Stopped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F>(_: impl Fn(Rc<Context>, Rc<Policy>, TcpStream, ClientAddr) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_session_is_small() {
+        let whole = size(serve) + size_of::<opening::Flowing<'_>>();
+        // Besides it: two registrations with the runtime, and a task's header.
+        assert!(whole <= 700, "{whole} bytes");
     }
 }

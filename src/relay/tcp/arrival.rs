@@ -4,10 +4,10 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use super::super::account::Account;
+use super::super::Context;
 use super::super::pump::FirstBytes;
 use super::super::session::{Interrupt, Seat};
-use super::super::{Context, Policy};
+use super::Life;
 use crate::addr::ClientAddr;
 use crate::config::model::{Allow, ProxyAccept, ProxySend, SpeaksFirst};
 use crate::inspect::proxy::{self, Parsed};
@@ -27,13 +27,13 @@ pub(super) struct Arrival {
 }
 
 /// Lets a client in.
-pub(super) async fn arrive(
-    context: &Context,
-    policy: &Policy,
-    seat: &Seat,
-    client: &TcpStream,
-    account: &mut Account,
-) -> Result<Arrival, Outcome> {
+pub(super) async fn arrive(life: Life<'_>, client: &TcpStream) -> Result<Arrival, Outcome> {
+    let Life {
+        context,
+        policy,
+        seat,
+        account,
+    } = life;
     let config = &policy.listener.config;
     seat.arm(Some(config.first_bytes_timeout));
     let mut said = Said {
@@ -43,27 +43,27 @@ pub(super) async fn arrive(
         bytes: Vec::new(),
     };
     if let ProxyAccept::From(trusted) = &config.proxy_protocol {
-        let peer = account.client.ip();
+        let peer = account.client().ip();
         if !trusted.iter().any(|prefix| prefix.contains(&peer)) {
             return Err(Outcome::RefusedProxy);
         }
         if let Some(announced) = said.proxy_header().await? {
-            account.client = announced;
+            account.announce(announced);
         }
     }
-    let ip = account.client.ip();
-    account.partner = policy.partners.find(ip).cloned();
-    let partner = account.partner.as_deref();
+    let ip = account.client().ip();
+    let partner = policy.partners.find(ip);
     let is_allowed = match &config.allow {
         Allow::Any => true,
         Allow::Partners => partner.is_some(),
         Allow::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(&ip)),
     };
+    if let Some(partner) = partner {
+        account.recognise(partner);
+        seat.mark_partner();
+    }
     if !is_allowed || partner.is_some_and(|partner| partner.blocked) {
         return Err(Outcome::RefusedAccess);
-    }
-    if partner.is_some() {
-        seat.mark_partner();
     }
     let admission = &policy.listener.state.admission;
     let ticket = admission
@@ -75,7 +75,7 @@ pub(super) async fn arrive(
     {
         return Err(Outcome::ClientClosed);
     }
-    let mut bytes = header_for_node(config.proxy_protocol_send, account.client, client)?;
+    let mut bytes = header_for_node(config.proxy_protocol_send, account.client(), client)?;
     bytes.append(&mut said.bytes);
     Ok(Arrival {
         ticket,

@@ -1,0 +1,219 @@
+//! From the client's arrival to the node's first byte: place, dial, and the next node on failure.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use super::super::account::Counting;
+use super::super::placing::{Failure, Placing};
+use super::super::pump::{End, FirstBytes, Pump, Side};
+use super::super::report::{Report, Served};
+use super::super::session::Interrupt;
+use super::arrival::{Arrival, FIRST_BYTES_MAX, arrive};
+use super::{Life, end_client};
+use crate::clock::Moment;
+use crate::net::dial::{Refusal, dial};
+use crate::net::options::LegOptions;
+use crate::pool::pins::Lease;
+use crate::pool::select::Choice;
+use crate::snapshot::{Endpoint, Ticket};
+use crate::telemetry::outcome::Outcome;
+
+/// A session whose node has answered. Boxed, because a future keeps room for every place that a value
+/// moves through.
+pub(super) struct Flowing<'a> {
+    pub(super) pump: Pump<'a, Counting<'a>>,
+    /// Its hold on the pin.
+    pub(super) lease: Option<Lease>,
+    /// It was answered and has ended within one turn.
+    pub(super) early_end: Option<End>,
+    /// Its place within the limits.
+    _ticket: Ticket,
+}
+
+/// Lets the client in and finds it a node that answers; or the session has ended.
+pub(super) async fn open(life: Life<'_>, client: TcpStream) -> Result<Box<Flowing<'_>>, Outcome> {
+    match arrive(life, &client).await {
+        Ok(arrival) => life.find_node(client, arrival).await,
+        Err(outcome) => {
+            end_client(&client, outcome);
+            Err(outcome)
+        }
+    }
+}
+
+/// Why a node that was dialled did not answer.
+enum Unanswered {
+    /// The session has ended.
+    Over(Outcome),
+    /// The node failed before its first byte; another one may be tried.
+    Again(TcpStream, FirstBytes),
+}
+
+/// Why a dial brought no connection.
+enum Undialled {
+    Failed(Failure),
+    Over(Outcome),
+}
+
+impl<'a> Life<'a> {
+    async fn find_node(
+        self,
+        mut client: TcpStream,
+        arrival: Arrival,
+    ) -> Result<Box<Flowing<'a>>, Outcome> {
+        let Arrival { ticket, mut first } = arrival;
+        let partner = self.account.partner();
+        let mut placing = Placing::new(
+            self.context,
+            self.policy,
+            self.account.client(),
+            partner.as_ref(),
+        );
+        let mut may_replay = self.policy.listener.config.replay;
+        while let Some(choice) = placing.choose() {
+            let Some(node) = self.policy.listener.nodes.get(choice.index) else {
+                break;
+            };
+            self.account.bind(self.seat, &node.endpoint);
+            let connection = match self.dial(&node.endpoint).await {
+                Ok(connection) => connection,
+                Err(Undialled::Failed(how)) => {
+                    placing.failed(&choice, how);
+                    continue;
+                }
+                Err(Undialled::Over(outcome)) => {
+                    end_client(&client, outcome);
+                    return Err(outcome);
+                }
+            };
+            match self
+                .ask((client, connection), first, may_replay, &node.endpoint)
+                .await
+            {
+                Ok((pump, early_end)) => {
+                    let lease = self.settle(&placing, &choice, &node.endpoint);
+                    return Ok(Box::new(Flowing {
+                        pump,
+                        lease,
+                        early_end,
+                        _ticket: ticket,
+                    }));
+                }
+                Err(Unanswered::Over(outcome)) => return Err(outcome),
+                Err(Unanswered::Again(again, bytes)) => {
+                    placing.failed(&choice, Failure::Refused);
+                    self.account.count_replay();
+                    may_replay = false;
+                    (client, first) = (again, bytes);
+                }
+            }
+        }
+        let outcome = if placing.has_tried() {
+            Outcome::DialFailed
+        } else {
+            Outcome::NoNode
+        };
+        end_client(&client, outcome);
+        Err(outcome)
+    }
+
+    async fn dial(self, endpoint: &Endpoint) -> Result<TcpStream, Undialled> {
+        let config = &self.policy.listener.config;
+        let options = LegOptions {
+            keepalive: config.keepalive,
+            user_timeout: config.user_timeout,
+        };
+        self.seat.arm(Some(config.connect_timeout));
+        let reports = &self.context.reports;
+        match self
+            .seat
+            .guard(dial(endpoint.address.socket(), &options))
+            .await
+        {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => match Refusal::of(&error) {
+                Refusal::Node => {
+                    reports.send(Report::DialRefused(endpoint.number));
+                    Err(Undialled::Failed(Failure::Refused))
+                }
+                Refusal::Silence => {
+                    reports.send(Report::DialTimedOut(endpoint.number));
+                    Err(Undialled::Failed(Failure::Unanswered))
+                }
+                Refusal::Us => Err(Undialled::Over(Outcome::Shortage)),
+            },
+            Err(Interrupt::Deadline) => {
+                reports.send(Report::DialTimedOut(endpoint.number));
+                Err(Undialled::Failed(Failure::Unanswered))
+            }
+            // Whatever became of the node, the client has not met it yet.
+            Err(
+                Interrupt::NodeDown | Interrupt::Drained | Interrupt::Disabled | Interrupt::Removed,
+            ) => Err(Undialled::Failed(Failure::Refused)),
+            Err(Interrupt::Stopped) => Err(Undialled::Over(Outcome::Stopped)),
+        }
+    }
+
+    /// Sends the first bytes to the node, and whatever follows, until it has sent one itself.
+    async fn ask(
+        self,
+        connections: (TcpStream, TcpStream),
+        first: FirstBytes,
+        may_replay: bool,
+        endpoint: &'a Endpoint,
+    ) -> Result<(Pump<'a, Counting<'a>>, Option<End>), Unanswered> {
+        let config = &self.policy.listener.config;
+        let keep = if config.replay { FIRST_BYTES_MAX } else { 0 };
+        self.seat.arm(config.idle_timeout);
+        let meter = self.account.meter(endpoint);
+        let gear = &self.context.gear;
+        let mut pump = Pump::new(
+            gear,
+            self.seat,
+            meter,
+            connections,
+            first,
+            keep,
+            config.fin_timeout,
+        );
+        let end = loop {
+            match pump.until_answered().await {
+                Some(end) if self.is_left_alone(&end) => {}
+                end => break end,
+            }
+        };
+        if pump.is_answered() {
+            return Ok((pump, end));
+        }
+        let end = end.unwrap_or(End::Closed(Side::Node));
+        let has_node_failed = matches!(
+            end,
+            End::Failed(Side::Node, _) | End::Interrupted(Interrupt::NodeDown, _)
+        );
+        match pump.into_parts() {
+            (client, _, Some(first)) if has_node_failed && may_replay => {
+                self.tell_reset(&end);
+                Err(Unanswered::Again(client, first))
+            }
+            parts => Err(Unanswered::Over(self.finish(end, parts))),
+        }
+    }
+
+    /// The node has answered: the pin is made or moved, and whoever waits for the partner is told.
+    fn settle(self, placing: &Placing<'_>, choice: &Choice, endpoint: &Endpoint) -> Option<Lease> {
+        let lease = placing.answered(choice, endpoint);
+        if let Some(partner) = self.account.partner()
+            && self.context.reports.is_anybody_awaited()
+        {
+            self.context.reports.send(Report::PartnerServed(Served {
+                partner: Arc::clone(&partner.name),
+                listener: Arc::clone(&self.policy.listener.state.name),
+                endpoint: endpoint.number,
+                connected: self.account.started(),
+                first_byte: Moment::now(),
+            }));
+        }
+        lease
+    }
+}
