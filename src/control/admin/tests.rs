@@ -212,6 +212,7 @@ async fn answers_can_be_read_back() {
 #[tokio::test]
 async fn an_administrator_is_told_what_is_wrong_and_nothing_else() {
     let stage = Stage::new("attention", None).await;
+    stage.shared.is_serving.store(true, Relaxed);
     stage.shared.last_failure.store(Some("x".into()).into());
     let (_, body) = stage.ask("GET /v1/status").await;
     let status: Status = serde_json::from_str(&body).unwrap();
