@@ -47,7 +47,12 @@ mod tests {
 
     #[test]
     fn a_panic_is_counted_and_goes_no_further_than_its_thread() {
-        install();
+        // The hook is the process's: other tests keep the one they had.
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            take_note(panic);
+            others(panic);
+        }));
         let before = count();
         let thread = std::thread::spawn(|| panic!("on purpose"));
         assert!(thread.join().is_err());

@@ -7,8 +7,7 @@ use crate::control::admin::answers::{Listener, ListenerNode, Node, Nodes, Status
 
 pub(super) fn render(status: &Status, nodes: &Nodes, layout: &Layout) -> String {
     let mut text = head(status);
-    let things = status.not_ready.iter().chain(&status.attention);
-    let things: Vec<_> = things.collect();
+    let things = &status.attention;
     if !things.is_empty() {
         text += &match things.len() {
             1 => "1 thing needs you\n".into(),

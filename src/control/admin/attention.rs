@@ -14,7 +14,8 @@ use crate::pool::health::{Hold, State};
 use crate::pool::select::Standing;
 
 pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
-    let mut sentences = Vec::new();
+    let shut = readiness::shut(shared).into_iter();
+    let mut sentences: Vec<_> = shut.map(|reason| format!("NOT READY {reason}")).collect();
     for (pool, listeners) in readiness::without_node(shared) {
         let listeners = listeners.join(", ");
         sentences.push(format!(

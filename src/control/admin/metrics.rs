@@ -105,13 +105,6 @@ impl Scrape {
     }
 
     fn process(&mut self, shared: &Shared, view: &View) {
-        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
-        self.gauge(
-            "pinfold_build",
-            "Always 1; the version is a label",
-            version,
-            1,
-        );
         let revision = shared.snapshot.load().revision;
         self.gauge(
             "pinfold_config_revision",
@@ -240,6 +233,7 @@ impl Scrape {
         self.gauge("pinfold_node_sessions_active", help, labels, sessions);
         // One port of ours for each session, from each source to each address of a node.
         let mut labels = node_labels(each);
+        labels.push(("listeners", group.listeners.join(",")));
         labels.push(("address", each.endpoint.address.to_string()));
         let help = "Ports used towards one address of a node; about 28000 exist";
         self.gauge("pinfold_source_ports_used", help, labels, sessions);
@@ -283,6 +277,10 @@ impl Collector for Scrape {
                 }
             }
         }
+        // The encoder adds `_info`.
+        encoder
+            .encode_descriptor("pinfold_build", "What runs", None, MetricType::Info)?
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
         let help = "When the process started, in seconds since 1970";
         encoder
             .encode_descriptor("process_start_time_seconds", help, None, MetricType::Gauge)?

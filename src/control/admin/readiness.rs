@@ -7,6 +7,18 @@ use crate::control::Shared;
 
 /// Why `/ready` says no; nothing where it says yes.
 pub(super) fn reasons(shared: &Shared) -> Vec<String> {
+    let mut reasons = shut(shared);
+    if shared.is_serving.load(Relaxed) {
+        for (pool, listeners) in without_node(shared) {
+            let listeners = listeners.join(", ");
+            reasons.push(format!("no node of pool \"{pool}\" is up for {listeners}"));
+        }
+    }
+    reasons
+}
+
+/// Why clients cannot come in.
+pub(super) fn shut(shared: &Shared) -> Vec<String> {
     let bound = shared.bound.load();
     if !shared.is_serving.load(Relaxed) {
         // Addresses are published when the listeners open, and stay until the end.
@@ -18,19 +30,14 @@ pub(super) fn reasons(shared: &Shared) -> Vec<String> {
         return vec![what.into()];
     }
     let closed = bound.iter().filter(|bound| !bound.is_open);
-    let mut reasons: Vec<_> = closed
+    closed
         .map(|bound| {
             format!(
                 "listener \"{}\" is closed on {}",
                 bound.listener, bound.address
             )
         })
-        .collect();
-    for (pool, listeners) in without_node(shared) {
-        let listeners = listeners.join(", ");
-        reasons.push(format!("no node of pool \"{pool}\" is up for {listeners}"));
-    }
-    reasons
+        .collect()
 }
 
 /// Listeners that have no node up, by pool.

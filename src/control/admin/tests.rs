@@ -212,6 +212,7 @@ async fn answers_can_be_read_back() {
 #[tokio::test]
 async fn an_administrator_is_told_what_is_wrong_and_nothing_else() {
     let stage = Stage::new("attention", None).await;
+    stage.shared.is_serving.store(true, Relaxed);
     stage.shared.last_failure.store(Some("x".into()).into());
     let (_, body) = stage.ask("GET /v1/status").await;
     let status: Status = serde_json::from_str(&body).unwrap();
@@ -374,6 +375,11 @@ async fn the_metrics_are_open_metrics() {
     for line in [
         "pinfold_config_revision 1",
         "pinfold_probes_total 7",
+        concat!(
+            "pinfold_build_info{version=\"",
+            env!("CARGO_PKG_VERSION"),
+            "\"} 1"
+        ),
         "pinfold_sessions_active{listener=\"federation\",service=\"federation\",pool=\"edge\"} 0",
         "pinfold_sessions_total{listener=\"federation\",outcome=\"node-down\"} 0",
         "pinfold_bytes_total{listener=\"federation\",direction=\"up\"} 0",
@@ -386,7 +392,7 @@ async fn the_metrics_are_open_metrics() {
         "pinfold_reload_failures_total 0",
         "pinfold_replays_total{listener=\"federation\"} 0",
         "pinfold_reports_dropped_total 0",
-        "pinfold_source_ports_used{pool=\"edge\",node=\"edge1\",address=\"127.0.0.1:15061\"} 0",
+        "pinfold_source_ports_used{pool=\"edge\",node=\"edge1\",listeners=\"federation\",address=\"127.0.0.1:15061\"} 0",
     ] {
         assert!(
             text.lines().any(|known| known == line),
