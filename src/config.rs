@@ -25,7 +25,7 @@ mod value;
 
 pub use self::diagnostics::{Diagnostic, Diagnostics, Severity, Style};
 pub use self::load::{Loaded, load, parse};
-pub use self::machine::{Machine, machine_warnings};
+pub use self::machine::{Machine, machine_warnings, sessions_carried};
 pub use self::quantity::{duration as parse_duration, show_duration};
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::partner::table::PartnerTable;
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::snapshot::{Capacity, Listener};
+use crate::telemetry::log::Limiter;
 
 pub mod account;
 pub mod memory;
@@ -41,6 +42,8 @@ pub struct Context {
     pub reports: report::Reports,
     /// Which sessions leave a line in the log.
     pub log_sessions: Cell<LogSessions>,
+    /// Keeps a partner that is moved again and again from filling the log.
+    pub moves: Limiter,
 }
 
 /// What a session takes from the snapshot in force when it begins, and keeps.

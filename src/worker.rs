@@ -31,6 +31,7 @@ use crate::relay::wheel::TICK;
 use crate::relay::{self, Context};
 use crate::snapshot::{Capacity, Snapshot};
 use crate::sys;
+use crate::telemetry::log::Limiter;
 
 mod door;
 mod policies;
@@ -174,6 +175,7 @@ async fn run(
         capacity: setup.capacity,
         reports: setup.reports,
         log_sessions: Cell::new(LogSessions::Off),
+        moves: Limiter::default(),
     });
     let policies = Rc::new(Policies::new(setup.snapshot, &context));
     let mut floor = Floor {

@@ -17,8 +17,16 @@ pub struct Machine {
     pub descriptors: u64,
 }
 
-/// Descriptors for listeners, probes, the admin API and the disk.
+/// Descriptors for listeners, probes, pipes, the admin API and the disk.
 const RESERVED: u64 = 1000;
+
+/// How many sessions so many descriptors carry: two each, after a reserve for everything else.
+#[must_use]
+pub fn sessions_carried(descriptors: u64) -> u64 {
+    // Where there are few, the reserve must not take them all.
+    let reserve = RESERVED.min(descriptors / 8 * 3);
+    (descriptors - reserve) / 2
+}
 
 /// What will not work on this machine as the file says.
 #[must_use]
@@ -57,7 +65,7 @@ fn descriptors(loaded: &Loaded, machine: &Machine, list: &mut Vec<Diagnostic>) {
     let listeners = loaded.config.listeners.iter();
     let sessions: u64 = listeners.map(|each| u64::from(each.max_sessions)).sum();
     let needed = sessions * 2 + RESERVED;
-    if needed > machine.descriptors {
+    if sessions > sessions_carried(machine.descriptors) {
         let title =
             format!("max_sessions of all listeners is {sessions}, more than the descriptors allow");
         let why = format!(

@@ -192,6 +192,8 @@ impl Control {
         let limit = self.config.server.stop_timeout;
         tracing::info!(stop_timeout = ?limit, "stopping");
         self.shared.is_serving.store(false, Relaxed);
+        // Whoever asks for a change is refused, not left waiting.
+        self.requests.close();
         notify::stopping();
         let workers = self.orders();
         self.doors.close(&workers).await;

@@ -14,7 +14,7 @@ use super::error::StartError;
 use super::nodes;
 use super::{Control, Shared};
 use crate::config::model::Config;
-use crate::config::{Diagnostics, Loaded, load, parse};
+use crate::config::{Diagnostics, Loaded, load, parse, sessions_carried};
 use crate::governor::{self, Governor};
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
@@ -235,26 +235,24 @@ fn token(config: &Config) -> Result<Option<String>, StartError> {
     Ok(Some(text.trim().into()).filter(|token: &String| !token.is_empty()))
 }
 
-/// How many sessions the descriptors carry: two each, and a reserve for everything else.
+/// How many sessions the descriptors carry.
 fn capacity(config: &Config) -> Capacity {
     let descriptors = sys::limits::raise_descriptors();
-    let reserve = RESERVED + descriptors / 16;
-    let most = descriptors.saturating_sub(reserve).max(2) / 2;
+    let possible = sessions_carried(descriptors);
     let wanted: u64 = config
         .listeners
         .iter()
         .map(|listener| u64::from(listener.max_sessions))
-        .max()
-        .unwrap_or(0);
-    if most < wanted {
+        .sum();
+    if possible < wanted {
         tracing::warn!(
             descriptors,
             max_sessions = wanted,
-            possible = most,
+            possible,
             "max_sessions is more than the descriptors carry; raise LimitNOFILE"
         );
     }
-    Capacity::new(most)
+    Capacity::new(possible)
 }
 
 fn per_worker(total: u64, workers: usize) -> usize {
@@ -262,8 +260,6 @@ fn per_worker(total: u64, workers: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX)
 }
 
-/// Descriptors for listeners, probes, the admin API and the state directory; pipes come on top.
-const RESERVED: u64 = 200;
 /// What workers report in the second in which every session of a large pool ends.
 const REPORTS_MAX: usize = 65_536;
 const REQUESTS_MAX: usize = 64;

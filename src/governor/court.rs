@@ -20,6 +20,7 @@ use crate::probe::{self, Question};
 use crate::relay::report::{Report, Reports};
 use crate::relay::session::{EndpointNumber, Interrupt};
 use crate::snapshot::{GroupKey, GroupPlan, MemberPlan, Snapshot};
+use crate::telemetry::log::Limiter;
 use crate::worker::{Order, Whose};
 
 mod announce;
@@ -45,6 +46,8 @@ pub(super) struct Court {
 struct Watched {
     plan: GroupPlan,
     group: Group,
+    /// A node that is in doubt again and again must not fill the log.
+    doubts: Limiter,
     /// Nodes that were up since they were last cut.
     was_up: HashSet<Arc<str>>,
     /// What was last told of each member's traffic.
@@ -113,6 +116,7 @@ impl Court {
             let mut watched = before.remove(&plan.key).unwrap_or_else(|| Watched {
                 plan: plan.clone(),
                 group: Group::new(plan.timing.clone()),
+                doubts: Limiter::default(),
                 was_up: HashSet::new(),
                 traffic: HashMap::new(),
             });
@@ -359,7 +363,8 @@ impl Court {
                     to,
                     evidence,
                 } => {
-                    announce::changed(&watched.plan, &node, (from, to), evidence);
+                    let states = (from, to);
+                    announce::changed(&watched.plan, &node, states, evidence, &watched.doubts);
                     if to == State::Up {
                         watched.was_up.insert(node);
                     }

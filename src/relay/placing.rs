@@ -156,9 +156,10 @@ impl<'a> Placing<'a> {
         if let Some(from) = &moved
             && key.subject.is_partner()
             && *from != endpoint.node
+            && let Some(suppressed) = self.context.moves.allow()
         {
             let (to, why) = (&endpoint.node, by.label());
-            tracing::warn!(partner = %key.subject, affinity = %key.affinity, %from, %to, why, "pin-moved");
+            tracing::warn!(partner = %key.subject, affinity = %key.affinity, %from, %to, why, suppressed, "pin-moved");
         }
         if moved.is_none() {
             let _ = self.context.pins.pin(key, self.new_pin(endpoint, by), now);

@@ -50,29 +50,56 @@ fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
-/// Lets one line through in a while, and counts the others.
+/// Lets a burst of lines through in a while, and counts the others.
 #[derive(Debug, Default)]
 pub struct Limiter {
-    last: Cell<Option<Moment>>,
+    window: Cell<Option<Moment>>,
+    written: Cell<u32>,
     suppressed: Cell<u64>,
 }
 
 impl Limiter {
-    /// Whether a line may be written now: with how many were not since the last.
+    /// Whether a line may be written now: with how many were not since the last one.
     pub fn allow(&self) -> Option<u64> {
-        let now = Moment::now();
+        self.allow_at(Moment::now())
+    }
+
+    fn allow_at(&self, now: Moment) -> Option<u64> {
         if self
-            .last
+            .window
             .get()
-            .is_some_and(|last| now.since(last) < LINE_INTERVAL)
+            .is_none_or(|start| now.since(start) >= WINDOW)
         {
+            self.window.set(Some(now));
+            self.written.set(0);
+        }
+        if self.written.get() == BURST {
             self.suppressed.set(self.suppressed.get() + 1);
             return None;
         }
-        self.last.set(Some(now));
+        self.written.set(self.written.get() + 1);
         Some(self.suppressed.take())
     }
 }
 
-/// Often enough to see that it goes on, seldom enough to read the rest of the log.
-const LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// Enough for every partner of a failover, too few to hide the rest of the log.
+const BURST: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_let_through_and_the_rest_is_counted() {
+        let limiter = Limiter::default();
+        let at = |seconds: u64| Moment::from_micros(seconds * 1_000_000);
+        let written = (0..100)
+            .filter(|_| limiter.allow_at(at(1)).is_some())
+            .count();
+        assert_eq!(written, 20);
+        assert_eq!(limiter.allow_at(at(5)), None);
+        assert_eq!(limiter.allow_at(at(6)), Some(81));
+        assert_eq!(limiter.allow_at(at(6)), Some(0));
+    }
+}

@@ -6,12 +6,14 @@ use std::time::Duration;
 use crate::pool::health::{Evidence, State};
 use crate::pool::pins::Moved;
 use crate::snapshot::GroupPlan;
+use crate::telemetry::log::Limiter;
 
 pub(super) fn changed(
     plan: &GroupPlan,
     node: &Arc<str>,
     (from, to): (State, State),
     evidence: Option<Evidence>,
+    doubts: &Limiter,
 ) {
     let listener = names(plan);
     let evidence = evidence.map_or("-", Evidence::label);
@@ -25,7 +27,9 @@ pub(super) fn changed(
         }
         // Traffic alone makes many suspicions that the next probe dispels.
         (_, State::Suspect) if evidence.starts_with("probe") || evidence.starts_with("dial") => {
-            tracing::warn!(%node, %pool, listener, evidence, "node-suspect");
+            if let Some(suppressed) = doubts.allow() {
+                tracing::warn!(%node, %pool, listener, evidence, suppressed, "node-suspect");
+            }
         }
         _ => tracing::debug!(%node, %pool, listener, evidence, to = to.label(), "node-changed"),
     }
