@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod failover;
+mod outage;
+mod replay;
 #[allow(
     dead_code,
     unused_imports,
