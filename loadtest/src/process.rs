@@ -81,8 +81,9 @@ impl Process {
     /// # Errors
     /// It has ended, or the system refuses.
     pub fn signal(&mut self, signal: Signal) -> io::Result<()> {
-        if self.child.try_wait()?.is_some() {
-            return Err(io::Error::other("the process has ended"));
+        if let Some(status) = self.child.try_wait()? {
+            let message = format!("the process has ended: {status}");
+            return Err(io::Error::other(message));
         }
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("not a pid"))?;

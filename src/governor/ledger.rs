@@ -49,7 +49,7 @@ pub struct Gap {
     pub partner: Arc<str>,
     /// On which listener.
     pub listener: Arc<str>,
-    /// When its last byte passed.
+    /// When the node last sent it a byte.
     pub last_byte: Timestamp,
     /// From the last byte to the end of its session, in milliseconds.
     pub ended_after_ms: f64,

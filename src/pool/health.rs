@@ -84,6 +84,8 @@ pub struct Health {
     refusals: u32,
     /// Good answers in a row while down.
     rises: u32,
+    /// When the last of them came.
+    risen_at: Option<Moment>,
     evidence: Option<(Evidence, Moment)>,
     /// The first thing that spoke against it in this suspicion.
     first_evidence: Option<Moment>,
@@ -117,6 +119,7 @@ impl Health {
             failures: 0,
             refusals: 0,
             rises: 0,
+            risen_at: None,
             first_evidence: None,
             last_life: None,
             last_good: None,
@@ -291,9 +294,13 @@ impl Health {
                 self.enter(State::Up, now);
             }
             State::Down => {
-                // Answers that waited in a frozen node's queue all arrive at once.
-                if now.since(started) <= self.timing.timeout {
+                // Answers that waited in a frozen node's queue all arrive at once. They are one
+                // answer: a node that came back in an instant would have its siblings cut, which
+                // thaw in the same instant and were not yet heard.
+                let is_next = self.risen_at.is_none_or(|risen| risen <= started);
+                if now.since(started) <= self.timing.timeout && is_next {
                     self.rises += 1;
+                    self.risen_at = Some(now);
                 }
                 if self.rises >= self.timing.rise {
                     self.come_back(now);

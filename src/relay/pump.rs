@@ -166,9 +166,11 @@ impl<'a, M: Meter> Pump<'a, M> {
         if let Poll::Ready(interrupt) = self.seat.poll_interrupt(context) {
             return Poll::Ready(End::Interrupted(interrupt, self.first_finished));
         }
-        let before = self.progress();
+        let (before, heard) = (self.progress(), self.down.taken());
         let result = self.poll_directions(context);
-        if self.progress() != before {
+        if self.down.taken() != heard {
+            self.seat.mark_heard();
+        } else if self.progress() != before {
             self.seat.mark_active();
         }
         result

@@ -36,7 +36,7 @@ pub struct Lost {
     pub endpoint: EndpointNumber,
     /// Its node.
     pub node: Arc<str>,
-    /// When bytes last passed (coarse).
+    /// When its node last sent a byte, or it began.
     pub last_byte: Moment,
     /// When it ended.
     pub ended: Moment,

@@ -51,6 +51,7 @@ pub struct Session {
     interrupt: Cell<Option<Interrupt>>,
     waker: RefCell<Option<Waker>>,
     active_at: Cell<Moment>,
+    heard_at: Cell<Moment>,
     limit: Cell<Option<Duration>>,
     scheduled: Cell<Option<Moment>>,
     endpoint: Cell<EndpointNumber>,
@@ -104,6 +105,11 @@ impl Session {
     /// When bytes last passed, or the phase began.
     pub fn active_at(&self) -> Moment {
         self.active_at.get()
+    }
+
+    /// When the node last sent a byte, or the session began.
+    pub fn heard_at(&self) -> Moment {
+        self.heard_at.get()
     }
 
     fn deadline(&self) -> Option<Moment> {
@@ -161,6 +167,7 @@ impl Sessions {
             interrupt: Cell::new(None),
             waker: RefCell::new(None),
             active_at: Cell::new(self.now()),
+            heard_at: Cell::new(self.now()),
             limit: Cell::new(None),
             scheduled: Cell::new(None),
             endpoint: Cell::new(0),
@@ -312,6 +319,12 @@ impl Seat {
         let now = Moment::now();
         self.sessions.now.set(now);
         self.session.touch(now);
+    }
+
+    /// Bytes have passed, some of them the node's: a client may go on talking to a dead node.
+    pub fn mark_heard(&self) {
+        self.mark_active();
+        self.session.heard_at.set(self.session.active_at());
     }
 
     /// From here on it stands and falls with `endpoint`.

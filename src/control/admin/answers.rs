@@ -359,7 +359,7 @@ pub struct Gap {
     pub partner: String,
     /// On which listener.
     pub listener: String,
-    /// When its last byte passed.
+    /// When the node last sent it a byte.
     pub last_byte: Timestamp,
     /// From the last byte to the end of its session.
     pub ended_after_ms: f64,
