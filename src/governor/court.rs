@@ -1,29 +1,29 @@
 //! What the governor decides by, and how it is carried out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::ledger::{Cut, Ledger};
+use self::watched::Watched;
+use super::ledger::Ledger;
 use super::{Command, LOOK_INTERVAL, Setup, Told, Verdicts};
 use super::{EndpointView, GroupView, View};
 use crate::clock::Moment;
-use crate::config::model::{Balance, NodeState};
-use crate::pool::group::{Effect, Group, Member};
+use crate::config::model::NodeState;
+use crate::pool::group::Member;
 use crate::pool::health::{Event, State};
 use crate::pool::pins::PinTable;
-use crate::pool::placement::{PlacementKey, Subject};
-use crate::pool::select::{Candidate, Request, Standing, Tried, choose};
-use crate::probe::{self, Question};
+use crate::pool::placement::PlacementKey;
 use crate::relay::report::{Report, Reports};
 use crate::relay::session::{EndpointNumber, Interrupt};
 use crate::snapshot::{GroupKey, GroupPlan, MemberPlan, Snapshot};
-use crate::telemetry::log::Limiter;
-use crate::worker::{Order, Whose};
+use crate::worker::Order;
 
 mod announce;
+mod carry;
+mod watched;
 
 /// Everything the governor's thread holds.
 pub(super) struct Court {
@@ -40,18 +40,6 @@ pub(super) struct Court {
     probes: u64,
     looked: Moment,
     next_sweep: Moment,
-}
-
-/// One group of the snapshot, and what is known of it.
-struct Watched {
-    plan: GroupPlan,
-    group: Group,
-    /// A node that is in doubt again and again must not fill the log.
-    doubts: Limiter,
-    /// Nodes that were up since they were last cut.
-    was_up: HashSet<Arc<str>>,
-    /// What was last told of each member's traffic.
-    traffic: HashMap<EndpointNumber, (Option<Moment>, Option<Moment>)>,
 }
 
 impl Court {
@@ -113,13 +101,9 @@ impl Court {
             .map(|watched| (watched.plan.key.clone(), watched))
             .collect();
         for plan in &snapshot.groups {
-            let mut watched = before.remove(&plan.key).unwrap_or_else(|| Watched {
-                plan: plan.clone(),
-                group: Group::new(plan.timing.clone()),
-                doubts: Limiter::default(),
-                was_up: HashSet::new(),
-                traffic: HashMap::new(),
-            });
+            let mut watched = before
+                .remove(&plan.key)
+                .unwrap_or_else(|| Watched::new(plan));
             watched.plan = plan.clone();
             let mut effects = Vec::new();
             watched
@@ -342,134 +326,6 @@ impl Court {
         verdicts
     }
 
-    fn carry_out(&mut self, index: usize, effects: Vec<Effect>, now: Moment) {
-        for effect in effects {
-            let Some(watched) = self.watched.get_mut(index) else {
-                return;
-            };
-            match effect {
-                Effect::Probe { node } => {
-                    self.probes += 1;
-                    watched.probe(&node, now, &self.told);
-                }
-                Effect::Standing { node, standing } => {
-                    if let Some(member) = watched.plan.member(&node) {
-                        member.endpoint.set_standing(standing);
-                    }
-                }
-                Effect::Changed {
-                    node,
-                    from,
-                    to,
-                    evidence,
-                } => {
-                    let states = (from, to);
-                    announce::changed(&watched.plan, &node, states, evidence, &watched.doubts);
-                    if to == State::Up {
-                        watched.was_up.insert(node);
-                    }
-                }
-                Effect::Cut {
-                    node,
-                    first_evidence,
-                } => self.cut(index, &node, first_evidence, now),
-                Effect::FailStatic { node } => announce::fail_static(&watched.plan, &node),
-                Effect::Recovered { node } => announce::recovered(&watched.plan, &node),
-            }
-        }
-    }
-
-    /// Ends a dead node's sessions, and moves its pins.
-    fn cut(&mut self, index: usize, node: &Arc<str>, first_evidence: Moment, now: Moment) {
-        let Some(watched) = self.watched.get(index) else {
-            return;
-        };
-        let Some(member) = watched.plan.member(node) else {
-            return;
-        };
-        let endpoint = member.endpoint.number;
-        let sessions = member.endpoint.sessions();
-        self.interrupt(endpoint, Interrupt::NodeDown);
-        let mut moved = Vec::new();
-        for affinity in &watched.plan.affinities {
-            let place = |subject: &Subject| watched.survivor(&self.key, subject, node);
-            let pool = &watched.plan.key.pool;
-            moved.extend(self.pins.fail_over(pool, affinity, node, now, place).moved);
-        }
-        let moved_count = moved.len();
-        // A cut may be asked for again in one downfall, and for a node that never was up: it is
-        // written down where it did something.
-        let was_up = self
-            .watched
-            .get_mut(index)
-            .is_some_and(|watched| watched.was_up.remove(node));
-        if sessions == 0 && moved_count == 0 && !was_up {
-            return;
-        }
-        let Some(watched) = self.watched.get(index) else {
-            return;
-        };
-        let evidence = watched
-            .group
-            .view()
-            .into_iter()
-            .find(|view| view.node == *node);
-        let evidence = evidence
-            .and_then(|view| view.evidence)
-            .map_or("-", |(last, _)| last.label());
-        let cut = Cut {
-            pool: Arc::clone(&watched.plan.key.pool),
-            node: Arc::clone(node),
-            endpoint,
-            listeners: watched.plan.listeners.clone(),
-            first_evidence,
-            evidence,
-            sessions,
-            pins_moved: moved_count,
-        };
-        let (number, back) = self.ledger.cut(cut, now);
-        announce::cut(
-            &watched.plan,
-            node,
-            number,
-            sessions,
-            now.since(first_evidence),
-        );
-        for pin in &moved {
-            announce::pin_moved(number, pin);
-        }
-        for back in back {
-            announce::partner_back(&back.partner, &back.listener, &back.node, back.cut_off);
-        }
-    }
-
-    fn interrupt_node(&self, pool: &str, node: &str, with: Interrupt) {
-        let watched = self
-            .watched
-            .iter()
-            .filter(|watched| *watched.plan.key.pool == *pool);
-        for member in watched.filter_map(|watched| watched.plan.member(node)) {
-            self.interrupt(member.endpoint.number, with);
-        }
-    }
-
-    fn interrupt(&self, endpoint: EndpointNumber, with: Interrupt) {
-        self.order(|| Order::Interrupt {
-            of: Whose::Endpoint(endpoint),
-            with,
-        });
-    }
-
-    /// Tells every worker. One whose mailbox is full has stood still for thousands of orders; the
-    /// watchdog ends the process then.
-    fn order(&self, order: impl Fn() -> Order) {
-        for worker in &self.workers {
-            if worker.try_send(order()).is_err() {
-                tracing::error!("a worker takes no orders");
-            }
-        }
-    }
-
     fn view(&self) -> View {
         let groups = self.watched.iter().map(|watched| GroupView {
             pool: Arc::clone(&watched.plan.key.pool),
@@ -493,86 +349,6 @@ impl Court {
             totals: self.ledger.totals().clone(),
             probes: self.probes,
         }
-    }
-}
-
-impl Watched {
-    /// Begins a probe.
-    fn probe(&self, node: &Arc<str>, now: Moment, told: &mpsc::Sender<Told>) {
-        let Some(member) = self.plan.member(node) else {
-            return;
-        };
-        let question = Question {
-            kind: self.plan.probe.kind,
-            timeout: self.plan.probe.timeout,
-            patience: self.plan.probe.silence + self.plan.probe.timeout,
-            proxy_protocol: self.plan.proxy_protocol,
-        };
-        let (group, node, told) = (self.plan.key.clone(), Arc::clone(node), told.clone());
-        let (address, endpoint) = (member.probed, member.endpoint.number);
-        tokio::task::spawn_local(probe::ask(question, address, now, move |event| {
-            let (group, node) = (group.clone(), Arc::clone(&node));
-            // A full queue means thousands of answers wait already; the next probe will tell.
-            let _ = told.try_send(Told {
-                group,
-                node,
-                endpoint,
-                event,
-            });
-        }));
-    }
-
-    /// Tells the group what workers have seen since the last look.
-    fn look_at_traffic(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        for member in &self.plan.members {
-            let endpoint = &member.endpoint;
-            let slots = || {
-                endpoint
-                    .slots()
-                    .map(crate::telemetry::counters::EndpointSlot::traffic)
-            };
-            let heard = slots().filter_map(|(_, heard)| heard).max();
-            let asked = slots()
-                .filter_map(|(asked, _)| asked)
-                .filter(|at| Some(*at) > heard)
-                .min();
-            let known = self.traffic.entry(endpoint.number).or_default();
-            if let Some(at) = heard.filter(|_| heard != known.1) {
-                self.group
-                    .observe(&endpoint.node, Event::Heard { at }, now, effects);
-            }
-            if let Some(at) = asked.filter(|_| asked != known.0) {
-                self.group
-                    .observe(&endpoint.node, Event::Asked { at }, now, effects);
-            }
-            *known = (asked, heard);
-        }
-    }
-
-    /// Where a partner goes whose node is dead.
-    fn survivor(&self, key: &PlacementKey, subject: &Subject, dead: &str) -> Option<Arc<str>> {
-        let members = &self.plan.members;
-        let candidates = members.iter().map(|member| Candidate {
-            name: &member.endpoint.node,
-            weight: member.weight,
-            standing: if *member.endpoint.node == *dead {
-                Standing::Never
-            } else {
-                member.endpoint.standing()
-            },
-            sessions: 0,
-        });
-        let request = Request {
-            key,
-            subject,
-            balance: Balance::SourceHash,
-            pinned: None,
-            turn: 0,
-            tried: Tried::NONE,
-        };
-        let choice = choose(candidates, &request)?;
-        let chosen = members.get(choice.index)?;
-        Some(Arc::clone(&chosen.endpoint.node))
     }
 }
 

@@ -1,0 +1,142 @@
+//! Carrying out what the groups ask for: standings, cuts, orders.
+
+use std::sync::Arc;
+
+use super::{Court, announce};
+use crate::clock::Moment;
+use crate::governor::ledger::Cut;
+use crate::pool::group::Effect;
+use crate::pool::health::State;
+use crate::pool::placement::Subject;
+use crate::relay::session::{EndpointNumber, Interrupt};
+use crate::worker::{Order, Whose};
+
+impl Court {
+    pub(super) fn carry_out(&mut self, index: usize, effects: Vec<Effect>, now: Moment) {
+        for effect in effects {
+            let Some(watched) = self.watched.get_mut(index) else {
+                return;
+            };
+            match effect {
+                Effect::Probe { node } => {
+                    self.probes += 1;
+                    watched.probe(&node, now, &self.told);
+                }
+                Effect::Standing { node, standing } => {
+                    if let Some(member) = watched.plan.member(&node) {
+                        member.endpoint.set_standing(standing);
+                    }
+                }
+                Effect::Changed {
+                    node,
+                    from,
+                    to,
+                    evidence,
+                } => {
+                    let states = (from, to);
+                    announce::changed(&watched.plan, &node, states, evidence, &watched.doubts);
+                    if to == State::Up {
+                        watched.was_up.insert(node);
+                    }
+                }
+                Effect::Cut {
+                    node,
+                    first_evidence,
+                } => self.cut(index, &node, first_evidence, now),
+                Effect::FailStatic { node } => announce::fail_static(&watched.plan, &node),
+                Effect::Recovered { node } => announce::recovered(&watched.plan, &node),
+            }
+        }
+    }
+
+    /// Ends a dead node's sessions, and moves its pins.
+    fn cut(&mut self, index: usize, node: &Arc<str>, first_evidence: Moment, now: Moment) {
+        let Some(watched) = self.watched.get(index) else {
+            return;
+        };
+        let Some(member) = watched.plan.member(node) else {
+            return;
+        };
+        let endpoint = member.endpoint.number;
+        let sessions = member.endpoint.sessions();
+        self.interrupt(endpoint, Interrupt::NodeDown);
+        let mut moved = Vec::new();
+        for affinity in &watched.plan.affinities {
+            let place = |subject: &Subject| watched.survivor(&self.key, subject, node);
+            let pool = &watched.plan.key.pool;
+            moved.extend(self.pins.fail_over(pool, affinity, node, now, place).moved);
+        }
+        let moved_count = moved.len();
+        // A cut may be asked for again in one downfall, and for a node that never was up: it is
+        // written down where it did something.
+        let was_up = self
+            .watched
+            .get_mut(index)
+            .is_some_and(|watched| watched.was_up.remove(node));
+        if sessions == 0 && moved_count == 0 && !was_up {
+            return;
+        }
+        let Some(watched) = self.watched.get(index) else {
+            return;
+        };
+        let evidence = watched
+            .group
+            .view()
+            .into_iter()
+            .find(|view| view.node == *node);
+        let evidence = evidence
+            .and_then(|view| view.evidence)
+            .map_or("-", |(last, _)| last.label());
+        let cut = Cut {
+            pool: Arc::clone(&watched.plan.key.pool),
+            node: Arc::clone(node),
+            endpoint,
+            listeners: watched.plan.listeners.clone(),
+            first_evidence,
+            evidence,
+            sessions,
+            pins_moved: moved_count,
+        };
+        let (number, back) = self.ledger.cut(cut, now);
+        announce::cut(
+            &watched.plan,
+            node,
+            number,
+            sessions,
+            now.since(first_evidence),
+        );
+        for pin in &moved {
+            announce::pin_moved(number, pin);
+        }
+        for back in back {
+            announce::partner_back(&back.partner, &back.listener, &back.node, back.cut_off);
+        }
+    }
+
+    pub(super) fn interrupt_node(&self, pool: &str, node: &str, with: Interrupt) {
+        let watched = self
+            .watched
+            .iter()
+            .filter(|watched| *watched.plan.key.pool == *pool);
+        for member in watched.filter_map(|watched| watched.plan.member(node)) {
+            self.interrupt(member.endpoint.number, with);
+        }
+    }
+
+    pub(super) fn interrupt(&self, endpoint: EndpointNumber, with: Interrupt) {
+        self.order(|| Order::Interrupt {
+            of: Whose::Endpoint(endpoint),
+            with,
+        });
+    }
+
+    /// Tells every worker. One whose mailbox is full has stood still for thousands of orders; the
+    /// watchdog ends the process then.
+    fn order(&self, order: impl Fn() -> Order) {
+        for worker in &self.workers {
+            if worker.try_send(order()).is_err() {
+                tracing::error!("a worker takes no orders");
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! One group of the snapshot: what is known of it, and how it is asked.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::super::Told;
+use crate::clock::Moment;
+use crate::config::model::Balance;
+use crate::pool::group::{Effect, Group};
+use crate::pool::health::Event;
+use crate::pool::placement::{PlacementKey, Subject};
+use crate::pool::select::{Candidate, Request, Standing, Tried, choose};
+use crate::probe::{self, Question};
+use crate::relay::session::EndpointNumber;
+use crate::snapshot::GroupPlan;
+use crate::telemetry::counters::EndpointSlot;
+use crate::telemetry::log::Limiter;
+
+/// One group of the snapshot, and what is known of it.
+pub(super) struct Watched {
+    pub(super) plan: GroupPlan,
+    pub(super) group: Group,
+    /// A node that is in doubt again and again must not fill the log.
+    pub(super) doubts: Limiter,
+    /// Nodes that were up since they were last cut.
+    pub(super) was_up: HashSet<Arc<str>>,
+    /// What was last told of each member's traffic.
+    traffic: HashMap<EndpointNumber, (Option<Moment>, Option<Moment>)>,
+}
+
+impl Watched {
+    pub(super) fn new(plan: &GroupPlan) -> Self {
+        Self {
+            plan: plan.clone(),
+            group: Group::new(plan.timing.clone()),
+            doubts: Limiter::default(),
+            was_up: HashSet::new(),
+            traffic: HashMap::new(),
+        }
+    }
+
+    /// Begins a probe.
+    pub(super) fn probe(&self, node: &Arc<str>, now: Moment, told: &mpsc::Sender<Told>) {
+        let Some(member) = self.plan.member(node) else {
+            return;
+        };
+        let question = Question {
+            kind: self.plan.probe.kind,
+            timeout: self.plan.probe.timeout,
+            patience: self.plan.probe.silence + self.plan.probe.timeout,
+            proxy_protocol: self.plan.proxy_protocol,
+        };
+        let (group, node, told) = (self.plan.key.clone(), Arc::clone(node), told.clone());
+        let (address, endpoint) = (member.probed, member.endpoint.number);
+        tokio::task::spawn_local(probe::ask(question, address, now, move |event| {
+            let (group, node) = (group.clone(), Arc::clone(&node));
+            // A full queue means thousands of answers wait already; the next probe will tell.
+            let _ = told.try_send(Told {
+                group,
+                node,
+                endpoint,
+                event,
+            });
+        }));
+    }
+
+    /// Tells the group what workers have seen since the last look.
+    pub(super) fn look_at_traffic(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        for member in &self.plan.members {
+            let endpoint = &member.endpoint;
+            let slots = || endpoint.slots().map(EndpointSlot::traffic);
+            let heard = slots().filter_map(|(_, heard)| heard).max();
+            let asked = slots()
+                .filter_map(|(asked, _)| asked)
+                .filter(|at| Some(*at) > heard)
+                .min();
+            let known = self.traffic.entry(endpoint.number).or_default();
+            if let Some(at) = heard.filter(|_| heard != known.1) {
+                self.group
+                    .observe(&endpoint.node, Event::Heard { at }, now, effects);
+            }
+            if let Some(at) = asked.filter(|_| asked != known.0) {
+                self.group
+                    .observe(&endpoint.node, Event::Asked { at }, now, effects);
+            }
+            *known = (asked, heard);
+        }
+    }
+
+    /// Where a partner goes whose node is dead.
+    pub(super) fn survivor(
+        &self,
+        key: &PlacementKey,
+        subject: &Subject,
+        dead: &str,
+    ) -> Option<Arc<str>> {
+        let members = &self.plan.members;
+        let candidates = members.iter().map(|member| Candidate {
+            name: &member.endpoint.node,
+            weight: member.weight,
+            standing: if *member.endpoint.node == *dead {
+                Standing::Never
+            } else {
+                member.endpoint.standing()
+            },
+            sessions: 0,
+        });
+        let request = Request {
+            key,
+            subject,
+            balance: Balance::SourceHash,
+            pinned: None,
+            turn: 0,
+            tried: Tried::NONE,
+        };
+        let choice = choose(candidates, &request)?;
+        let chosen = members.get(choice.index)?;
+        Some(Arc::clone(&chosen.endpoint.node))
+    }
+}
