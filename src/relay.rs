@@ -28,6 +28,8 @@ pub mod wheel;
 pub struct Context {
     /// Which worker this is, from 0.
     pub worker: usize,
+    /// How many there are.
+    pub workers: usize,
     /// Buffer, memory and pipes.
     pub gear: pump::Gear,
     /// The list of sessions.

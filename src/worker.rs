@@ -104,8 +104,8 @@ pub struct Setup {
     pub capacity: Arc<Capacity>,
     /// To the governor.
     pub reports: Reports,
-    /// Bytes that this worker's slow readers may hold.
-    pub memory: usize,
+    /// How many workers there are.
+    pub workers: usize,
     /// Pipes that this worker may lend.
     pub pipes: usize,
 }
@@ -168,7 +168,8 @@ async fn run(
     let sessions = Rc::new(Sessions::new(Moment::now()));
     let context = Rc::new(Context {
         worker: number,
-        gear: Gear::new(setup.memory, setup.pipes),
+        workers: setup.workers,
+        gear: Gear::new(0, setup.pipes),
         sessions: Rc::clone(&sessions),
         pins: setup.pins,
         key: setup.key,

@@ -25,14 +25,14 @@ pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
 
 fn memory_only(draft: &Draft, findings: &Findings<'_>) {
     if draft.server.server.state_dir.is_none() && !draft.server.places.sets("state_dir") {
-        let title = "no state_dir: pins and the ledger live in memory only";
+        let title = "no state_dir: node states and the placement key live in memory only";
         let warning = Diagnostic {
             span: draft.server.header.clone(),
             ..Diagnostic::warning(&(0..0), title)
         };
         findings.push(
             warning
-                .why("a restart forgets which node each partner is pinned to")
+                .why("a restart forgets which nodes were drained or disabled, and places partners anew")
                 .help("write `state_dir = \"/var/lib/pinfold\"` in [server]"),
         );
     }

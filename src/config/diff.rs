@@ -50,7 +50,7 @@ pub struct Changes {
     pub server: Vec<&'static str>,
     /// Whether `[log]` differs.
     pub log: bool,
-    /// Keys of `[server]` that differ and stay as they were until a restart.
+    /// Keys that differ and stay as they were until a restart.
     pub restart_needed: Vec<&'static str>,
 }
 
@@ -86,8 +86,8 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
             each.name.clone()
         }),
         server: server(&old.server, &new.server),
-        log: old.log != new.log,
-        restart_needed: restart_needed(&old.server, &new.server),
+        log: (old.log.level, old.log.sessions) != (new.log.level, new.log.sessions),
+        restart_needed: restart_needed(old, new),
     }
 }
 
@@ -130,10 +130,6 @@ fn delta<T: PartialEq, N: Ord + Clone>(
 
 fn server(old: &Server, new: &Server) -> Vec<&'static str> {
     differing(&[
-        (
-            "admin_token_file",
-            old.admin_token_file != new.admin_token_file,
-        ),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("stop_timeout", old.stop_timeout != new.stop_timeout),
         ("freebind", old.freebind != new.freebind),
@@ -142,12 +138,19 @@ fn server(old: &Server, new: &Server) -> Vec<&'static str> {
     ])
 }
 
-fn restart_needed(old: &Server, new: &Server) -> Vec<&'static str> {
+fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (old_log, new_log) = (&old.log, &new.log);
+    let (old, new) = (&old.server, &new.server);
     differing(&[
         ("workers", old.workers != new.workers),
         ("admin", old.admin != new.admin),
         ("state_dir", old.state_dir != new.state_dir),
         ("placement_key", old.placement_key != new.placement_key),
+        (
+            "admin_token_file",
+            old.admin_token_file != new.admin_token_file,
+        ),
+        ("log.format", old_log.format != new_log.format),
     ])
 }
 
@@ -269,7 +272,7 @@ addresses = ["192.0.2.1"]
         );
         check(
             &[
-                ("[server]", "[log]\nformat = \"json\"\n[server]"),
+                ("[server]", "[log]\nlevel = \"debug\"\n[server]"),
                 ("5061", "5062"),
             ],
             "1 listener changed, log changed",

@@ -215,6 +215,7 @@ fn keep_what_needs_a_restart(mut new: Config, old: &Config) -> Config {
     new.server
         .admin_token_file
         .clone_from(&old.server.admin_token_file);
+    new.log.format = old.log.format;
     new
 }
 

@@ -179,7 +179,7 @@ impl Ground {
             key: Arc::clone(&self.key),
             capacity: Arc::clone(&self.capacity),
             reports: reports.clone(),
-            memory: per_worker(self.config.server.buffer_memory, self.workers),
+            workers: self.workers,
             pipes: per_worker(self.capacity.most() / 32, self.workers).clamp(4, 512),
         };
         (0..self.workers)

@@ -23,12 +23,14 @@ pub(super) struct Policies {
 
 impl Policies {
     pub(super) fn new(snapshot: Arc<ArcSwap<Snapshot>>, context: &Rc<Context>) -> Self {
-        Self {
+        let policies = Self {
             cache: RefCell::new(Cache::new(snapshot)),
             context: Rc::clone(context),
             revision: Cell::new(0),
             by_listener: RefCell::default(),
-        }
+        };
+        policies.refresh();
+        policies
     }
 
     /// The policy of a listener; `None` once a reload has removed it.
@@ -46,6 +48,11 @@ impl Policies {
         }
         self.revision.set(snapshot.revision);
         self.context.log_sessions.set(snapshot.config.log.sessions);
+        let memory = usize::try_from(snapshot.config.server.buffer_memory).unwrap_or(usize::MAX);
+        self.context
+            .gear
+            .memory()
+            .set_limit(memory / self.context.workers.max(1));
         let policies = snapshot.listeners.iter().map(|listener| {
             let policy = Policy {
                 listener: Arc::clone(listener),
