@@ -200,15 +200,19 @@ pub struct GroupPlan {
 /// A node of a group.
 #[derive(Clone, Debug)]
 pub struct MemberPlan {
+    /// Its name in the group: the node's, with the address where the node has moved away from it.
+    pub name: Arc<str>,
     /// What is judged.
     pub endpoint: Arc<Endpoint>,
     /// Where it is asked.
     pub probed: NodeAddr,
     /// Its share of placements.
     pub weight: u32,
-    /// What the file wants of it. A node that a reload removed stays here, disabled, while it has
-    /// sessions.
+    /// What the file wants of it.
     pub configured: NodeState,
+    /// The file has no such node, or has it elsewhere, since a reload; it stays here while it has
+    /// sessions.
+    pub is_removed: bool,
 }
 
 /// The identity of a group.

@@ -19,7 +19,7 @@ use crate::pool::select::{Candidate, Request, Standing, Tried, choose};
 use crate::probe::{self, Question};
 use crate::relay::report::{Report, Reports};
 use crate::relay::session::{EndpointNumber, Interrupt};
-use crate::snapshot::{GroupKey, GroupPlan, MemberPlan, Snapshot};
+use crate::snapshot::{Endpoint, GroupKey, GroupPlan, MemberPlan, Snapshot};
 use crate::worker::{Order, Whose};
 
 mod announce;
@@ -133,13 +133,14 @@ impl Court {
     }
 
     fn member(&self, plan: &GroupPlan, member: &MemberPlan) -> Member {
-        let node = &member.endpoint.node;
-        let name = (Arc::clone(&plan.key.pool), Arc::clone(node));
+        let name = (Arc::clone(&plan.key.pool), Arc::clone(&member.name));
         let wanted = self.administered.get(&name).copied();
+        let wanted = wanted.filter(|_| !member.is_removed);
         Member {
-            node: Arc::clone(node),
+            node: name.1,
             address: member.probed.socket(),
             admin: wanted.unwrap_or(member.configured),
+            is_removed: member.is_removed,
         }
     }
 
@@ -255,7 +256,7 @@ impl Court {
             .find_map(|(index, watched)| {
                 let mut members = watched.plan.members.iter();
                 let member = members.find(|member| member.endpoint.number == endpoint)?;
-                Some((index, Arc::clone(&member.endpoint.node)))
+                Some((index, Arc::clone(&member.name)))
             })
     }
 
@@ -373,11 +374,15 @@ impl Court {
             return;
         };
         let endpoint = member.endpoint.number;
-        let sessions = member.endpoint.sessions();
-        self.order(|| Order::Interrupt {
-            of: Whose::Endpoint(endpoint),
-            with: Interrupt::NodeDown,
-        });
+        let node_name = Arc::clone(&member.endpoint.node);
+        let mut sessions = 0;
+        for endpoint in self.twins(&member.endpoint) {
+            sessions += endpoint.sessions();
+            self.order(|| Order::Interrupt {
+                of: Whose::Endpoint(endpoint.number),
+                with: Interrupt::NodeDown,
+            });
+        }
         let mut moved = Vec::new();
         for affinity in &watched.plan.affinities {
             let place = |subject: &Subject| watched.survivor(&self.key, subject, node);
@@ -407,7 +412,7 @@ impl Court {
             .map_or("-", |(last, _)| last.label());
         let cut = Cut {
             pool: Arc::clone(&watched.plan.key.pool),
-            node: Arc::clone(node),
+            node: node_name,
             endpoint,
             listeners: watched.plan.listeners.clone(),
             first_evidence,
@@ -431,12 +436,32 @@ impl Court {
         }
     }
 
+    /// `endpoint`, and the same place as a reload found it that changed how it is asked: sessions
+    /// from before that reload are dead with it, whatever the old way to ask can tell.
+    fn twins(&self, endpoint: &Arc<Endpoint>) -> Vec<Arc<Endpoint>> {
+        let members = self
+            .watched
+            .iter()
+            .flat_map(|watched| &watched.plan.members);
+        let removed = members
+            .filter(|member| member.is_removed)
+            .map(|member| &member.endpoint)
+            .filter(|other| {
+                other.number != endpoint.number
+                    && (&other.pool, &other.node, other.address)
+                        == (&endpoint.pool, &endpoint.node, endpoint.address)
+            });
+        [endpoint].into_iter().chain(removed).cloned().collect()
+    }
+
     fn interrupt_node(&self, pool: &str, node: &str, with: Interrupt) {
         let watched = self
             .watched
             .iter()
             .filter(|watched| *watched.plan.key.pool == *pool);
-        for member in watched.filter_map(|watched| watched.plan.member(node)) {
+        // Also where it was before it moved.
+        let members = watched.flat_map(|watched| &watched.plan.members);
+        for member in members.filter(|member| *member.endpoint.node == *node) {
             let of = Whose::Endpoint(member.endpoint.number);
             self.order(|| Order::Interrupt { of, with });
         }
@@ -521,11 +546,11 @@ impl Watched {
             let known = self.traffic.entry(endpoint.number).or_default();
             if let Some(at) = heard.filter(|_| heard != known.1) {
                 self.group
-                    .observe(&endpoint.node, Event::Heard { at }, now, effects);
+                    .observe(&member.name, Event::Heard { at }, now, effects);
             }
             if let Some(at) = asked.filter(|_| asked != known.0) {
                 self.group
-                    .observe(&endpoint.node, Event::Asked { at }, now, effects);
+                    .observe(&member.name, Event::Asked { at }, now, effects);
             }
             *known = (asked, heard);
         }
@@ -535,9 +560,9 @@ impl Watched {
     fn survivor(&self, key: &PlacementKey, subject: &Subject, dead: &str) -> Option<Arc<str>> {
         let members = &self.plan.members;
         let candidates = members.iter().map(|member| Candidate {
-            name: &member.endpoint.node,
+            name: &member.name,
             weight: member.weight,
-            standing: if *member.endpoint.node == *dead {
+            standing: if *member.name == *dead {
                 Standing::Never
             } else {
                 member.endpoint.standing()
@@ -560,9 +585,7 @@ impl Watched {
 
 impl GroupPlan {
     fn member(&self, node: &str) -> Option<&MemberPlan> {
-        self.members
-            .iter()
-            .find(|member| *member.endpoint.node == *node)
+        self.members.iter().find(|member| *member.name == *node)
     }
 }
 

@@ -7,6 +7,8 @@
 
 mod failover;
 mod outage;
+mod reload;
+mod removal;
 mod replay;
 #[allow(
     dead_code,
