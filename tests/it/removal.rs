@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::world::{Caller, SOON, World, caller_address, edge, quiet};
+use crate::world::{Caller, SOON, World, caller_address, edge, pass, quiet};
 
 /// Callers that are served, with the nodes that serve them; some on every node.
 fn callers(world: &World) -> Vec<(Caller, String)> {
@@ -55,6 +55,34 @@ fn a_removed_node_that_freezes_is_still_found_out() {
     for (caller, node) in &mut others {
         assert_eq!(&caller.ask("still here").unwrap(), node);
     }
+}
+
+#[test]
+fn a_node_that_is_removed_and_brought_back_keeps_its_sessions() {
+    let mut world = World::start_with(3, |setup| setup.server = "drain_timeout = \"1s\"".into());
+    let (mut gone, _others) = split(callers(&world), "edge1");
+    let nodes = world.setup.nodes.clone();
+    world.reload_with(|setup| setup.remove_node("edge1"));
+    world.reload_with(|setup| setup.nodes = nodes);
+    pass(Duration::from_secs(2));
+    for caller in &mut gone {
+        assert_eq!(caller.ask("still here").unwrap(), "edge1");
+    }
+}
+
+#[test]
+fn a_listener_that_is_removed_and_brought_back_keeps_its_sessions() {
+    let mut world = World::start_with(2, |setup| {
+        setup.server = "drain_timeout = \"1s\"".into();
+        setup.listener("second", "tcp", "127.0.0.1:0");
+    });
+    let second = world.pinfold.address("second");
+    let (mut caller, node) = Caller::served(second, caller_address(1)).unwrap();
+    let listeners = world.setup.listeners.clone();
+    world.reload_with(|setup| drop(setup.listeners.pop()));
+    world.reload_with(|setup| setup.listeners = listeners);
+    pass(Duration::from_secs(2));
+    assert_eq!(caller.ask("still here").unwrap(), node);
 }
 
 #[test]
