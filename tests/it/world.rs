@@ -21,7 +21,7 @@ use pinfold_loadtest::process::{EdgeProcess, Signal, program_beside, wait_until}
 pub(crate) use self::caller::{Caller, caller_address};
 pub(crate) use self::directory::Directory;
 pub(crate) use self::notify::Notified;
-pub(crate) use self::pinfold::Pinfold;
+pub(crate) use self::pinfold::{Pinfold, find};
 pub(crate) use self::setup::{Listener, Setup};
 pub(crate) use self::stage::Stage;
 
