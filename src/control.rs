@@ -161,6 +161,7 @@ pub struct Control {
     doors: doors::Doors,
     state_dir: Option<StateDir>,
     requests: mpsc::Receiver<Request>,
+    departures: reload::Departures,
     admin_socket: Option<PathBuf>,
 }
 

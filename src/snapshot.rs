@@ -200,6 +200,8 @@ pub struct GroupPlan {
 /// A node of a group.
 #[derive(Clone, Debug)]
 pub struct MemberPlan {
+    /// Its name in the group: the node's, with the address where the node has moved away from it.
+    pub name: Arc<str>,
     /// What is judged.
     pub endpoint: Arc<Endpoint>,
     /// Where it is asked.
@@ -208,8 +210,9 @@ pub struct MemberPlan {
     pub weight: u32,
     /// What the file wants of it.
     pub configured: NodeState,
-    /// A reload has removed it; it stays here, disabled, while it has sessions.
-    pub is_retired: bool,
+    /// The file has no such node, or has it elsewhere, since a reload; it stays here while it has
+    /// sessions.
+    pub is_removed: bool,
 }
 
 /// The identity of a group.

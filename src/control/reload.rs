@@ -3,8 +3,8 @@
 //! Whatever can fail comes before the publish; after it nothing can. A bad file changes nothing, an
 //! unchanged one not even the revision.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::doors::tell;
 use super::error::{ReloadError, StartError};
@@ -87,7 +87,7 @@ impl Control {
         log::set_level(self.config.log.level);
         self.shared.pins.set_max(self.config.server.max_pins);
         self.forget_pins(&changes);
-        self.drain(gone);
+        self.drain(gone, &snapshot);
         tracing::debug!(by, "published");
         Ok(done)
     }
@@ -102,8 +102,10 @@ impl Control {
         }
     }
 
-    /// Sessions of what is gone live on for `drain_timeout`.
-    fn drain(&self, gone: Gone) {
+    /// Sessions of what is gone live on for `drain_timeout`, and longer if it comes back by then.
+    fn drain(&self, gone: Gone, snapshot: &Snapshot) {
+        let (departures, revision) = (self.departures.clone(), snapshot.revision);
+        departures.note(&gone, snapshot);
         if gone.is_empty() {
             return;
         }
@@ -111,6 +113,9 @@ impl Control {
         tokio::spawn(async move {
             tokio::time::sleep(limit).await;
             for of in gone.whose() {
+                if !departures.settle(of, revision) {
+                    continue;
+                }
                 tell(&workers, || Order::Interrupt {
                     of,
                     with: Interrupt::Removed,
@@ -118,6 +123,51 @@ impl Control {
                 .await;
             }
         });
+    }
+}
+
+/// The revision that took each endpoint or listener away, by number. Who came back, and perhaps went
+/// again, is not cut by the deadline of the first time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Departures(Arc<Mutex<HashMap<u32, u64>>>);
+
+impl Departures {
+    /// Forgets what `snapshot` has, and notes what it has not any more.
+    fn note(&self, gone: &Gone, snapshot: &Snapshot) {
+        let members = snapshot.groups.iter().flat_map(|group| &group.members);
+        let endpoints = members
+            .filter(|member| !member.is_removed)
+            .map(|member| member.endpoint.number);
+        let listeners = snapshot.listeners.iter().map(|each| each.state.number);
+        let mut departed = self.departed();
+        for number in endpoints.chain(listeners) {
+            departed.remove(&number);
+        }
+        for of in gone.whose() {
+            departed.entry(number(of)).or_insert(snapshot.revision);
+        }
+    }
+
+    /// Whether `whose` is gone since this very revision; it is forgotten then.
+    fn settle(&self, whose: Whose, revision: u64) -> bool {
+        let mut departed = self.departed();
+        let is_due = departed.get(&number(whose)) == Some(&revision);
+        if is_due {
+            departed.remove(&number(whose));
+        }
+        is_due
+    }
+
+    fn departed(&self) -> MutexGuard<'_, HashMap<u32, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Endpoints and listeners are numbered alike; zero is none.
+const fn number(whose: Whose) -> u32 {
+    match whose {
+        Whose::Endpoint(number) | Whose::Listener(number) => number,
+        Whose::All => 0,
     }
 }
 

@@ -124,6 +124,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         doors,
         state_dir: ground.state_dir,
         requests,
+        departures: super::reload::Departures::default(),
         admin_socket: admin_path,
     })
 }

@@ -120,7 +120,7 @@ impl Court {
                 .iter()
                 .zip(&members)
                 .filter(|(member, wanted)| {
-                    wanted.admin == NodeState::Disabled && !member.is_retired
+                    wanted.admin == NodeState::Disabled && !member.is_removed
                 });
             for (member, _) in disabled {
                 self.interrupt(member.endpoint.number, Interrupt::Disabled);
@@ -131,13 +131,14 @@ impl Court {
     }
 
     fn member(&self, plan: &GroupPlan, member: &MemberPlan) -> Member {
-        let node = &member.endpoint.node;
-        let name = (Arc::clone(&plan.key.pool), Arc::clone(node));
+        let name = (Arc::clone(&plan.key.pool), Arc::clone(&member.name));
         let wanted = self.administered.get(&name).copied();
+        let wanted = wanted.filter(|_| !member.is_removed);
         Member {
-            node: Arc::clone(node),
+            node: name.1,
             address: member.probed.socket(),
             admin: wanted.unwrap_or(member.configured),
+            is_removed: member.is_removed,
         }
     }
 
@@ -253,7 +254,7 @@ impl Court {
             .find_map(|(index, watched)| {
                 let mut members = watched.plan.members.iter();
                 let member = members.find(|member| member.endpoint.number == endpoint)?;
-                Some((index, Arc::clone(&member.endpoint.node)))
+                Some((index, Arc::clone(&member.name)))
             })
     }
 
@@ -354,9 +355,7 @@ impl Court {
 
 impl GroupPlan {
     fn member(&self, node: &str) -> Option<&MemberPlan> {
-        self.members
-            .iter()
-            .find(|member| *member.endpoint.node == *node)
+        self.members.iter().find(|member| *member.name == *node)
     }
 }
 

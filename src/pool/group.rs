@@ -34,6 +34,8 @@ pub struct Member {
     pub address: SocketAddr,
     /// What the administrator wants of it.
     pub admin: NodeState,
+    /// A reload has removed it: nobody is placed on it, but who is there is governed.
+    pub is_removed: bool,
 }
 
 /// A member as the admin API shows it.
@@ -290,7 +292,7 @@ impl Group {
         let before = seat.verdict;
         let after = if seat.health.state() != State::Down {
             Verdict::None
-        } else if seat.member.admin == NodeState::Disabled {
+        } else if seat.member.admin == NodeState::Disabled && !seat.member.is_removed {
             before
         } else {
             match outlook(&self.seats, index) {
@@ -342,6 +344,7 @@ impl Seat {
     fn stands(&self) -> Standing {
         let held = self.health.hold().is_some();
         match (self.member.admin, self.health.state()) {
+            _ if self.member.is_removed => Standing::Never,
             (NodeState::Disabled, _) => Standing::Never,
             (NodeState::Active | NodeState::Draining, State::Down)
             | (NodeState::Draining, State::Unproven) => Standing::Down,

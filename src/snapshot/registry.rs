@@ -30,6 +30,7 @@ type EndpointKey = (GroupKey, Arc<str>, NodeAddr);
 struct Known {
     endpoint: Arc<Endpoint>,
     probed: NodeAddr,
+    proxy_protocol: model::ProxySend,
 }
 
 impl Registry {
@@ -156,7 +157,7 @@ impl Registry {
             let members = pool
                 .nodes
                 .iter()
-                .map(|node| self.member(&key, node))
+                .map(|node| self.member(&key, node, listener.proxy_protocol_send))
                 .collect();
             groups.push(GroupPlan {
                 key,
@@ -172,17 +173,24 @@ impl Registry {
         &mut groups[position]
     }
 
-    fn member(&mut self, key: &GroupKey, node: &model::Node) -> MemberPlan {
+    fn member(
+        &mut self,
+        key: &GroupKey,
+        node: &model::Node,
+        proxy_protocol: model::ProxySend,
+    ) -> MemberPlan {
         let address = node.address(key.family);
         let at =
             |port: u16| NodeAddr::new(SocketAddr::new(address.ip, address.port.unwrap_or(port)));
         let probed = at(key.probe_port);
+        let endpoint = self.endpoint(key, &node.name, at(key.node_port), probed, proxy_protocol);
         MemberPlan {
-            endpoint: self.endpoint(key, &node.name, at(key.node_port), probed),
+            name: Arc::clone(&endpoint.node),
+            endpoint,
             probed,
             weight: node.weight,
             configured: node.state,
-            is_retired: false,
+            is_removed: false,
         }
     }
 
@@ -192,9 +200,11 @@ impl Registry {
         node: &str,
         address: NodeAddr,
         probed: NodeAddr,
+        proxy_protocol: model::ProxySend,
     ) -> Arc<Endpoint> {
         let identity = (key.clone(), Arc::from(node), address);
-        if let Some(known) = self.endpoints.get(&identity) {
+        if let Some(known) = self.endpoints.get_mut(&identity) {
+            known.proxy_protocol = proxy_protocol;
             return Arc::clone(&known.endpoint);
         }
         let endpoint = Arc::new(Endpoint {
@@ -208,6 +218,7 @@ impl Registry {
         let known = Known {
             endpoint: Arc::clone(&endpoint),
             probed,
+            proxy_protocol,
         };
         self.endpoints.insert(identity, known);
         endpoint
@@ -229,22 +240,36 @@ impl Registry {
         state
     }
 
-    /// Keeps under the governor's eyes what the file has removed while it has sessions.
+    /// Keeps under the governor's eyes what the file has removed while it has sessions. Where the
+    /// whole group is gone its members stay together: what one of them is worth shows by the others.
     fn add_retired(&self, groups: &mut Vec<GroupPlan>) {
+        let is_used = |group: &GroupKey| {
+            let mut all = self.endpoints.iter();
+            all.any(|((key, _, _), known)| key == group && known.endpoint.sessions() > 0)
+        };
+        let live = groups.len();
         for ((key, _, _), known) in &self.endpoints {
             let endpoint = &known.endpoint;
-            let member = MemberPlan {
-                endpoint: Arc::clone(endpoint),
-                probed: known.probed,
-                weight: 1,
-                configured: NodeState::Disabled,
-                is_retired: true,
-            };
-            match groups.iter_mut().find(|plan| plan.key == *key) {
-                Some(plan) if plan.has(endpoint) => {}
-                Some(_) | None if endpoint.sessions() == 0 => {}
-                Some(plan) => plan.members.push(member),
-                None => groups.push(GroupPlan::retired(key, member)),
+            match groups.iter().position(|plan| plan.key == *key) {
+                Some(place) if place < live => {
+                    if let Some(plan) = groups.get_mut(place)
+                        && !plan.has(endpoint)
+                        && endpoint.sessions() > 0
+                    {
+                        plan.members.push(plan.removed(known));
+                    }
+                }
+                Some(place) => {
+                    if let Some(plan) = groups.get_mut(place) {
+                        plan.members.push(plan.removed(known));
+                    }
+                }
+                None if is_used(key) => {
+                    let mut plan = GroupPlan::retired(key, known.proxy_protocol);
+                    plan.members.push(plan.removed(known));
+                    groups.push(plan);
+                }
+                None => {}
             }
         }
     }
@@ -262,9 +287,28 @@ impl GroupPlan {
             .any(|member| member.endpoint.number == endpoint.number)
     }
 
+    /// An endpoint of the group that the file does not have any more. A node that has moved has two
+    /// endpoints, which must not be taken for one another.
+    fn removed(&self, known: &Known) -> MemberPlan {
+        let endpoint = &known.endpoint;
+        let is_taken = self.members.iter().any(|each| each.name == endpoint.node);
+        MemberPlan {
+            name: if is_taken {
+                format!("{} (was {})", endpoint.node, endpoint.address).into()
+            } else {
+                Arc::clone(&endpoint.node)
+            },
+            endpoint: Arc::clone(endpoint),
+            probed: known.probed,
+            weight: 1,
+            configured: NodeState::Disabled,
+            is_removed: true,
+        }
+    }
+
     /// A group that no listener has any more: its nodes are asked at the calm pace of the presets
     /// until their sessions have ended.
-    fn retired(key: &GroupKey, member: MemberPlan) -> Self {
+    fn retired(key: &GroupKey, proxy_protocol: model::ProxySend) -> Self {
         let probe = model::Probe {
             kind: key.kind,
             port: key.probe_port,
@@ -281,8 +325,8 @@ impl GroupPlan {
             probe,
             listeners: Vec::new(),
             affinities: Vec::new(),
-            members: vec![member],
-            proxy_protocol: model::ProxySend::Off,
+            members: Vec::new(),
+            proxy_protocol,
         }
     }
 }

@@ -93,7 +93,7 @@ impl Observer for Entrance {
     fn accepted(&self, stream: TcpStream, client: ClientAddr) {
         match self.policies.of(self.listener.get()) {
             Some(policy) => self.context.serve(policy, stream, client),
-            // The reload that removed the listener was faster than this client.
+            // Reloads that removed the listener were faster than this client.
             None => reset_on_close(&stream),
         }
     }

@@ -19,6 +19,16 @@ pub(super) struct Policies {
     context: Rc<Context>,
     revision: Cell<u64>,
     by_listener: RefCell<HashMap<u32, Rc<Policy>>>,
+    departed: RefCell<HashMap<u32, Departed>>,
+}
+
+/// What a listener went by that a reload has removed. A snapshot is seen the moment it is published,
+/// and the orders about doors arrive later: whoever comes in between, or waits in the queue of a door
+/// that is closed, comes by the old policy.
+#[derive(Debug)]
+struct Departed {
+    policy: Rc<Policy>,
+    since: u64,
 }
 
 impl Policies {
@@ -28,15 +38,20 @@ impl Policies {
             context: Rc::clone(context),
             revision: Cell::new(0),
             by_listener: RefCell::default(),
+            departed: RefCell::default(),
         };
         policies.refresh();
         policies
     }
 
-    /// The policy of a listener; `None` once a reload has removed it.
+    /// The policy of a listener; `None` once it is long gone.
     pub(super) fn of(&self, listener: u32) -> Option<Rc<Policy>> {
         self.refresh();
-        self.by_listener.borrow().get(&listener).map(Rc::clone)
+        if let Some(policy) = self.by_listener.borrow().get(&listener) {
+            return Some(Rc::clone(policy));
+        }
+        let departed = self.departed.borrow();
+        departed.get(&listener).map(|gone| Rc::clone(&gone.policy))
     }
 
     /// Takes up the snapshot in force, and lets go of the one before.
@@ -61,6 +76,22 @@ impl Policies {
             };
             (listener.state.number, Rc::new(policy))
         });
-        *self.by_listener.borrow_mut() = policies.collect();
+        let policies: HashMap<_, _> = policies.collect();
+        let before = self.by_listener.replace(policies);
+        self.keep_departed(before, snapshot.revision);
+    }
+
+    /// Keeps what `before` had and `revision` has not, for as long as its doors may be open: the
+    /// orders of a reload are obeyed before the next but one is published.
+    fn keep_departed(&self, before: HashMap<u32, Rc<Policy>>, revision: u64) {
+        let current = self.by_listener.borrow();
+        let mut departed = self.departed.borrow_mut();
+        departed.retain(|_, gone| gone.since + 1 >= revision);
+        for (listener, policy) in before {
+            if !current.contains_key(&listener) {
+                let since = revision;
+                departed.insert(listener, Departed { policy, since });
+            }
+        }
     }
 }

@@ -5,9 +5,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod doors;
+mod draining;
 mod failover;
 mod outage;
+mod pinning;
+mod reload;
+mod removal;
 mod replay;
+mod stopping;
 #[allow(
     dead_code,
     unused_imports,

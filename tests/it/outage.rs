@@ -3,18 +3,12 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use pinfold_loadtest::process::wait_until;
-
-use crate::world::{Caller, SOON, World, caller_address, quiet};
+use crate::world::{Caller, SOON, World, caller_address, pass, quiet};
 
 const PAUSE: Duration = Duration::from_millis(500);
 /// A pause that this machine made longer by so much is another promise.
 const PAUSE_MAX: Duration = Duration::from_millis(550);
 const PAUSES: u32 = 10;
-
-fn pass(time: Duration) {
-    let _ = wait_until(time, || None::<()>);
-}
 
 /// Callers that are served, one from each of the first addresses, with the nodes that serve them.
 fn callers(world: &World, count: usize) -> Vec<(Caller, String)> {

@@ -5,6 +5,7 @@
 
 mod caller;
 mod directory;
+mod notify;
 mod pinfold;
 mod setup;
 mod stage;
@@ -19,7 +20,8 @@ use pinfold_loadtest::process::{EdgeProcess, Signal, program_beside, wait_until}
 
 pub(crate) use self::caller::{Caller, caller_address};
 pub(crate) use self::directory::Directory;
-pub(crate) use self::pinfold::Pinfold;
+pub(crate) use self::notify::Notified;
+pub(crate) use self::pinfold::{Pinfold, find};
 pub(crate) use self::setup::{Listener, Setup};
 pub(crate) use self::stage::Stage;
 
@@ -130,6 +132,21 @@ impl World {
             self.reload_with(Setup::change_harmlessly);
         }
     }
+}
+
+/// An address that nobody else listens on, whatever the port.
+pub(crate) fn lonely_address() -> Ipv4Addr {
+    Ipv4Addr::new(
+        127,
+        fastrand::u8(64..250),
+        fastrand::u8(..),
+        fastrand::u8(1..255),
+    )
+}
+
+/// Lets time pass, where a test is about something that must not happen meanwhile.
+pub(crate) fn pass(time: Duration) {
+    let _ = wait_until(time, || None::<()>);
 }
 
 /// A node as a process of its own.

@@ -21,6 +21,7 @@ impl Driver {
                 node: Arc::clone(&node.name),
                 address: node.address,
                 admin: node.admin,
+                is_removed: false,
             })
             .collect();
         let gone: Vec<Arc<str>> = self

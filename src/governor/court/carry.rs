@@ -9,6 +9,7 @@ use crate::pool::group::Effect;
 use crate::pool::health::State;
 use crate::pool::placement::Subject;
 use crate::relay::session::{EndpointNumber, Interrupt};
+use crate::snapshot::Endpoint;
 use crate::worker::{Order, Whose};
 
 impl Court {
@@ -58,8 +59,12 @@ impl Court {
             return;
         };
         let endpoint = member.endpoint.number;
-        let sessions = member.endpoint.sessions();
-        self.interrupt(endpoint, Interrupt::NodeDown);
+        let node_name = Arc::clone(&member.endpoint.node);
+        let mut sessions = 0;
+        for endpoint in self.twins(&member.endpoint) {
+            sessions += endpoint.sessions();
+            self.interrupt(endpoint.number, Interrupt::NodeDown);
+        }
         let mut moved = Vec::new();
         for affinity in &watched.plan.affinities {
             let place = |subject: &Subject| watched.survivor(&self.key, subject, node);
@@ -89,7 +94,7 @@ impl Court {
             .map_or("-", |(last, _)| last.label());
         let cut = Cut {
             pool: Arc::clone(&watched.plan.key.pool),
-            node: Arc::clone(node),
+            node: node_name,
             endpoint,
             listeners: watched.plan.listeners.clone(),
             first_evidence,
@@ -113,12 +118,29 @@ impl Court {
         }
     }
 
+    /// `endpoint`, and the same place as a reload found it that changed how it is asked: sessions
+    /// from before that reload are dead with it, whatever the old way to ask can tell.
+    fn twins(&self, endpoint: &Arc<Endpoint>) -> Vec<Arc<Endpoint>> {
+        let place = |one: &Endpoint| (Arc::clone(&one.pool), Arc::clone(&one.node), one.address);
+        let members = self
+            .watched
+            .iter()
+            .flat_map(|watched| &watched.plan.members);
+        let removed = members
+            .filter(|member| member.is_removed)
+            .map(|member| &member.endpoint)
+            .filter(|other| other.number != endpoint.number && place(other) == place(endpoint));
+        [endpoint].into_iter().chain(removed).cloned().collect()
+    }
+
     pub(super) fn interrupt_node(&self, pool: &str, node: &str, with: Interrupt) {
         let watched = self
             .watched
             .iter()
             .filter(|watched| *watched.plan.key.pool == *pool);
-        for member in watched.filter_map(|watched| watched.plan.member(node)) {
+        // Also where it was before it moved.
+        let members = watched.flat_map(|watched| &watched.plan.members);
+        for member in members.filter(|member| *member.endpoint.node == *node) {
             self.interrupt(member.endpoint.number, with);
         }
     }

@@ -79,11 +79,11 @@ impl Watched {
             let known = self.traffic.entry(endpoint.number).or_default();
             if let Some(at) = heard.filter(|_| heard != known.1) {
                 self.group
-                    .observe(&endpoint.node, Event::Heard { at }, now, effects);
+                    .observe(&member.name, Event::Heard { at }, now, effects);
             }
             if let Some(at) = asked.filter(|_| asked != known.0) {
                 self.group
-                    .observe(&endpoint.node, Event::Asked { at }, now, effects);
+                    .observe(&member.name, Event::Asked { at }, now, effects);
             }
             *known = (asked, heard);
         }
@@ -98,9 +98,9 @@ impl Watched {
     ) -> Option<Arc<str>> {
         let members = &self.plan.members;
         let candidates = members.iter().map(|member| Candidate {
-            name: &member.endpoint.node,
+            name: &member.name,
             weight: member.weight,
-            standing: if *member.endpoint.node == *dead {
+            standing: if *member.name == *dead {
                 Standing::Never
             } else {
                 member.endpoint.standing()

@@ -4,7 +4,7 @@
 //! victim: when a switch dies, the nodes behind it die together, and the one that happens to be
 //! condemned first must not be cut in favour of others that are just as dead.
 
-use super::Seat;
+use super::{Member, Seat};
 use crate::config::model::NodeState;
 use crate::pool::health::State;
 
@@ -13,7 +13,8 @@ use crate::pool::health::State;
 pub(super) enum Outlook {
     /// An active one has outlived it.
     Survivor,
-    /// All active ones are down, and one that drains has outlived it.
+    /// All active ones are down, and one that drains has outlived it; or the victim was removed,
+    /// and so was one that has outlived it.
     Draining,
     /// One may have; probes will tell.
     Undecided,
@@ -22,12 +23,13 @@ pub(super) enum Outlook {
 }
 
 /// Looks at the siblings of the seat at `victim`: at active ones, and only where those are all down
-/// at draining ones.
+/// at draining ones. Removed ones save nobody, since nobody can go there; but they can tell that
+/// one of their own is dead while we are well, and nobody waits for a place on that one.
 pub(super) fn outlook(seats: &[Seat], victim: usize) -> Outlook {
-    let among = |admin: NodeState| {
+    let among = |is_such: &dyn Fn(&Member) -> bool| {
         let siblings = seats.iter().enumerate();
         siblings
-            .filter(|(index, seat)| *index != victim && seat.member.admin == admin)
+            .filter(|(index, seat)| *index != victim && is_such(&seat.member))
             .map(|(_, sibling)| {
                 seats
                     .get(victim)
@@ -36,8 +38,13 @@ pub(super) fn outlook(seats: &[Seat], victim: usize) -> Outlook {
             .min()
             .unwrap_or(Outlook::Nobody)
     };
-    match among(NodeState::Active) {
-        Outlook::Nobody => match among(NodeState::Draining) {
+    let stands = |admin| move |member: &Member| !member.is_removed && member.admin == admin;
+    let removed = || {
+        let is_victim_removed = seats.get(victim).is_some_and(|seat| seat.member.is_removed);
+        among(&|member| is_victim_removed && member.is_removed)
+    };
+    match among(&stands(NodeState::Active)) {
+        Outlook::Nobody => match among(&stands(NodeState::Draining)).min(removed()) {
             Outlook::Survivor => Outlook::Draining,
             other @ (Outlook::Draining | Outlook::Undecided | Outlook::Nobody) => other,
         },

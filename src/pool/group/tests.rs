@@ -25,6 +25,7 @@ fn member(name: &str) -> Member {
         node: Arc::from(name),
         address: SocketAddr::new(IpAddr::from(last.to_be_bytes()), 5061),
         admin: NodeState::Active,
+        is_removed: false,
     }
 }
 

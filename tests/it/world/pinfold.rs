@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use super::{Directory, SOON};
 
+/// How much of a log explains a failure.
+const LINES_SHOWN: usize = 100;
+
 /// A running `pinfold serve`; dropping it ends it, and shows what it wrote if the test failed.
 #[derive(Debug)]
 pub(crate) struct Pinfold {
@@ -121,7 +124,10 @@ impl Drop for Pinfold {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let output = self.process.output();
-            let _ = writeln!(io::stderr(), "--- what pinfold wrote\n{output}---");
+            let lines: Vec<_> = output.lines().collect();
+            let last = lines.len().saturating_sub(LINES_SHOWN);
+            let text = lines.get(last..).unwrap_or_default().join("\n");
+            let _ = writeln!(io::stderr(), "--- what pinfold wrote last\n{text}\n---");
         }
     }
 }

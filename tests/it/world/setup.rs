@@ -17,6 +17,8 @@ pub(crate) struct Setup {
     /// Names of nodes, and the lines of their tables.
     pub(crate) nodes: Vec<(String, String)>,
     pub(crate) listeners: Vec<Listener>,
+    /// Prefixes that the partner "fabrikam" calls from.
+    pub(crate) fabrikam_addresses: Vec<String>,
     /// More lines of the partner "fabrikam".
     pub(crate) fabrikam: String,
     /// Whatever else is to stand at the end of the file.
@@ -53,6 +55,7 @@ impl Default for Setup {
             pool: String::new(),
             nodes: Vec::new(),
             listeners: vec![Listener::new("federation", "federation")],
+            fabrikam_addresses: vec![format!("{FABRIKAM}/32")],
             fabrikam: String::new(),
             rest: String::new(),
             harmless: 0,
@@ -65,6 +68,19 @@ impl Setup {
     pub(crate) fn node(&mut self, name: &str, address: SocketAddr) {
         let text = format!("address = \"{address}\"");
         self.nodes.push((name.into(), text));
+    }
+
+    /// Adds a listener.
+    pub(crate) fn listener(&mut self, name: &str, service: &str, bind: &str) {
+        self.listeners.push(Listener {
+            bind: bind.into(),
+            ..Listener::new(name, service)
+        });
+    }
+
+    /// Removes a node.
+    pub(crate) fn remove_node(&mut self, name: &str) {
+        self.nodes.retain(|(known, _)| known != name);
     }
 
     /// Changes something that concerns nobody.
@@ -87,10 +103,10 @@ impl Setup {
         for listener in &self.listeners {
             let _ = write!(text, "\n{}", listener.text());
         }
-        let contact = self.harmless % 2;
+        let (addresses, contact) = (&self.fabrikam_addresses, self.harmless % 2);
         let _ = write!(
             text,
-            "\n[[partner]]\nname = \"fabrikam\"\naddresses = [\"{FABRIKAM}/32\"]\n\
+            "\n[[partner]]\nname = \"fabrikam\"\naddresses = {addresses:?}\n\
              generation = \"ocs-2007\"\ncontact = \"extension {contact}\"\n{}\n\n{}\n",
             self.fabrikam, self.rest
         );
@@ -106,13 +122,8 @@ impl Listener {
             bind,
             more,
         } = self;
-        let bind = if bind.starts_with('[') && bind.ends_with(']') && bind.contains('"') {
-            bind.clone()
-        } else {
-            format!("\"{bind}\"")
-        };
         format!(
-            "[[listener]]\nname = \"{name}\"\nbind = {bind}\nservice = \"{service}\"\n\
+            "[[listener]]\nname = \"{name}\"\nbind = \"{bind}\"\nservice = \"{service}\"\n\
              pool = \"edge\"\n{more}\n"
         )
     }

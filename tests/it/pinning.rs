@@ -1,0 +1,94 @@
+//! Who goes where, and who stays there.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use pinfold_loadtest::process::wait_until;
+
+use crate::world::{Caller, FABRIKAM, SOON, World, caller_address};
+
+#[test]
+fn a_partner_goes_to_one_node_from_all_of_its_addresses() {
+    let world = World::start_with(4, |setup| {
+        setup.fabrikam_addresses = vec!["127.0.2.0/28".into(), "127.0.3.3/32".into()];
+    });
+    let mut addresses: Vec<_> = (0..8).map(|last| Ipv4Addr::new(127, 0, 2, last)).collect();
+    addresses.push(Ipv4Addr::new(127, 0, 3, 3));
+    let served = |address| Caller::served(world.address(), address).unwrap();
+    let sessions: Vec<_> = addresses.into_iter().map(served).collect();
+    let home = world.pinfold.pin("fabrikam").expect("a pin by its name");
+    assert!(sessions.iter().all(|(_, node)| *node == home));
+    let pins = world.pinfold.json("/v1/pins");
+    assert_eq!(pins["pins"].as_array().unwrap().len(), 1, "{pins}");
+    assert_eq!(pins["pins"][0]["sessions"], 9, "{pins}");
+}
+
+#[test]
+fn clients_without_a_name_spread_and_each_keeps_its_node() {
+    let world = World::start(3);
+    let served = |number| Caller::served(world.address(), caller_address(number)).unwrap();
+    let sessions: Vec<_> = (0..12).map(served).collect();
+    for name in ["edge1", "edge2", "edge3"] {
+        let count = sessions.iter().filter(|(_, node)| node == name).count();
+        assert_eq!(count, 4, "least-sessions spreads evenly");
+    }
+    for (number, (_, node)) in sessions.iter().enumerate() {
+        assert_eq!(&served(number).1, node);
+        assert_eq!(
+            world
+                .pinfold
+                .pin(&caller_address(number).to_string())
+                .as_ref(),
+            Some(node)
+        );
+    }
+}
+
+#[test]
+fn an_address_pin_lapses_after_its_time_and_not_while_it_is_used() {
+    let ttl = Duration::from_secs(1);
+    let world = World::start_with(2, |setup| {
+        setup.listeners[0].more = "pin_ttl = \"1s\"".into()
+    });
+    let name = caller_address(1).to_string();
+    let (mut caller, node) = Caller::served(world.address(), caller_address(1)).unwrap();
+    crate::world::pass(ttl * 2);
+    assert_eq!(
+        world.pinfold.pin(&name).as_ref(),
+        Some(&node),
+        "it is in use"
+    );
+    assert_eq!(caller.ask("still here").unwrap(), node);
+    let ended = Instant::now();
+    drop(caller);
+    let lapsed = wait_until(SOON, || world.pinfold.pin(&name).is_none().then_some(()));
+    assert!(lapsed.is_some(), "it lapses");
+    assert!(ended.elapsed() >= ttl, "{:?}", ended.elapsed());
+}
+
+#[test]
+fn a_preferred_node_is_honoured_and_done_without_while_it_is_down() {
+    let mut world = World::start_with(3, |setup| setup.fabrikam = "node = \"edge2\"".into());
+    let partner = world.fabrikam();
+    assert_eq!(partner.stats().node.as_deref(), Some("edge2"));
+    world.stage.wait(partner.stop());
+
+    world.edge("edge2").kill().unwrap();
+    world.pinfold.wait_health("edge2", "down");
+    let (_, node) = Caller::served(world.address(), FABRIKAM).unwrap();
+    assert_ne!(node, "edge2");
+}
+
+#[test]
+fn a_partners_pin_outlives_its_sessions_and_reloads() {
+    let mut world = World::start_with(3, |setup| {
+        setup.listeners[0].more = "pin_ttl = \"1s\"".into()
+    });
+    let (caller, home) = Caller::served(world.address(), FABRIKAM).unwrap();
+    drop(caller);
+    world.reload_harmlessly(20);
+    crate::world::pass(Duration::from_secs(2));
+    assert_eq!(world.pinfold.pin("fabrikam").as_ref(), Some(&home));
+    let (_, again) = Caller::served(world.address(), FABRIKAM).unwrap();
+    assert_eq!(again, home);
+}
