@@ -95,6 +95,45 @@ fn a_removed_node_stays_governed_while_it_has_sessions() {
 }
 
 #[test]
+fn a_node_that_moved_is_governed_at_both_places_under_two_names() {
+    let mut registry = Registry::new(1);
+    let first = registry.build(&config(&[("a", 1), ("b", 2)], &[("x", "")]));
+    let old = Arc::clone(&first.listeners[0].nodes[0].endpoint);
+    old.slot(0).sessions.add(1);
+    let second = registry.build(&config(&[("a", 3), ("b", 2)], &[("x", "")]));
+    let members: Vec<_> = second.groups[0]
+        .members
+        .iter()
+        .map(|member| (&*member.name, member.is_removed))
+        .collect();
+    let expected = [("a", false), ("b", false), ("a (was 127.0.0.1:1)", true)];
+    assert_eq!(members, expected);
+}
+
+#[test]
+fn a_group_that_is_gone_stays_whole_while_one_of_it_has_sessions() {
+    let mut registry = Registry::new(1);
+    let nodes = [("a", 1), ("b", 2)];
+    let first = registry.build(&config(&nodes, &[("x", "")]));
+    let old = Arc::clone(&first.listeners[0].nodes[0].endpoint);
+    old.slot(0).sessions.add(1);
+    let other_probe = "[listener.probe]\nkind = \"tls-hello\"";
+    let second = registry.build(&config(&nodes, &[("x", other_probe)]));
+    assert_eq!(second.groups.len(), 2);
+    assert_eq!(second.groups[1].members.len(), 2);
+    assert!(
+        second.groups[1]
+            .members
+            .iter()
+            .all(|member| member.is_removed)
+    );
+    old.slot(0).sessions.subtract(1);
+    let more = format!("max_sessions = 9\n{other_probe}");
+    let third = registry.build(&config(&nodes, &[("x", &more)]));
+    assert_eq!(third.groups.len(), 1);
+}
+
+#[test]
 fn a_thousand_reloads_keep_nothing_that_is_not_used() {
     let mut registry = Registry::new(1);
     let mut last = None;

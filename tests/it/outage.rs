@@ -22,44 +22,44 @@ fn cuts(world: &World) -> usize {
     failovers["failovers"].as_array().unwrap().len()
 }
 
-#[test]
-fn a_node_that_is_paused_for_half_a_second_loses_nobody() {
-    let _quiet = quiet();
+/// Pauses one node after another until `wanted` pauses are done, or one lasted too long to promise
+/// anything; how many were as they should be.
+fn pause(wanted: u32, first_phase: u32) -> u32 {
     let mut world = World::start(3);
     let partner = world.fabrikam();
     let mut idle = callers(&world, 9);
     let node = partner.stats().node.unwrap();
-    let mut paused = 0;
-    for attempt in 0..PAUSES * 4 {
+    for number in 0..wanted {
         // Another phase of the probes each time.
-        pass(Duration::from_millis(u64::from(attempt % 10) * 43));
-        let name = if attempt % 2 == 0 {
+        let phase = (first_phase + number) % 10;
+        pass(Duration::from_millis(u64::from(phase) * 43));
+        let name = if number % 2 == 0 {
             node.clone()
         } else {
-            format!("edge{}", attempt % 3 + 1)
+            format!("edge{}", number % 3 + 1)
         };
         let begun = Instant::now();
         world.edge(&name).freeze().unwrap();
         pass(PAUSE);
         world.edge(&name).thaw().unwrap();
-        let lasted = begun.elapsed();
-        let stats = partner.stats();
-        if lasted > PAUSE_MAX {
-            assert!(stats.errors.is_empty() || lasted > PAUSE, "{stats:?}");
-        } else {
-            paused += 1;
-        }
-        if paused == PAUSES {
-            break;
+        if begun.elapsed() > PAUSE_MAX {
+            return number;
         }
     }
-    assert!(paused == PAUSES, "this machine is too busy for {PAUSE:?}");
     let stats = partner.stats();
     assert_eq!((stats.connections, stats.gaps_total), (1, 0), "{stats:?}");
     for (caller, node) in &mut idle {
         assert_eq!(&caller.ask("still here").unwrap(), node);
     }
     assert_eq!(cuts(&world), 0);
+    wanted
+}
+
+#[test]
+fn a_node_that_is_paused_for_half_a_second_loses_nobody() {
+    let _quiet = quiet();
+    let complete = (0..5).any(|attempt| pause(PAUSES, attempt * 3) == PAUSES);
+    assert!(complete, "this machine is too busy to pause for {PAUSE:?}");
 }
 
 #[test]

@@ -125,6 +125,12 @@ fn a_node_that_moves_to_another_address_serves_there_and_keeps_what_it_had() {
         assert_eq!(&caller.ask("still here").unwrap(), node);
     }
     assert_eq!(world.pinfold.node("edge1")["state"], "active");
+    let metrics = world.pinfold.get("/metrics").unwrap().body;
+    let mut samples = metrics
+        .lines()
+        .filter(|line| line.starts_with("pinfold_node_up{"));
+    let edge1 = samples.find(|line| line.contains("node=\"edge1\""));
+    assert!(edge1.is_some_and(|line| line.ends_with(" 1")), "{edge1:?}");
 }
 
 #[test]

@@ -370,3 +370,26 @@ fn a_gap_that_nobody_announced_condemns_nobody() {
     work.good("edge1", 60_001, 60_002);
     assert_eq!(work.state("edge1"), State::Up);
 }
+
+#[test]
+fn a_removed_member_is_cut_like_others_and_saves_nobody() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    let removed = Member {
+        admin: NodeState::Disabled,
+        is_removed: true,
+        ..member("edge2")
+    };
+    let members = [member("edge1"), removed];
+    work.group.set_members(&members, ms(150), &mut work.effects);
+    work.die("edge1", 200);
+    work.good("edge2", 210, 211);
+    work.poll(220);
+    assert_eq!(work.cut(), Vec::<&str>::new(), "nobody can go to edge2");
+
+    let mut work = Work::up(&["edge1", "edge2"]);
+    work.group.set_members(&members, ms(150), &mut work.effects);
+    work.die("edge2", 200);
+    work.good("edge1", 210, 211);
+    work.poll(220);
+    assert_eq!(work.cut(), ["edge2"]);
+}

@@ -214,6 +214,23 @@ fn it_returns_after_rise_good_answers_in_time_and_is_held() {
 }
 
 #[test]
+fn answers_that_waited_and_come_at_once_are_one() {
+    let mut health = down(10);
+    let good = |started| Event::ProbeGood {
+        started: ms(started),
+    };
+    for started in [800, 850, 900, 950] {
+        health.observe(good(started), ms(1_000));
+    }
+    assert_eq!(health.state(), State::Down);
+    assert!(health.is_rising());
+    health.observe(good(1_400), ms(1_401));
+    assert_eq!(health.state(), State::Down);
+    health.observe(good(1_800), ms(1_801));
+    assert_eq!(health.state(), State::Up);
+}
+
+#[test]
 fn a_manual_hold_lasts_until_it_is_resumed() {
     let mut health = Health::new(
         Timing {
