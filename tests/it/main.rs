@@ -1,0 +1,14 @@
+//! The promises of Pinfold, held against the real binary on loopback.
+//!
+//! One module a topic; every test has a directory, an instance and nodes of its own, ports are
+//! picked by the system, and waiting means asking until a deadline, never sleeping.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod failover;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the harness offers more than the topics written so far use"
+)]
+mod world;
