@@ -12,3 +12,11 @@ mod failover;
     reason = "the harness offers more than the topics written so far use"
 )]
 mod world;
+
+mod limits;
+mod measures;
+mod proxy;
+mod scripted;
+mod timeouts;
+mod tls;
+mod wire;
