@@ -13,6 +13,9 @@ mod failover;
 )]
 mod world;
 
+mod bad_input;
+mod bulk;
+mod exhaustion;
 mod limits;
 mod measures;
 mod proxy;
