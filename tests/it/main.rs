@@ -19,6 +19,7 @@ mod exhaustion;
 mod limits;
 mod measures;
 mod proxy;
+mod refusals;
 mod scripted;
 mod timeouts;
 mod tls;
