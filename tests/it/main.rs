@@ -13,8 +13,10 @@ mod failover;
 )]
 mod world;
 
+mod admin;
 mod bad_input;
 mod bulk;
+mod command_line;
 mod exhaustion;
 mod limits;
 mod measures;
