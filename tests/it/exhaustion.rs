@@ -2,11 +2,14 @@
 
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::time::Duration;
 
 use pinfold_loadtest::process::wait_until;
 
 use crate::wire::Wire;
-use crate::world::{Caller, Directory, FABRIKAM, Pinfold, SOON, Setup, caller_address, edge};
+use crate::world::{
+    Caller, Directory, FABRIKAM, Pinfold, SOON, Setup, caller_address, edge, quiet,
+};
 
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 1);
 
@@ -125,4 +128,38 @@ fn announced_clients_without_a_header_take_no_more_than_their_share_of_descripto
     let empty = || (short.pinfold.sessions() == 0).then_some(());
     assert!(wait_until(SOON, empty).is_some());
     short.assert_answers_and_blames_nobody();
+}
+
+/// Sets how many descriptors a running Pinfold may have.
+fn limit_descriptors(pinfold: &Pinfold, limit: &str) {
+    let status = Command::new("prlimit")
+        .args(["--pid", &pinfold.process.pid().to_string()])
+        .arg(format!("--nofile={limit}:"))
+        .status()
+        .expect("this test needs the program `prlimit` (util-linux)");
+    assert!(status.success());
+}
+
+#[test]
+fn without_a_single_descriptor_no_node_is_blamed_and_sessions_live_on() {
+    let _quiet = quiet();
+    let short = Short::start("");
+    let address = short.pinfold.address("federation");
+    let mut callers: Vec<_> = (0..6)
+        .map(|number| Caller::served(address, caller_address(number)).unwrap())
+        .collect();
+    limit_descriptors(&short.pinfold, "10");
+    let _waiting = Caller::connect(address, STRANGER).map(|mut caller| caller.say("hello"));
+    let process = &short.pinfold.process;
+    let is_short = process.wait_line(SOON, |line| line.contains("cannot accept for now"));
+    assert!(is_short.is_some(), "{}", process.output());
+    // Several rounds of probes, none of which can be sent.
+    let condemned = process.wait_line(Duration::from_secs(2), |line| line.contains("node-down"));
+    assert_eq!(condemned, None);
+    for (caller, node) in &mut callers {
+        assert_eq!(&caller.ask("still here").unwrap(), node);
+    }
+    limit_descriptors(&short.pinfold, "256");
+    drop(callers);
+    short.assert_recovers();
 }
