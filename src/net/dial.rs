@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
-use super::options::LegOptions;
+use super::options::{LegOptions, reset_on_close};
 
 /// What a failed dial says, and of whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub async fn dial(address: SocketAddr, options: &LegOptions) -> io::Result<TcpSt
     socket.set_nonblocking(true)?;
     options.apply(&socket)?;
     match socket.connect(&address.into()) {
-        Ok(()) => return TcpStream::from_std(socket.into()),
+        Ok(()) => return not_itself(TcpStream::from_std(socket.into())?, address),
         // connect(2), EINPROGRESS: the socket becomes writable when it is decided.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
         Err(error) => return Err(error),
@@ -67,9 +67,20 @@ pub async fn dial(address: SocketAddr, options: &LegOptions) -> io::Result<TcpSt
     let stream = TcpStream::from_std(socket.into())?;
     stream.writable().await?;
     match stream.take_error()? {
-        None => Ok(stream),
+        None => not_itself(stream, address),
         Some(error) => Err(error),
     }
+}
+
+/// The kernel may pick the very port that is dialled, and where nobody listens on it TCP then
+/// connects the socket to itself: a dead node that echoes. Only a laboratory has such nodes.
+fn not_itself(stream: TcpStream, address: SocketAddr) -> io::Result<TcpStream> {
+    if address.ip().is_loopback() && stream.local_addr()? == address {
+        // Or the port would stay taken for a minute, and the node could not come back.
+        reset_on_close(&stream);
+        return Err(Errno::CONNREFUSED.into());
+    }
+    Ok(stream)
 }
 
 #[cfg(test)]
@@ -98,6 +109,20 @@ mod tests {
         let error = dial(address, &OPTIONS).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(Refusal::of(&error), Refusal::Node);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_met_itself_has_met_nobody_and_frees_the_port() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        socket.connect(&address.into()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let stream = TcpStream::from_std(socket.into()).unwrap();
+        let error = not_itself(stream, address).unwrap_err();
+        assert_eq!(Refusal::of(&error), Refusal::Node);
+        std::net::TcpListener::bind(address).expect("the node can come back");
     }
 
     #[test]

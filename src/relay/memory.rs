@@ -42,7 +42,9 @@ impl Budget {
         self.used.get()
     }
 
-    fn hold(self: &Rc<Self>, bytes: usize) -> Hold {
+    /// Counts `bytes` as held until the hold is dropped.
+    #[must_use]
+    pub fn hold(self: &Rc<Self>, bytes: usize) -> Hold {
         self.used.set(self.used.get() + bytes);
         Hold {
             budget: Rc::clone(self),
@@ -51,10 +53,19 @@ impl Budget {
     }
 }
 
+/// Bytes that are counted as held.
 #[derive(Debug)]
-struct Hold {
+pub struct Hold {
     budget: Rc<Budget>,
     bytes: usize,
+}
+
+impl Hold {
+    /// So many more are held.
+    pub fn grow(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.budget.used.set(self.budget.used.get() + bytes);
+    }
 }
 
 impl Drop for Hold {

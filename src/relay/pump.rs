@@ -112,7 +112,7 @@ pub struct FirstBytes {
 
 impl<'a, M: Meter> Pump<'a, M> {
     /// A pump that begins with the client's `first` bytes. While the node has said nothing they are
-    /// kept, up to `keep` bytes in all, for [`Pump::into_parts`], and a node that finishes without a
+    /// kept, up to `keep` bytes in all and while there is memory, for [`Pump::into_parts`], and a node that finishes without a
     /// byte has failed ([`ErrorKind::UnexpectedEof`](io::ErrorKind)); 0 keeps none.
     pub fn new(
         gear: &'a Gear,
@@ -129,7 +129,7 @@ impl<'a, M: Meter> Pump<'a, M> {
             meter,
             client,
             node,
-            up: Direction::beginning_with(first, keep),
+            up: Direction::beginning_with(first, keep, gear),
             down: Direction::that_must_speak(keep > 0),
             first_finished: None,
             fin_timeout,

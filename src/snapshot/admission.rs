@@ -37,18 +37,47 @@ impl Capacity {
     pub fn most(&self) -> u64 {
         self.most
     }
+
+    /// A place for one more connection, before it is known whose it is.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+        let more = |count: u64| (count < self.most).then_some(count + 1);
+        self.sessions.fetch_update(Relaxed, Relaxed, more).ok()?;
+        Some(Place(Arc::clone(self)))
+    }
+}
+
+/// The descriptors of one session; given back when dropped.
+#[derive(Debug)]
+pub struct Place(Arc<Capacity>);
+
+impl Place {
+    /// Whether taking this place has left the partners their tenth.
+    fn is_open_to_all(&self) -> bool {
+        let most = self.0.most;
+        self.0.sessions.load(Relaxed) <= most - most / 10
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Admission {
-    /// Admits a session of `client`, unless a limit is reached. A tenth of the listener's sessions is
-    /// kept for configured partners.
+    /// Admits a session of `client` to its `place`, unless a limit is reached. A tenth of the
+    /// listener's sessions, and of all places, is kept for configured partners.
     pub fn enter(
         self: &Arc<Self>,
         limits: &model::Listener,
-        capacity: &Arc<Capacity>,
+        place: Place,
         client: IpAddr,
         is_partner: bool,
     ) -> Option<Ticket> {
+        if !is_partner && !place.is_open_to_all() {
+            return None;
+        }
         let limit = limits.max_sessions;
         let limit = if is_partner {
             limit
@@ -59,15 +88,9 @@ impl Admission {
         self.sessions.fetch_update(Relaxed, Relaxed, more).ok()?;
         let mut ticket = Ticket {
             admission: Arc::clone(self),
-            capacity: None,
+            _place: place,
             client: None,
         };
-        let more = |count: u64| (count < capacity.most).then_some(count + 1);
-        capacity
-            .sessions
-            .fetch_update(Relaxed, Relaxed, more)
-            .ok()?;
-        ticket.capacity = Some(Arc::clone(capacity));
         if limits.max_sessions_per_client > 0 {
             let mut clients = self.clients();
             let count = clients.entry(client).or_insert(0);
@@ -89,16 +112,13 @@ impl Admission {
 #[derive(Debug)]
 pub struct Ticket {
     admission: Arc<Admission>,
-    capacity: Option<Arc<Capacity>>,
+    _place: Place,
     client: Option<IpAddr>,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.admission.sessions.fetch_sub(1, Relaxed);
-        if let Some(capacity) = &self.capacity {
-            capacity.sessions.fetch_sub(1, Relaxed);
-        }
         if let Some(client) = self.client {
             let mut clients = self.admission.clients();
             if let Some(count) = clients.get_mut(&client) {

@@ -166,7 +166,7 @@ mod admission {
     fn a_tenth_is_kept_for_partners_and_places_are_given_back() {
         let (admission, limits) = (Arc::new(Admission::default()), limits(10, 0));
         let capacity = Arc::new(Capacity::new(100));
-        let enter = |is_partner| admission.enter(&limits, &capacity, client(1), is_partner);
+        let enter = |is_partner| admission.enter(&limits, capacity.enter()?, client(1), is_partner);
         let mut tickets: Vec<_> = (0..9).map(|_| enter(false).expect("room")).collect();
         assert!(enter(false).is_none());
         tickets.push(enter(true).expect("the partners' tenth"));
@@ -179,7 +179,7 @@ mod admission {
     fn one_client_cannot_take_more_than_its_share() {
         let (admission, limits) = (Arc::new(Admission::default()), limits(100, 2));
         let capacity = Arc::new(Capacity::new(100));
-        let enter = |last| admission.enter(&limits, &capacity, client(last), false);
+        let enter = |last| admission.enter(&limits, capacity.enter()?, client(last), false);
         let tickets = (enter(1), enter(1));
         assert!(enter(1).is_none());
         assert!(enter(2).is_some());
@@ -195,11 +195,25 @@ mod admission {
             Arc::new(Admission::default()),
             Arc::new(Admission::default()),
         ];
-        let enter = |index: usize| listeners[index].enter(&limits, &capacity, client(1), true);
+        let enter =
+            |index: usize| listeners[index].enter(&limits, capacity.enter()?, client(1), true);
         let tickets: Vec<_> = [0, 1, 0].map(enter).into_iter().flatten().collect();
         assert_eq!(tickets.len(), 3);
         assert!(enter(1).is_none());
         drop(tickets);
         assert!(enter(1).is_some());
+    }
+
+    #[test]
+    fn a_tenth_of_the_descriptors_is_kept_for_partners_too() {
+        let (admission, limits) = (Arc::new(Admission::default()), limits(100, 0));
+        let capacity = Arc::new(Capacity::new(10));
+        let enter = |is_partner| admission.enter(&limits, capacity.enter()?, client(1), is_partner);
+        let mut tickets: Vec<_> = (0..9).map(|_| enter(false).expect("room")).collect();
+        assert!(enter(false).is_none());
+        tickets.push(enter(true).expect("the partners' tenth"));
+        assert!(enter(true).is_none());
+        tickets.clear();
+        assert!(enter(false).is_some());
     }
 }

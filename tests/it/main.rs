@@ -20,3 +20,17 @@ mod stopping;
     reason = "the harness offers more than the topics written so far use"
 )]
 mod world;
+
+mod admin;
+mod bad_input;
+mod bulk;
+mod command_line;
+mod exhaustion;
+mod limits;
+mod measures;
+mod proxy;
+mod refusals;
+mod scripted;
+mod timeouts;
+mod tls;
+mod wire;

@@ -8,7 +8,7 @@ use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::super::memory::{LentPipe, Unsent};
+use super::super::memory::{Hold, LentPipe, Unsent};
 use super::{FirstBytes, Gear};
 use crate::sys::pipe::Spliced;
 
@@ -51,6 +51,7 @@ enum Held {
         bytes: Vec<u8>,
         sent: usize,
         keep: usize,
+        hold: Hold,
     },
     Unsent(Unsent),
     Pipe(LentPipe),
@@ -75,11 +76,19 @@ impl Direction {
         }
     }
 
-    pub(super) fn beginning_with(first: FirstBytes, keep: usize) -> Self {
+    /// Begins with `first`, of which up to `keep` bytes are kept while there is memory for them.
+    pub(super) fn beginning_with(first: FirstBytes, keep: usize, gear: &Gear) -> Self {
+        let length = first.bytes.len();
+        let keep = if gear.memory.has_room(length) {
+            keep
+        } else {
+            0
+        };
         let held = Held::First {
             bytes: first.bytes,
             sent: 0,
             keep,
+            hold: gear.memory.hold(length),
         };
         let state = if first.finished {
             State::Finishing
@@ -169,7 +178,9 @@ impl Direction {
         loop {
             let count = match &mut self.held {
                 Held::Nothing => return Poll::Ready(Ok(())),
-                Held::First { bytes, sent, keep } => match bytes.get(*sent..).unwrap_or_default() {
+                Held::First {
+                    bytes, sent, keep, ..
+                } => match bytes.get(*sent..).unwrap_or_default() {
                     [] if *keep > 0 => return Poll::Ready(Ok(())),
                     [] => 0,
                     rest => {
@@ -237,17 +248,21 @@ impl Direction {
         if bytes.len() == read.capacity() {
             self.way = Way::Splice(0);
         }
-        if !self.keep_first(bytes) {
+        if !self.keep_first(bytes, gear) {
             self.give(context, gear, bytes, sink).map_err(Fault::Sink)?;
         }
         Poll::Ready(Ok(bytes.len()))
     }
 
     /// Adds `bytes` to the first bytes, where those are still kept and there is room.
-    fn keep_first(&mut self, more: &[u8]) -> bool {
-        if let Held::First { bytes, keep, .. } = &mut self.held {
-            if bytes.len() + more.len() <= *keep {
+    fn keep_first(&mut self, more: &[u8], gear: &Gear) -> bool {
+        if let Held::First {
+            bytes, keep, hold, ..
+        } = &mut self.held
+        {
+            if bytes.len() + more.len() <= *keep && gear.memory.has_room(more.len()) {
                 bytes.extend_from_slice(more);
+                hold.grow(more.len());
                 return true;
             }
             // Everything kept so far has been sent, or nothing would have been read.

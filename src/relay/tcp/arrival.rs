@@ -36,6 +36,8 @@ pub(super) async fn arrive(life: Life<'_>, client: &TcpStream) -> Result<Arrival
     } = life;
     let config = &policy.listener.config;
     seat.arm(Some(config.first_bytes_timeout));
+    // Before anything is waited for: who is slow to say who it is holds a descriptor all the same.
+    let place = context.capacity.enter().ok_or(Outcome::RefusedLimit)?;
     let mut said = Said {
         context,
         seat,
@@ -67,7 +69,7 @@ pub(super) async fn arrive(life: Life<'_>, client: &TcpStream) -> Result<Arrival
     }
     let admission = &policy.listener.state.admission;
     let ticket = admission
-        .enter(config, &context.capacity, ip, partner.is_some())
+        .enter(config, place, ip, partner.is_some())
         .ok_or(Outcome::RefusedLimit)?;
     if config.speaks_first == SpeaksFirst::Client
         && said.bytes.is_empty()
