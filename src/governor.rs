@@ -89,6 +89,8 @@ pub struct Verdicts {
     pub are_first_in: bool,
     /// Names of the listeners that have no node up.
     pub without_node: Vec<Arc<str>>,
+    /// Those among them whose nodes are all known: none is merely unproven.
+    pub closed: Vec<Arc<str>>,
 }
 
 impl Governor {
@@ -150,6 +152,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 /// says nothing about the nodes.
 const STUNNED_AFTER: Duration = Duration::from_millis(50);
 const COMMANDS_MAX: usize = 1024;
+/// A few milliseconds' work; then time has its turn again.
+const REPORTS_AT_ONCE: usize = 256;
 /// Every endpoint of the largest configuration may answer at once.
 const TOLD_MAX: usize = 16_384;
 
@@ -161,28 +165,41 @@ async fn run(
 ) {
     let (told, mut answers) = mpsc::channel(TOLD_MAX);
     let (mut court, mut inbox) = Court::new(setup, told);
+    let mut reports = Vec::with_capacity(REPORTS_AT_ONCE);
     loop {
-        // What is due already is due now: only time spent asleep beyond the plan is a stall.
+        // First what time asks for: a storm of reports must not put it off.
+        let now = Moment::now();
+        if court.next_look() <= now {
+            pulse.store(now.as_micros(), Relaxed);
+            court.look(now);
+            court.publish(&verdicts);
+        }
         let begun = Moment::now();
         let planned = court.next_look().max(begun);
         let wait = planned.since(begun);
         tokio::select! {
             biased;
             command = mailbox.recv() => match command {
-                Some(command) => court.obey(command),
+                Some(command) => {
+                    court.obey(command);
+                    court.publish(&verdicts);
+                }
                 None => return,
             },
-            Some(told) = answers.recv() => court.hear(&told),
-            Some(report) = inbox.recv() => court.take(report),
+            Some(told) = answers.recv() => {
+                court.hear(&told);
+                court.publish(&verdicts);
+            }
+            _ = inbox.recv_many(&mut reports, REPORTS_AT_ONCE) => {
+                reports.drain(..).for_each(|report| court.take(report));
+            }
             () = tokio::time::sleep(wait) => {
-                let now = Moment::now();
-                if now.since(planned) > STUNNED_AFTER {
-                    court.stunned(now.since(planned));
+                // Only time spent asleep beyond the plan is a stall.
+                let lateness = Moment::now().since(planned);
+                if lateness > STUNNED_AFTER {
+                    court.stunned(lateness);
                 }
-                pulse.store(now.as_micros(), Relaxed);
-                court.look(now);
             }
         }
-        court.publish(&verdicts);
     }
 }

@@ -116,11 +116,11 @@ impl Control {
                 if !departures.settle(of, revision) {
                     continue;
                 }
-                tell(&workers, || Order::Interrupt {
-                    of,
-                    with: Interrupt::Removed,
-                })
-                .await;
+                let with = match of {
+                    Whose::Listener(_) => Interrupt::ListenerRemoved,
+                    Whose::Endpoint(_) | Whose::All => Interrupt::NodeRemoved,
+                };
+                tell(&workers, || Order::Interrupt { of, with }).await;
             }
         });
     }

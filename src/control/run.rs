@@ -119,7 +119,7 @@ impl Control {
 
     /// Opens and closes doors as nodes come and go.
     async fn follow(&mut self) {
-        let without = self.shared.verdicts.borrow().without_node.clone();
+        let without = self.shared.verdicts.borrow().closed.clone();
         let workers = self.orders();
         let snapshot = self.shared.snapshot.load_full();
         self.doors.follow(&without, &snapshot, &workers).await;

@@ -100,6 +100,7 @@ impl Court {
             .into_iter()
             .map(|watched| (watched.plan.key.clone(), watched))
             .collect();
+        let mut disabled = Vec::new();
         for plan in &snapshot.groups {
             let mut watched = before
                 .remove(&plan.key)
@@ -115,18 +116,18 @@ impl Court {
                 .map(|member| self.member(plan, member))
                 .collect();
             watched.group.set_members(&members, now, &mut effects);
-            let disabled = plan
-                .members
+            let off = members
                 .iter()
-                .zip(&members)
-                .filter(|(member, wanted)| {
-                    wanted.admin == NodeState::Disabled && !member.is_removed
-                });
-            for (member, _) in disabled {
-                self.interrupt(member.endpoint.number, Interrupt::Disabled);
-            }
+                .filter(|member| member.admin == NodeState::Disabled && !member.is_removed)
+                .map(|member| (Arc::clone(&plan.key.pool), Arc::clone(&member.node)));
+            disabled.extend(off);
+            watched.forget_the_gone();
             self.watched.push(watched);
             self.carry_out(self.watched.len() - 1, effects, now);
+        }
+        // Only now, when every standing says so: nobody is placed there after being ended.
+        for (pool, node) in disabled {
+            self.interrupt_node(&pool, &node, Interrupt::Disabled);
         }
     }
 
@@ -217,7 +218,10 @@ impl Court {
             Report::SessionReset(endpoint, client) => {
                 self.observe(endpoint, Event::SessionReset { client });
             }
-            Report::PartnerLost(lost) => self.ledger.lost(lost),
+            Report::PartnerLost(lost) => {
+                self.ledger.lost(lost);
+                self.reports.lost_is_known(self.ledger.awaited());
+            }
             Report::PartnerServed(served) => {
                 let Some(node) = self.find(served.endpoint).map(|(_, node)| node) else {
                     return;
@@ -227,9 +231,10 @@ impl Court {
                 if let Some(gap) = self.ledger.served(served, &node) {
                     announce::partner_back(&partner, &listener, &node, gap);
                 }
+                self.reports
+                    .set_awaited(self.ledger.awaited(), self.ledger.missing());
             }
         }
-        self.reports.set_awaited(self.ledger.awaited(Moment::now()));
     }
 
     fn observe(&mut self, endpoint: EndpointNumber, event: Event) {
@@ -278,6 +283,9 @@ impl Court {
         if self.next_sweep <= now {
             self.next_sweep = now + SWEEP_INTERVAL;
             self.pins.expire(now, SWEEP_MAX);
+            self.ledger.forget(now);
+            self.reports
+                .set_awaited(self.ledger.awaited(), self.ledger.missing());
         }
     }
 
@@ -306,6 +314,7 @@ impl Court {
             revision: self.revision,
             are_first_in: true,
             without_node: Vec::new(),
+            closed: Vec::new(),
         };
         for watched in &self.watched {
             if watched.plan.listeners.is_empty() {
@@ -318,10 +327,12 @@ impl Court {
             });
             let is_settled = members.iter().all(|member| member.state != State::Unproven);
             verdicts.are_first_in &= is_up || is_settled;
+            let listeners = || watched.plan.listeners.iter().map(Arc::clone);
             if !is_up {
-                verdicts
-                    .without_node
-                    .extend(watched.plan.listeners.iter().map(Arc::clone));
+                verdicts.without_node.extend(listeners());
+            }
+            if !is_up && is_settled {
+                verdicts.closed.extend(listeners());
             }
         }
         verdicts

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::clock::Moment;
 use crate::relay::report::{Lost, Served};
+use crate::telemetry::outcome::Outcome;
 
 /// One node's downfall on one group of listeners.
 #[derive(Clone, Debug, Serialize)]
@@ -232,11 +233,27 @@ impl Ledger {
         &self.totals
     }
 
-    /// How many partners are awaited. Who has not come back for a day is no longer waited for.
-    pub(super) fn awaited(&mut self, now: Moment) -> usize {
+    /// Who has not come back for a day is no longer waited for.
+    pub(super) fn forget(&mut self, now: Moment) {
         self.awaited
             .retain(|_, loss| now.since(loss.lost.ended) < FORGOTTEN_AFTER);
+    }
+
+    /// How many partners are awaited, those included whose node only closed a connection in order.
+    pub(super) fn awaited(&self) -> usize {
         self.awaited.len()
+    }
+
+    /// How many partners are missing by a node's fault.
+    pub(super) fn missing(&self) -> usize {
+        let is_fault = |loss: &&Loss| {
+            loss.lost.outcome != Outcome::NodeClosed
+                || self
+                    .failovers
+                    .iter()
+                    .any(|failover| failover.concerns(&loss.lost))
+        };
+        self.awaited.values().filter(is_fault).count()
     }
 
     fn failover_of(&mut self, lost: &Lost) -> Option<&mut Failover> {

@@ -129,8 +129,8 @@ impl<'a> Placing<'a> {
         let key = self.key.as_ref()?;
         let now = Moment::now();
         match (&self.pinned, choice.why) {
-            // Whoever stands in while nobody is up is no home; an unproven node takes no pins.
-            (_, Why::FailStatic) | (None, Why::Unproven) => {}
+            // Whoever stands in while nobody better is there is no home.
+            (_, Why::FailStatic | Why::Unproven | Why::Draining) => {}
             (None, why) => {
                 let by = match why {
                     Why::Pinned => PinnedBy::Configured,

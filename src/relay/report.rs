@@ -70,8 +70,12 @@ pub struct Reports {
 #[derive(Debug, Default)]
 struct Shared {
     dropped: AtomicU64,
+    /// Losses that the governor has not heard of yet.
+    unheard: AtomicUsize,
     /// Partners that were lost and not served since; while there are none, nobody asks who is served.
     awaited: AtomicUsize,
+    /// Those among them that are missing by a node's fault.
+    missing: AtomicUsize,
 }
 
 impl Reports {
@@ -90,30 +94,41 @@ impl Reports {
 
     /// Tells the governor.
     pub fn send(&self, report: Report) {
-        if let Report::PartnerLost(_) = report {
-            // Set before the governor knows, so that a partner who is back at once is not missed.
-            self.shared.awaited.fetch_max(1, Relaxed);
+        let is_loss = matches!(report, Report::PartnerLost(_));
+        if is_loss {
+            // Before the governor knows, so that a partner who is back at once is not overlooked.
+            self.shared.unheard.fetch_add(1, Relaxed);
         }
         if self.queue.try_send(report).is_err() {
             self.shared.dropped.fetch_add(1, Relaxed);
+            if is_loss {
+                self.shared.unheard.fetch_sub(1, Relaxed);
+            }
         }
     }
 
     /// Whether it matters who is served.
     #[must_use]
     pub fn is_anybody_awaited(&self) -> bool {
-        self.shared.awaited.load(Relaxed) > 0
+        self.shared.unheard.load(Relaxed) > 0 || self.shared.awaited.load(Relaxed) > 0
     }
 
-    /// So many partners are awaited.
-    pub fn set_awaited(&self, count: usize) {
-        self.shared.awaited.store(count, Relaxed);
+    /// The governor has heard of a loss; so many partners are awaited now.
+    pub fn lost_is_known(&self, awaited: usize) {
+        self.shared.awaited.store(awaited, Relaxed);
+        self.shared.unheard.fetch_sub(1, Relaxed);
     }
 
-    /// How many partners are awaited.
+    /// So many partners are awaited, and so many of them are missing by a node's fault.
+    pub fn set_awaited(&self, awaited: usize, missing: usize) {
+        self.shared.awaited.store(awaited, Relaxed);
+        self.shared.missing.store(missing, Relaxed);
+    }
+
+    /// Partners that are missing by a node's fault.
     #[must_use]
-    pub fn awaited(&self) -> usize {
-        self.shared.awaited.load(Relaxed)
+    pub fn missing(&self) -> usize {
+        self.shared.missing.load(Relaxed)
     }
 
     /// Reports that found the queue full.

@@ -15,8 +15,8 @@ use std::time::Duration;
 use super::wheel::Wheel;
 use crate::clock::Moment;
 
-/// What can end the wait of a session from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What can end the wait of a session from outside, the weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Interrupt {
     /// Its own deadline has passed.
     Deadline,
@@ -26,8 +26,10 @@ pub enum Interrupt {
     Drained,
     /// Its node was disabled.
     Disabled,
-    /// Its listener or node is gone, and its time is up.
-    Removed,
+    /// Its node is gone, and its time is up.
+    NodeRemoved,
+    /// Its listener is gone, and its time is up.
+    ListenerRemoved,
     /// The process stops.
     Stopped,
 }
@@ -87,11 +89,11 @@ impl Session {
         Poll::Pending
     }
 
-    /// Interrupts the session; the first interrupt that it has not taken yet stands.
+    /// Interrupts the session. Of several that it has not taken yet the strongest stands: an order is
+    /// given once, and a weaker one must not swallow it.
     pub fn interrupt(&self, interrupt: Interrupt) {
-        if self.interrupt.get().is_none() {
-            self.interrupt.set(Some(interrupt));
-        }
+        self.interrupt
+            .set(self.interrupt.get().max(Some(interrupt)));
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }

@@ -144,7 +144,7 @@ fn outcome_of(interrupt: Interrupt) -> Outcome {
         Interrupt::NodeDown => Outcome::NodeDown,
         Interrupt::Drained => Outcome::Drained,
         Interrupt::Disabled => Outcome::Disabled,
-        Interrupt::Removed => Outcome::Removed,
+        Interrupt::NodeRemoved | Interrupt::ListenerRemoved => Outcome::Removed,
         Interrupt::Stopped => Outcome::Stopped,
     }
 }

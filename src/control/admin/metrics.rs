@@ -141,7 +141,7 @@ impl Scrape {
             "pinfold_partners_awaited",
             "Partners that lost a session by a node's fault and have not been served since",
             Labels::new(),
-            shared.reports.awaited() as u64,
+            shared.reports.missing() as u64,
         );
     }
 

@@ -37,7 +37,7 @@ pub(super) fn status(shared: &Shared, view: &View) -> Status {
         pins: pin_counts(shared),
         partners: PartnerCounts {
             configured: snapshot.partners.len(),
-            awaited: shared.reports.awaited(),
+            awaited: shared.reports.missing(),
         },
         last_reload_failure: shared.last_failure.load().as_ref().clone(),
         attention: attention::attention(shared, view),

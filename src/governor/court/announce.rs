@@ -56,6 +56,10 @@ pub(super) fn partner_back(partner: &str, listener: &str, node: &str, cut_off: D
 }
 
 pub(super) fn fail_static(plan: &GroupPlan, node: &Arc<str>) {
+    // What no listener uses any more is nobody's pool.
+    if plan.listeners.is_empty() {
+        return;
+    }
     let (listener, pool) = (names(plan), &plan.key.pool);
     tracing::error!(
         %node, %pool, listener,
@@ -64,6 +68,9 @@ pub(super) fn fail_static(plan: &GroupPlan, node: &Arc<str>) {
 }
 
 pub(super) fn recovered(plan: &GroupPlan, node: &Arc<str>) {
+    if plan.listeners.is_empty() {
+        return;
+    }
     let (listener, pool) = (names(plan), &plan.key.pool);
     tracing::info!(%node, %pool, listener, "pool-recovered");
 }

@@ -1,6 +1,8 @@
 //! One group of the snapshot: what is known of it, and how it is asked.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -11,7 +13,7 @@ use crate::config::model::Balance;
 use crate::pool::group::{Effect, Group};
 use crate::pool::health::Event;
 use crate::pool::placement::{PlacementKey, Subject};
-use crate::pool::select::{Candidate, Request, Standing, Tried, choose};
+use crate::pool::select::{Candidate, Request, Standing, Tried, Why, choose};
 use crate::probe::{self, Question};
 use crate::relay::session::EndpointNumber;
 use crate::snapshot::GroupPlan;
@@ -28,6 +30,8 @@ pub(super) struct Watched {
     pub(super) was_up: HashSet<Arc<str>>,
     /// What was last told of each member's traffic.
     traffic: HashMap<EndpointNumber, (Option<Moment>, Option<Moment>)>,
+    /// Probes that have not ended.
+    under_way: Rc<Cell<usize>>,
 }
 
 impl Watched {
@@ -38,7 +42,20 @@ impl Watched {
             doubts: Limiter::default(),
             was_up: HashSet::new(),
             traffic: HashMap::new(),
+            under_way: Rc::default(),
         }
+    }
+
+    /// Forgets endpoints that are in the plan no more.
+    pub(super) fn forget_the_gone(&mut self) {
+        let members = &self.plan.members;
+        self.traffic.retain(|number, _| {
+            members
+                .iter()
+                .any(|member| member.endpoint.number == *number)
+        });
+        self.was_up
+            .retain(|name| members.iter().any(|member| member.name == *name));
     }
 
     /// Begins a probe.
@@ -46,6 +63,15 @@ impl Watched {
         let Some(member) = self.plan.member(node) else {
             return;
         };
+        // Nobody is left who would care.
+        if member.is_removed && member.endpoint.sessions() == 0 {
+            return;
+        }
+        let under_way = Rc::clone(&self.under_way);
+        if under_way.get() >= UNDER_WAY_MAX {
+            return;
+        }
+        under_way.set(under_way.get() + 1);
         let question = Question {
             kind: self.plan.probe.kind,
             timeout: self.plan.probe.timeout,
@@ -54,16 +80,20 @@ impl Watched {
         };
         let (group, node, told) = (self.plan.key.clone(), Arc::clone(node), told.clone());
         let (address, endpoint) = (member.probed, member.endpoint.number);
-        tokio::task::spawn_local(probe::ask(question, address, now, move |event| {
-            let (group, node) = (group.clone(), Arc::clone(&node));
-            // A full queue means thousands of answers wait already; the next probe will tell.
-            let _ = told.try_send(Told {
-                group,
-                node,
-                endpoint,
-                event,
-            });
-        }));
+        tokio::task::spawn_local(async move {
+            let tell = |event| {
+                let (group, node) = (group.clone(), Arc::clone(&node));
+                // A full queue means thousands of answers wait already; the next probe will tell.
+                let _ = told.try_send(Told {
+                    group,
+                    node,
+                    endpoint,
+                    event,
+                });
+            };
+            probe::ask(question, address, now, tell).await;
+            under_way.set(under_way.get() - 1);
+        });
     }
 
     /// Tells the group what workers have seen since the last look.
@@ -115,8 +145,13 @@ impl Watched {
             turn: 0,
             tried: Tried::NONE,
         };
-        let choice = choose(candidates, &request)?;
+        // Pins stay rather than go where nobody is to be placed.
+        let choice = choose(candidates, &request).filter(|choice| choice.why == Why::Placed)?;
         let chosen = members.get(choice.index)?;
         Some(Arc::clone(&chosen.endpoint.node))
     }
 }
+
+/// A dozen nodes, each asked every 50 ms and silent for a second: their probes must not take the
+/// descriptors of sessions. A probe that is not begun tells nothing, and the next one follows soon.
+const UNDER_WAY_MAX: usize = 256;

@@ -10,12 +10,12 @@ use super::super::pump::{End, FirstBytes, Pump, Side};
 use super::super::report::{Report, Served};
 use super::super::session::Interrupt;
 use super::arrival::{Arrival, FIRST_BYTES_MAX, arrive};
-use super::{Life, end_client};
+use super::{Life, end_client, outcome_of};
 use crate::clock::Moment;
 use crate::net::dial::{Refusal, dial};
 use crate::net::options::LegOptions;
 use crate::pool::pins::Lease;
-use crate::pool::select::Choice;
+use crate::pool::select::{Choice, Standing};
 use crate::snapshot::{Endpoint, Ticket};
 use crate::telemetry::outcome::Outcome;
 
@@ -133,6 +133,10 @@ impl<'a> Life<'a> {
         {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => match Refusal::of(&error) {
+                // Once it is known to be down, each further refusal would only be noise.
+                Refusal::Node if endpoint.standing() == Standing::Down => {
+                    Err(Undialled::Failed(Failure::Refused))
+                }
                 Refusal::Node => {
                     reports.send(Report::DialRefused(endpoint.number));
                     Err(Undialled::Failed(Failure::Refused))
@@ -149,9 +153,14 @@ impl<'a> Life<'a> {
             }
             // Whatever became of the node, the client has not met it yet.
             Err(
-                Interrupt::NodeDown | Interrupt::Drained | Interrupt::Disabled | Interrupt::Removed,
+                Interrupt::NodeDown
+                | Interrupt::Drained
+                | Interrupt::Disabled
+                | Interrupt::NodeRemoved,
             ) => Err(Undialled::Failed(Failure::Refused)),
-            Err(Interrupt::Stopped) => Err(Undialled::Over(Outcome::Stopped)),
+            Err(interrupt @ (Interrupt::ListenerRemoved | Interrupt::Stopped)) => {
+                Err(Undialled::Over(outcome_of(interrupt)))
+            }
         }
     }
 
