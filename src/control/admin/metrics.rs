@@ -323,6 +323,7 @@ fn buckets(totals: &Totals) -> Vec<(f64, u64)> {
 }
 
 fn node_labels(each: &EndpointView) -> Labels {
-    let (pool, node): (&Arc<str>, &Arc<str>) = (&each.endpoint.pool, &each.endpoint.node);
+    // By its name in the group: a node that has moved must not be shown as what it left behind.
+    let (pool, node): (&Arc<str>, &Arc<str>) = (&each.endpoint.pool, &each.health.node);
     vec![("pool", pool.to_string()), ("node", node.to_string())]
 }
