@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use pinfold_loadtest::process::wait_until;
+
 use crate::world::{Caller, SOON, World, caller_address, edge, pass, quiet};
 
 /// Callers that are served, with the nodes that serve them; some on every node.
@@ -99,6 +101,12 @@ fn a_node_that_moves_to_another_address_serves_there_and_keeps_what_it_had() {
     for caller in &mut old {
         assert_eq!(caller.ask("still here").unwrap(), "edge1");
     }
+    let counted_apart = || {
+        let sample =
+            "pinfold_node_sessions_active{pool=\"edge\",node=\"edge1\",listeners=\"federation\"}";
+        (world.pinfold.metric(sample)? == 0.0).then_some(())
+    };
+    assert!(wait_until(SOON, counted_apart).is_some());
     let served_there = || {
         let service = world.pinfold.node("edge1")["services"].take();
         let services = service.as_array()?;
@@ -106,7 +114,7 @@ fn a_node_that_moves_to_another_address_serves_there_and_keeps_what_it_had() {
         let there = services.find(|each| each["address"] == address.to_string())?;
         (there["standing"] == "takes").then_some(())
     };
-    let taken = pinfold_loadtest::process::wait_until(SOON, served_there);
+    let taken = wait_until(SOON, served_there);
     assert!(taken.is_some(), "{}", world.pinfold.node("edge1"));
     let newcomer = |number| Caller::served(world.address(), caller_address(number)).unwrap();
     let newcomers: Vec<_> = (20..40).map(newcomer).collect();
