@@ -44,6 +44,8 @@ pub struct Context {
     pub reports: report::Reports,
     /// Which sessions leave a line in the log.
     pub log_sessions: Cell<LogSessions>,
+    /// Keeps clients that cannot be served from filling the log.
+    pub refusals: Limiter,
     /// Keeps a partner that is moved again and again from filling the log.
     pub moves: Limiter,
 }

@@ -176,6 +176,7 @@ async fn run(
         capacity: setup.capacity,
         reports: setup.reports,
         log_sessions: Cell::new(LogSessions::Off),
+        refusals: Limiter::default(),
         moves: Limiter::default(),
     });
     let policies = Rc::new(Policies::new(setup.snapshot, &context));

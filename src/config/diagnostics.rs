@@ -168,14 +168,25 @@ impl Diagnostics {
     /// One line each, for logs: `file:line:column: text`; help follows a semicolon.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        let line = |each: &Diagnostic| {
-            let place = self.source.place(each.span.as_ref());
-            match &each.help {
-                Some(help) => format!("{place}: {}; help: {help}", each.title),
-                None => format!("{place}: {}", each.title),
-            }
-        };
-        self.list.iter().map(line).collect()
+        self.list.iter().map(|each| self.line(each)).collect()
+    }
+
+    /// The lines of the errors alone.
+    #[must_use]
+    pub fn error_lines(&self) -> Vec<String> {
+        let errors = self
+            .list
+            .iter()
+            .filter(|each| each.severity == Severity::Error);
+        errors.map(|each| self.line(each)).collect()
+    }
+
+    fn line(&self, each: &Diagnostic) -> String {
+        let place = self.source.place(each.span.as_ref());
+        match &each.help {
+            Some(help) => format!("{place}: {}; help: {help}", each.title),
+            None => format!("{place}: {}", each.title),
+        }
     }
 
     /// The whole report for people: every diagnostic with its text, then the total.

@@ -98,7 +98,7 @@ impl ReloadError {
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         match self {
-            Self::Configuration(diagnostics) => diagnostics.lines(),
+            Self::Configuration(diagnostics) => diagnostics.error_lines(),
             Self::Start(error) => vec![chain(error)],
         }
     }

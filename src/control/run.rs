@@ -239,10 +239,7 @@ impl Control {
             tracing::error!("reload: {line}");
         }
         let revision = self.shared.snapshot.load().revision;
-        tracing::error!(
-            "reload refused: {} mistakes; revision {revision} stays in force",
-            lines.len()
-        );
+        tracing::error!("reload refused: revision {revision} stays in force");
         let text = match error {
             super::ReloadError::Configuration(_) => lines.join("\n"),
             super::ReloadError::Start(error) => chain(error),

@@ -22,20 +22,25 @@ pub trait Observer {
 /// Accepts until dropped.
 pub async fn accept(listener: &TcpListener, observer: &impl Observer) {
     let mut pause = SHORTEST_PAUSE;
+    let mut failures = 0;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 pause = SHORTEST_PAUSE;
+                failures = 0;
                 observer.accepted(stream, ClientAddr::new(peer));
             }
-            Err(error) if is_shortage(&error) => {
+            Err(error) if is_shortage(&error) || failures >= FAILURES_MAX => {
                 observer.short(&error, pause);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             // accept(2): errors of the connection that was waiting (reset, unreachable) concern it
             // alone; the next one may be taken at once.
-            Err(_) => tokio::task::yield_now().await,
+            Err(_) => {
+                failures += 1;
+                tokio::task::yield_now().await;
+            }
         }
     }
 }
@@ -71,6 +76,8 @@ fn is_shortage(error: &io::Error) -> bool {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// A second is how long a client's SYN waits before it is sent again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// So many failures in a row are not those of single connections any more.
+const FAILURES_MAX: u32 = 16;
 /// The largest queue the kernel keeps.
 const WAITING_MAX: usize = 65_536;
 

@@ -149,6 +149,18 @@ impl Account {
             LogSessions::Partners => self.partner.get().is_some(),
             LogSessions::All => true,
         };
+        let is_trouble = matches!(
+            outcome,
+            Outcome::RefusedLimit | Outcome::Shortage | Outcome::NoNode | Outcome::DialFailed
+        );
+        if is_trouble && let Some(suppressed) = self.context.refusals.allow() {
+            let (listener, client) = (&*self.policy.listener.state.name, self.client.get());
+            let (outcome, partner) = (
+                outcome.label(),
+                self.partner.get().map(|known| &*known.name),
+            );
+            tracing::warn!(listener, %client, partner, outcome, suppressed, "session-refused");
+        }
         if !wanted {
             return;
         }

@@ -1,9 +1,9 @@
 //! Building snapshots, and carrying over by identity what outlives them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::{Arc, Weak};
 
 use super::{
     Admission, Endpoint, GroupKey, GroupPlan, Listener, ListenerState, MemberPlan, Seat, Snapshot,
@@ -22,6 +22,9 @@ pub struct Registry {
     revision: u64,
     endpoints: HashMap<EndpointKey, Known>,
     listeners: HashMap<Arc<str>, Arc<ListenerState>>,
+    /// Listeners of this and earlier snapshots: a client that came in by one may dial its nodes yet.
+    handed_out: Vec<Weak<Listener>>,
+    partners: (Vec<model::Partner>, Arc<PartnerTable>),
 }
 
 type EndpointKey = (GroupKey, Arc<str>, NodeAddr);
@@ -43,6 +46,8 @@ impl Registry {
             revision: 0,
             endpoints: HashMap::new(),
             listeners: HashMap::new(),
+            handed_out: Vec::new(),
+            partners: (Vec::new(), Arc::default()),
         }
     }
 
@@ -68,19 +73,36 @@ impl Registry {
             })
             .collect();
         self.add_retired(&mut groups);
+        let listeners: Vec<Arc<Listener>> = listeners;
+        self.handed_out.extend(listeners.iter().map(Arc::downgrade));
+        if self.partners.0 != config.partners {
+            let table = PartnerTable::new(&config.partners);
+            self.partners = (config.partners.clone(), Arc::new(table));
+        }
         Snapshot {
             revision: self.revision,
             config: Arc::clone(config),
             listeners,
             groups,
-            partners: Arc::new(PartnerTable::new(&config.partners)),
+            partners: Arc::clone(&self.partners.1),
         }
     }
 
     /// Forgets what nobody uses any more.
     fn retire(&mut self, config: &Config) {
+        self.handed_out
+            .retain(|listener| listener.strong_count() > 0);
+        let in_use: HashSet<u32> = self
+            .handed_out
+            .iter()
+            .filter_map(Weak::upgrade)
+            .flat_map(|listener| {
+                let numbers = listener.nodes.iter().map(|seat| seat.endpoint.number);
+                numbers.collect::<Vec<_>>()
+            })
+            .collect();
         self.endpoints.retain(|_, known| {
-            Arc::strong_count(&known.endpoint) > 1 || known.endpoint.sessions() > 0
+            in_use.contains(&known.endpoint.number) || known.endpoint.sessions() > 0
         });
         let named = |name: &str| {
             config
@@ -240,36 +262,20 @@ impl Registry {
         state
     }
 
-    /// Keeps under the governor's eyes what the file has removed while it has sessions. Where the
-    /// whole group is gone its members stay together: what one of them is worth shows by the others.
+    /// Keeps under the governor's eyes what the file has removed, while a session is there or may yet
+    /// come by an earlier snapshot. Members of a group that is gone stay together: what one of them is
+    /// worth shows by the others.
     fn add_retired(&self, groups: &mut Vec<GroupPlan>) {
-        let is_used = |group: &GroupKey| {
-            let mut all = self.endpoints.iter();
-            all.any(|((key, _, _), known)| key == group && known.endpoint.sessions() > 0)
-        };
-        let live = groups.len();
         for ((key, _, _), known) in &self.endpoints {
-            let endpoint = &known.endpoint;
-            match groups.iter().position(|plan| plan.key == *key) {
-                Some(place) if place < live => {
-                    if let Some(plan) = groups.get_mut(place)
-                        && !plan.has(endpoint)
-                        && endpoint.sessions() > 0
-                    {
-                        plan.members.push(plan.removed(known));
-                    }
-                }
-                Some(place) => {
-                    if let Some(plan) = groups.get_mut(place) {
-                        plan.members.push(plan.removed(known));
-                    }
-                }
-                None if is_used(key) => {
-                    let mut plan = GroupPlan::retired(key, known.proxy_protocol);
-                    plan.members.push(plan.removed(known));
-                    groups.push(plan);
-                }
-                None => {}
+            let place = groups.iter().position(|plan| plan.key == *key);
+            let place = place.unwrap_or_else(|| {
+                groups.push(GroupPlan::retired(key, known.proxy_protocol));
+                groups.len() - 1
+            });
+            if let Some(plan) = groups.get_mut(place)
+                && !plan.has(&known.endpoint)
+            {
+                plan.members.push(plan.removed(known));
             }
         }
     }
