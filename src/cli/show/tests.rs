@@ -204,8 +204,7 @@ fn failovers_end_with_the_partners_of_the_last_one() {
     let text = failovers::render(&from_value(failovers).unwrap(), &layout());
     check(
         &text,
-        "\
- NO  NODE   CUT AT                LISTENERS   DECIDED  SESSIONS  BACK    SLOWEST
+        " NO  NODE   CUT AT                LISTENERS   DECIDED  SESSIONS  BACK    SLOWEST
 412  edge1  2026-12-08 02:14:07Z  federation    1.8 s        60  1 of 2    2.7 s
 
 last: no 412, edge1 on federation: probe unanswered
