@@ -59,7 +59,7 @@ impl Registry {
     /// The next snapshot. Nothing that serves has changed until it is published.
     pub fn build(&mut self, config: &Arc<Config>) -> Snapshot {
         self.revision += 1;
-        self.retire(config);
+        let in_use = self.in_use();
         let mut groups: Vec<GroupPlan> = Vec::new();
         let listeners = config
             .listeners
@@ -72,6 +72,7 @@ impl Registry {
                 Some(Arc::new(self.listener(listener, pool, &mut groups)))
             })
             .collect();
+        self.retire(config, &groups, &in_use);
         self.add_retired(&mut groups);
         let listeners: Vec<Arc<Listener>> = listeners;
         self.handed_out.extend(listeners.iter().map(Arc::downgrade));
@@ -88,30 +89,40 @@ impl Registry {
         }
     }
 
-    /// Forgets what nobody uses any more.
-    fn retire(&mut self, config: &Config) {
+    /// Endpoints that have a session, or may yet get one from a client that came in by an earlier
+    /// snapshot.
+    fn in_use(&mut self) -> HashSet<u32> {
         self.handed_out
             .retain(|listener| listener.strong_count() > 0);
-        let in_use: HashSet<u32> = self
-            .handed_out
-            .iter()
-            .filter_map(Weak::upgrade)
-            .flat_map(|listener| {
-                let numbers = listener.nodes.iter().map(|seat| seat.endpoint.number);
-                numbers.collect::<Vec<_>>()
-            })
+        let mut numbers = HashSet::new();
+        for listener in self.handed_out.iter().filter_map(Weak::upgrade) {
+            numbers.extend(listener.nodes.iter().map(|seat| seat.endpoint.number));
+        }
+        let busy = self
+            .endpoints
+            .values()
+            .filter(|known| known.endpoint.sessions() > 0);
+        numbers.extend(busy.map(|known| known.endpoint.number));
+        numbers
+    }
+
+    /// Forgets what nobody uses any more: of a group that is gone nothing while one of it is in use.
+    fn retire(&mut self, config: &Config, groups: &[GroupPlan], in_use: &HashSet<u32>) {
+        let is_gone = |key: &GroupKey| groups.iter().all(|plan| plan.key != *key);
+        let is_used = |known: &Known| in_use.contains(&known.endpoint.number);
+        let used = self.endpoints.iter().filter(|(_, known)| is_used(known));
+        let kept: HashSet<GroupKey> = used
+            .map(|((key, _, _), _)| key)
+            .filter(|key| is_gone(key))
+            .cloned()
             .collect();
-        self.endpoints.retain(|_, known| {
-            in_use.contains(&known.endpoint.number) || known.endpoint.sessions() > 0
+        self.endpoints.retain(|(key, _, _), known| {
+            let is_live = groups.iter().any(|plan| plan.has(&known.endpoint));
+            is_live || is_used(known) || kept.contains(key)
         });
-        let named = |name: &str| {
-            config
-                .listeners
-                .iter()
-                .any(|listener| listener.name == name)
-        };
+        let is_named = |name: &str| config.listeners.iter().any(|each| each.name == name);
         self.listeners
-            .retain(|name, state| named(name) || state.sessions() > 0);
+            .retain(|name, state| is_named(name) || state.sessions() > 0);
     }
 
     fn listener(

@@ -90,8 +90,26 @@ fn a_removed_node_stays_governed_while_it_has_sessions() {
     );
     assert_eq!(second.listeners[0].nodes.len(), 1, "it takes no sessions");
     endpoint.slot(0).sessions.subtract(1);
+    drop(first);
     let third = registry.build(&config(&[("b", 2)], &[("x", "max_sessions = 9")]));
     assert_eq!(third.groups[0].members.len(), 1);
+}
+
+#[test]
+fn a_removed_node_stays_governed_while_a_client_may_yet_dial_it() {
+    let mut registry = Registry::new(1);
+    let first = registry.build(&config(&[("a", 1), ("b", 2)], &[("x", "")]));
+    let came_in_by = Arc::clone(&first.listeners[0]);
+    drop(first);
+    let is_governed = |snapshot: &Snapshot| snapshot.groups[0].members.len() == 2;
+    let second = registry.build(&config(&[("b", 2)], &[("x", "")]));
+    assert!(is_governed(&second));
+    drop(second);
+    let third = registry.build(&config(&[("b", 2)], &[("x", "max_sessions = 9")]));
+    assert!(is_governed(&third), "the client has not arrived yet");
+    drop((third, came_in_by));
+    let fourth = registry.build(&config(&[("b", 2)], &[("x", "")]));
+    assert!(!is_governed(&fourth));
 }
 
 #[test]
@@ -128,6 +146,7 @@ fn a_group_that_is_gone_stays_whole_while_one_of_it_has_sessions() {
             .all(|member| member.is_removed)
     );
     old.slot(0).sessions.subtract(1);
+    drop(first);
     let more = format!("max_sessions = 9\n{other_probe}");
     let third = registry.build(&config(&nodes, &[("x", &more)]));
     assert_eq!(third.groups.len(), 1);
