@@ -214,7 +214,7 @@ pub(super) fn bytes(least: u64, most: u64) -> impl Fn(&Item<'_, '_>, &Findings<'
         let wanted = Wanted {
             what: &format!("a size from {} to {}", show(least), show(most)),
             why: "a number without a unit could be bytes or more",
-            help: "write a whole number and a unit: \"64KiB\", \"256MiB\", \"5000KB\"",
+            help: "write a whole number and a unit: \"256MiB\", \"5000KB\", \"1GiB\"",
         };
         let read = |text: &str| quantity::bytes(text).filter(|size| (least..=most).contains(size));
         item.parsed(findings, wanted, read)

@@ -50,15 +50,15 @@ pub struct Gap {
     pub partner: Arc<str>,
     /// On which listener.
     pub listener: Arc<str>,
-    /// When the node last sent it a byte.
-    pub last_byte: Timestamp,
-    /// From the last byte to the end of its session, in milliseconds.
+    /// Since when it went without its node.
+    pub cut_off_since: Timestamp,
+    /// From then to the end of its session, in milliseconds.
     pub ended_after_ms: f64,
     /// The node that serves it since.
     pub node: Option<Arc<str>>,
-    /// From the last byte to its next connection, in milliseconds.
+    /// From then to its next connection, in milliseconds.
     pub connected_after_ms: Option<f64>,
-    /// From the last byte to its next first byte, in milliseconds.
+    /// From then to its next first byte, in milliseconds.
     pub served_after_ms: Option<f64>,
 }
 
@@ -284,7 +284,7 @@ impl Gap {
 impl Loss {
     fn cut_off(&self) -> Option<Duration> {
         let (served, _) = self.served.as_ref()?;
-        Some(served.first_byte.since(self.lost.last_byte))
+        Some(served.first_byte.since(self.lost.cut_off_since))
     }
 
     fn into_back(self) -> Option<Back> {
@@ -299,12 +299,12 @@ impl Loss {
     }
 
     fn gap(&self) -> Gap {
-        let since = |moment: Moment| millis(moment.since(self.lost.last_byte));
+        let since = |moment: Moment| millis(moment.since(self.lost.cut_off_since));
         let served = self.served.as_ref();
         Gap {
             partner: Arc::clone(&self.lost.partner),
             listener: Arc::clone(&self.lost.listener),
-            last_byte: wall(self.lost.last_byte),
+            cut_off_since: wall(self.lost.cut_off_since),
             ended_after_ms: since(self.lost.ended),
             node: served.map(|(_, node)| Arc::clone(node)),
             connected_after_ms: served.map(|(served, _)| since(served.connected)),

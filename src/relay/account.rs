@@ -108,15 +108,16 @@ impl Account {
     }
 
     /// A node at fault ended the session, or a dial of it, while it was bound to `endpoint`.
-    pub fn tell_lost(&self, last_byte: Moment, outcome: Outcome) {
+    pub fn tell_lost(&self, seat: &Seat, outcome: Outcome) {
+        let ended = Moment::now();
         if let (Some(partner), Some(endpoint)) = (self.partner.get(), self.endpoint()) {
             self.context.reports.send(Report::PartnerLost(Lost {
                 partner: Arc::clone(&partner.name),
                 listener: Arc::clone(&self.policy.listener.state.name),
                 endpoint: endpoint.number,
                 node: Arc::clone(&endpoint.node),
-                last_byte,
-                ended: Moment::now(),
+                cut_off_since: seat.cut_off_since(ended),
+                ended,
                 outcome,
             }));
         }

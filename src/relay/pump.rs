@@ -171,7 +171,7 @@ impl<'a, M: Meter> Pump<'a, M> {
         if self.down.taken() != heard {
             self.seat.mark_heard();
         } else if self.progress() != before {
-            self.seat.mark_active();
+            self.seat.mark_asked();
         }
         result
     }

@@ -36,8 +36,8 @@ pub struct Lost {
     pub endpoint: EndpointNumber,
     /// Its node.
     pub node: Arc<str>,
-    /// When its node last sent a byte, or it began.
-    pub last_byte: Moment,
+    /// Since when it goes without its node.
+    pub cut_off_since: Moment,
     /// When it ended.
     pub ended: Moment,
     /// How.

@@ -54,6 +54,7 @@ pub struct Session {
     waker: RefCell<Option<Waker>>,
     active_at: Cell<Moment>,
     heard_at: Cell<Moment>,
+    asked_at: Cell<Moment>,
     limit: Cell<Option<Duration>>,
     scheduled: Cell<Option<Moment>>,
     endpoint: Cell<EndpointNumber>,
@@ -109,9 +110,17 @@ impl Session {
         self.active_at.get()
     }
 
-    /// When the node last sent a byte, or the session began.
-    pub fn heard_at(&self) -> Moment {
-        self.heard_at.get()
+    /// Since when the client goes without its node, where the session ended at `ended` by the node's
+    /// fault: since the node's last byte, if they were talking; since the first byte that the client
+    /// sent in vain, if it had been idle before; else since the end.
+    pub fn cut_off_since(&self, ended: Moment) -> Moment {
+        let (heard, asked) = (self.heard_at.get(), self.asked_at.get());
+        let noticed = if asked > heard { asked } else { ended };
+        if noticed.since(heard) < TALKING {
+            heard
+        } else {
+            noticed
+        }
     }
 
     fn deadline(&self) -> Option<Moment> {
@@ -170,6 +179,7 @@ impl Sessions {
             waker: RefCell::new(None),
             active_at: Cell::new(self.now()),
             heard_at: Cell::new(self.now()),
+            asked_at: Cell::new(Moment::START),
             limit: Cell::new(None),
             scheduled: Cell::new(None),
             endpoint: Cell::new(0),
@@ -317,16 +327,25 @@ impl Seat {
 
     /// Bytes have passed. Reads the clock, which costs a hundredth of the system call that moved
     /// them, so that the ledger can tell a cut-off of milliseconds.
-    pub fn mark_active(&self) {
+    fn mark_active(&self) -> Moment {
         let now = Moment::now();
         self.sessions.now.set(now);
         self.session.touch(now);
+        now
+    }
+
+    /// Bytes have passed, none of them the node's.
+    pub fn mark_asked(&self) {
+        let now = self.mark_active();
+        if self.session.asked_at.get() <= self.session.heard_at.get() {
+            self.session.asked_at.set(now);
+        }
     }
 
     /// Bytes have passed, some of them the node's: a client may go on talking to a dead node.
     pub fn mark_heard(&self) {
-        self.mark_active();
-        self.session.heard_at.set(self.session.active_at());
+        let now = self.mark_active();
+        self.session.heard_at.set(now);
     }
 
     /// From here on it stands and falls with `endpoint`.
@@ -348,6 +367,9 @@ impl Drop for Seat {
         self.sessions.list.borrow_mut().leave(self.id);
     }
 }
+
+/// Who pauses longer than this between two lines is idle.
+const TALKING: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 #[path = "session/tests.rs"]

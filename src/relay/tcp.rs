@@ -96,7 +96,7 @@ impl Life<'_> {
             outcome,
             Outcome::NodeDown | Outcome::NodeReset | Outcome::NodeLost | Outcome::NodeClosed
         ) {
-            self.account.tell_lost(self.seat.heard_at(), outcome);
+            self.account.tell_lost(self.seat, outcome);
         }
         outcome
     }

@@ -27,7 +27,7 @@ pub(super) fn render(failovers: &Failovers, layout: &Layout) -> String {
             last.listeners.join(" "),
             last.evidence
         );
-        let headings = ["PARTNER", "LISTENER", "#CUT OFF", "LAST BYTE", "NOW ON"];
+        let headings = ["PARTNER", "LISTENER", "#CUT OFF", "SINCE", "NOW ON"];
         text += &layout.table(&headings, last.partners.iter().map(gap).collect());
     }
     text
@@ -62,7 +62,7 @@ fn gap(gap: &Gap) -> Vec<String> {
         gap.partner.clone(),
         gap.listener.clone(),
         gap.served_after_ms.map_or_else(|| "-".into(), millis),
-        clock(gap.last_byte),
+        clock(gap.cut_off_since),
         gap.node.clone().unwrap_or_else(|| "not back".into()),
     ]
 }

@@ -190,7 +190,7 @@ fabrikam  partner  edge  federation  edge2  8m failover         4  now
 fn failovers_end_with_the_partners_of_the_last_one() {
     let gap = |partner: &str, node: Option<&str>, served: Option<f64>| {
         json!({
-            "partner": partner, "listener": "federation", "last_byte": CUT,
+            "partner": partner, "listener": "federation", "cut_off_since": CUT,
             "ended_after_ms": 2000.0, "node": node, "connected_after_ms": served,
             "served_after_ms": served,
         })
@@ -209,7 +209,7 @@ fn failovers_end_with_the_partners_of_the_last_one() {
 412  edge1  2026-12-08 02:14:07Z  federation    1.8 s        60  1 of 2    2.7 s
 
 last: no 412, edge1 on federation: probe unanswered
-PARTNER    LISTENER    CUT OFF  LAST BYTE             NOW ON
+PARTNER    LISTENER    CUT OFF  SINCE                 NOW ON
 fabrikam   federation    2.7 s  2026-12-08 02:14:07Z  edge2
 woodgrove  federation        -  2026-12-08 02:14:07Z  not back
 ",

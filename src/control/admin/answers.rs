@@ -359,15 +359,15 @@ pub struct Gap {
     pub partner: String,
     /// On which listener.
     pub listener: String,
-    /// When the node last sent it a byte.
-    pub last_byte: Timestamp,
-    /// From the last byte to the end of its session.
+    /// Since when it went without its node.
+    pub cut_off_since: Timestamp,
+    /// From then to the end of its session.
     pub ended_after_ms: f64,
     /// The node that serves it since; `None` while it has not come back.
     pub node: Option<String>,
-    /// From the last byte to its next connection.
+    /// From then to its next connection.
     pub connected_after_ms: Option<f64>,
-    /// From the last byte to its next first byte.
+    /// From then to its next first byte.
     pub served_after_ms: Option<f64>,
 }
 

@@ -125,14 +125,14 @@ fn not_back(failovers: &[Failover]) -> Vec<String> {
     let mut sentences = Vec::new();
     for failover in failovers.iter().rev() {
         for gap in &failover.partners {
-            let since = now.duration_since(gap.last_byte).as_secs();
+            let since = now.duration_since(gap.cut_off_since).as_secs();
             let is_awaited = gap.node.is_none() && since < FORGOTTEN_AFTER_S;
             if is_awaited && gap.ended_after_ms < BUSY_MS {
                 sentences.push(format!(
                     "NOT BACK {} on {} since {}: {} went down (failover {})",
                     gap.partner,
                     gap.listener,
-                    clock(gap.last_byte),
+                    clock(gap.cut_off_since),
                     failover.node,
                     failover.number
                 ));

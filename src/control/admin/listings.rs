@@ -168,7 +168,7 @@ impl From<governor::Gap> for Gap {
         Self {
             partner: gap.partner.to_string(),
             listener: gap.listener.to_string(),
-            last_byte: round(gap.last_byte),
+            cut_off_since: round(gap.cut_off_since),
             ended_after_ms: gap.ended_after_ms,
             node: gap.node.map(|node| node.to_string()),
             connected_after_ms: gap.connected_after_ms,

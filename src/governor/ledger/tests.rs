@@ -10,7 +10,7 @@ fn lost(partner: &str, ended: u64) -> Lost {
         listener: "federation".into(),
         endpoint: 1,
         node: "edge1".into(),
-        last_byte: at(ended - 10),
+        cut_off_since: at(ended - 10),
         ended: at(ended),
         outcome: Outcome::NodeReset,
     }
@@ -44,7 +44,7 @@ fn node() -> Arc<str> {
 }
 
 #[test]
-fn a_partner_cut_by_a_failover_is_timed_from_its_last_byte_to_its_next() {
+fn a_partner_cut_by_a_failover_is_timed_from_its_cut_off_since_to_its_next() {
     let mut ledger = Ledger::default();
     ledger.cut(cut(), at(1600));
     ledger.lost(lost("fabrikam", 1601));

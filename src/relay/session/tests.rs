@@ -98,3 +98,31 @@ fn a_cut_reaches_exactly_the_sessions_of_the_endpoint() {
         assert_eq!(seat.interrupt.get().is_some(), number < 4);
     }
 }
+
+#[test]
+fn a_client_goes_without_its_node_since_the_first_thing_it_missed() {
+    let second = |seconds: u64| at(seconds * 1000);
+    let cut_off = |heard: Moment, asked: Moment, ended: Moment| {
+        let seat = sessions().admit(1);
+        seat.heard_at.set(heard);
+        seat.asked_at.set(asked);
+        seat.cut_off_since(ended)
+    };
+    let (heard, soon) = (second(10), at(10_005));
+    assert_eq!(cut_off(heard, soon, at(10_700)), heard, "they were talking");
+    assert_eq!(
+        cut_off(heard, second(9), at(10_005)),
+        heard,
+        "and this was the end"
+    );
+    assert_eq!(
+        cut_off(heard, second(3600), second(3601)),
+        second(3600),
+        "asked after an hour"
+    );
+    assert_eq!(
+        cut_off(heard, second(9), second(3600)),
+        second(3600),
+        "idle to the end"
+    );
+}
