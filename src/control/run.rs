@@ -87,7 +87,11 @@ impl Control {
                 Next::Stop => break,
             }
         }
-        self.stop(&mut signals).await;
+        // A thread that takes no orders must not keep the process from ending.
+        let longest = self.config.server.stop_timeout + 2 * LAST_MOMENTS;
+        if timeout(longest, self.stop(&mut signals)).await.is_err() {
+            tracing::error!("a thread did not end; the process ends without it");
+        }
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::addr::ClientAddr;
 use crate::clock::Moment;
 use crate::config::model;
 use crate::partner::table::Known;
-use crate::pool::pins::{Lease, NewPin, PinKey, PinnedBy};
+use crate::pool::pins::{Lease, NewPin, PinKey, PinTable, PinnedBy};
 use crate::pool::placement::Subject;
 use crate::pool::select::{Choice, Request, Tried, Why, choose};
 use crate::snapshot::Endpoint;
@@ -39,6 +39,21 @@ enum Left {
     Refused,
     /// The pinned node did not answer in time: moves nothing.
     Unanswered,
+}
+
+/// A session's hold on its pin, given back however the session ends.
+#[derive(Debug)]
+pub struct Hold<'a> {
+    pins: &'a PinTable,
+    lease: Option<Lease>,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.pins.release(lease, Moment::now());
+        }
+    }
 }
 
 /// How an attempt at a node failed.
@@ -125,7 +140,7 @@ impl<'a> Placing<'a> {
     }
 
     /// `endpoint` has sent its first byte: pins, or moves the pin, and holds it for the session.
-    pub fn answered(&self, choice: &Choice, endpoint: &Endpoint) -> Option<Lease> {
+    pub fn answered(&self, choice: &Choice, endpoint: &Endpoint) -> Option<Hold<'a>> {
         let key = self.key.as_ref()?;
         let now = Moment::now();
         match (&self.pinned, choice.why) {
@@ -143,7 +158,11 @@ impl<'a> Placing<'a> {
             (Some(node), _) if *node == endpoint.node => {}
             (Some(_), _) => self.move_pin(key, endpoint, now),
         }
-        self.context.pins.lease(key, now)
+        let lease = self.context.pins.lease(key, now)?;
+        Some(Hold {
+            pins: &self.context.pins,
+            lease: Some(lease),
+        })
     }
 
     fn move_pin(&self, key: &PinKey, endpoint: &Endpoint, now: Moment) {

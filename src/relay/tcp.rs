@@ -16,7 +16,6 @@ use super::report::Report;
 use super::session::{Interrupt, Seat};
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
-use crate::clock::Moment;
 use crate::config::model::OnNodeDown;
 use crate::net::options::reset_on_close;
 use crate::telemetry::outcome::Outcome;
@@ -46,9 +45,6 @@ pub async fn serve(context: Rc<Context>, policy: Rc<Policy>, client: TcpStream, 
                     }
                 },
             };
-            if let Some(lease) = flowing.lease {
-                context.pins.release(lease, Moment::now());
-            }
             life.finish(end, flowing.pump.into_parts())
         }
     };

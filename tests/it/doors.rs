@@ -1,5 +1,6 @@
 //! Listeners that come, go, and change hands.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -10,8 +11,11 @@ use pinfold_loadtest::process::wait_until;
 
 use crate::world::{Caller, Directory, Pinfold, SOON, World, caller_address, find, lonely_address};
 
+/// Whether nobody listens there. A listener without a node accepts and resets, perhaps before the
+/// caller has looked: that is no refusal.
 fn refuses(address: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&address, SOON).is_err()
+    let call = TcpStream::connect_timeout(&address, SOON);
+    call.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::super::account::Counting;
-use super::super::placing::{Failure, Placing};
+use super::super::placing::{Failure, Hold, Placing};
 use super::super::pump::{End, FirstBytes, Pump, Side};
 use super::super::report::{Report, Served};
 use super::super::session::Interrupt;
@@ -14,7 +14,6 @@ use super::{Life, end_client, outcome_of};
 use crate::clock::Moment;
 use crate::net::dial::{Refusal, dial};
 use crate::net::options::LegOptions;
-use crate::pool::pins::Lease;
 use crate::pool::select::{Choice, Standing};
 use crate::snapshot::{Endpoint, Ticket};
 use crate::telemetry::outcome::Outcome;
@@ -24,7 +23,7 @@ use crate::telemetry::outcome::Outcome;
 pub(super) struct Flowing<'a> {
     pub(super) pump: Pump<'a, Counting<'a>>,
     /// Its hold on the pin.
-    pub(super) lease: Option<Lease>,
+    _hold: Option<Hold<'a>>,
     /// It was answered and has ended within one turn.
     pub(super) early_end: Option<End>,
     /// Its place within the limits.
@@ -92,11 +91,11 @@ impl<'a> Life<'a> {
                 .await
             {
                 Ok((pump, early_end)) => {
-                    let lease = self.settle(&placing, &choice, &node.endpoint);
+                    let hold = self.settle(&placing, &choice, &node.endpoint);
                     return Ok(Box::new(Flowing {
                         pump,
-                        lease,
                         early_end,
+                        _hold: hold,
                         _ticket: ticket,
                     }));
                 }
@@ -210,8 +209,13 @@ impl<'a> Life<'a> {
     }
 
     /// The node has answered: the pin is made or moved, and whoever waits for the partner is told.
-    fn settle(self, placing: &Placing<'_>, choice: &Choice, endpoint: &Endpoint) -> Option<Lease> {
-        let lease = placing.answered(choice, endpoint);
+    fn settle(
+        self,
+        placing: &Placing<'a>,
+        choice: &Choice,
+        endpoint: &Endpoint,
+    ) -> Option<Hold<'a>> {
+        let hold = placing.answered(choice, endpoint);
         if let Some(partner) = self.account.partner()
             && self.context.reports.is_anybody_awaited()
         {
@@ -223,6 +227,6 @@ impl<'a> Life<'a> {
                 first_byte: Moment::now(),
             }));
         }
-        lease
+        hold
     }
 }
