@@ -24,11 +24,11 @@ use crate::config::model::LogSessions;
 use crate::net::options::ListenOptions;
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
+use crate::relay::Context;
 use crate::relay::pump::Gear;
 use crate::relay::report::Reports;
 use crate::relay::session::{EndpointNumber, Interrupt, Sessions};
 use crate::relay::wheel::TICK;
-use crate::relay::{self, Context};
 use crate::snapshot::{Capacity, Snapshot};
 use crate::sys;
 use crate::telemetry::log::Limiter;
@@ -261,16 +261,5 @@ impl Floor {
             Whose::Listener(number) => session.listener == number,
             Whose::All => true,
         });
-    }
-}
-
-impl Context {
-    fn serve(
-        self: &Rc<Self>,
-        policy: Rc<relay::Policy>,
-        stream: tokio::net::TcpStream,
-        client: crate::addr::ClientAddr,
-    ) {
-        tokio::task::spawn_local(relay::tcp::serve(Rc::clone(self), policy, stream, client));
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::rc::Rc;
 
 use tokio::net::TcpStream;
+use tokio::task::spawn_local;
 
 use self::opening::open;
 use super::account::Account;
@@ -18,13 +19,35 @@ use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::config::model::OnNodeDown;
 use crate::net::options::reset_on_close;
+use crate::snapshot::Place;
 use crate::telemetry::outcome::Outcome;
 
 mod arrival;
 mod opening;
 
+/// Serves a client that has just been accepted, on a task of its own; or refuses it at once, where the
+/// process has no room. At once, because a burst of clients would take every descriptor before the
+/// first task has run.
+pub fn welcome(context: &Rc<Context>, policy: Rc<Policy>, client: TcpStream, peer: ClientAddr) {
+    match context.capacity.enter() {
+        Some(place) => {
+            spawn_local(serve(Rc::clone(context), policy, client, peer, place));
+        }
+        None => {
+            Account::open(context, &policy, peer).close(Outcome::RefusedLimit);
+            reset_on_close(&client);
+        }
+    }
+}
+
 /// Serves one client from its first packet to its last.
-pub async fn serve(context: Rc<Context>, policy: Rc<Policy>, client: TcpStream, peer: ClientAddr) {
+async fn serve(
+    context: Rc<Context>,
+    policy: Rc<Policy>,
+    client: TcpStream,
+    peer: ClientAddr,
+    place: Place,
+) {
     let account = Account::open(&context, &policy, peer);
     let seat = context.sessions.admit(policy.listener.state.number);
     let life = Life {
@@ -33,7 +56,7 @@ pub async fn serve(context: Rc<Context>, policy: Rc<Policy>, client: TcpStream, 
         seat: &seat,
         account: &account,
     };
-    let outcome = match Box::pin(open(life, client)).await {
+    let outcome = match Box::pin(open(life, client, place)).await {
         Err(outcome) => outcome,
         Ok(mut flowing) => {
             let end = match flowing.early_end.take() {
@@ -149,7 +172,7 @@ fn outcome_of(interrupt: Interrupt) -> Outcome {
 mod tests {
     use super::*;
 
-    fn size<F>(_: impl Fn(Rc<Context>, Rc<Policy>, TcpStream, ClientAddr) -> F) -> usize {
+    fn size<F>(_: impl Fn(Rc<Context>, Rc<Policy>, TcpStream, ClientAddr, Place) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -13,7 +13,7 @@ use super::policies::Policies;
 use crate::addr::ClientAddr;
 use crate::net::accept::{Observer, accept, take_waiting};
 use crate::net::options::{ListenOptions, reset_on_close};
-use crate::relay::Context;
+use crate::relay::{Context, tcp};
 use crate::telemetry::log::Limiter;
 
 /// A socket that is accepted on, until the door is closed.
@@ -92,7 +92,7 @@ impl Door {
 impl Observer for Entrance {
     fn accepted(&self, stream: TcpStream, client: ClientAddr) {
         match self.policies.of(self.listener.get()) {
-            Some(policy) => self.context.serve(policy, stream, client),
+            Some(policy) => tcp::welcome(&self.context, policy, stream, client),
             // Reloads that removed the listener were faster than this client.
             None => reset_on_close(&stream),
         }

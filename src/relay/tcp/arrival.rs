@@ -11,7 +11,7 @@ use super::Life;
 use crate::addr::ClientAddr;
 use crate::config::model::{Allow, ProxyAccept, ProxySend, SpeaksFirst};
 use crate::inspect::proxy::{self, Parsed};
-use crate::snapshot::Ticket;
+use crate::snapshot::{Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
 /// What is kept of a client's first bytes: the largest TLS record, and a header before it.
@@ -27,7 +27,11 @@ pub(super) struct Arrival {
 }
 
 /// Lets a client in.
-pub(super) async fn arrive(life: Life<'_>, client: &TcpStream) -> Result<Arrival, Outcome> {
+pub(super) async fn arrive(
+    life: Life<'_>,
+    client: &TcpStream,
+    place: Place,
+) -> Result<Arrival, Outcome> {
     let Life {
         context,
         policy,
@@ -36,8 +40,6 @@ pub(super) async fn arrive(life: Life<'_>, client: &TcpStream) -> Result<Arrival
     } = life;
     let config = &policy.listener.config;
     seat.arm(Some(config.first_bytes_timeout));
-    // Before anything is waited for: who is slow to say who it is holds a descriptor all the same.
-    let place = context.capacity.enter().ok_or(Outcome::RefusedLimit)?;
     let mut said = Said {
         context,
         seat,

@@ -15,7 +15,7 @@ use crate::clock::Moment;
 use crate::net::dial::{Refusal, dial};
 use crate::net::options::LegOptions;
 use crate::pool::select::{Choice, Standing};
-use crate::snapshot::{Endpoint, Ticket};
+use crate::snapshot::{Endpoint, Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
 /// A session whose node has answered. Boxed, because a future keeps room for every place that a value
@@ -31,8 +31,12 @@ pub(super) struct Flowing<'a> {
 }
 
 /// Lets the client in and finds it a node that answers; or the session has ended.
-pub(super) async fn open(life: Life<'_>, client: TcpStream) -> Result<Box<Flowing<'_>>, Outcome> {
-    match arrive(life, &client).await {
+pub(super) async fn open(
+    life: Life<'_>,
+    client: TcpStream,
+    place: Place,
+) -> Result<Box<Flowing<'_>>, Outcome> {
+    match arrive(life, &client, place).await {
         Ok(arrival) => life.find_node(client, arrival).await,
         Err(outcome) => {
             end_client(&client, outcome);
