@@ -159,15 +159,7 @@ impl Doors {
         for (address, sockets) in prepared.opened {
             let door = prepared.doors.iter().find(|door| door.address == address);
             let listener = door.map_or(0, |door| number(snapshot, &door.listener));
-            for (worker, socket) in workers.iter().zip(sockets) {
-                let _ = worker
-                    .send(Order::Listen {
-                        listener,
-                        address,
-                        socket,
-                    })
-                    .await;
-            }
+            hand_out(workers, listener, address, sockets).await;
         }
         for door in &prepared.doors {
             let before = self
@@ -219,15 +211,7 @@ impl Doors {
             match listen::bind(address, self.workers, &door.options) {
                 Ok(group) => {
                     let listener = number(snapshot, &door.listener);
-                    for (worker, socket) in workers.iter().zip(group.sockets) {
-                        let _ = worker
-                            .send(Order::Listen {
-                                listener,
-                                address,
-                                socket,
-                            })
-                            .await;
-                    }
+                    hand_out(workers, listener, address, group.sockets).await;
                     tracing::info!(listener = door.listener, %address, "listener-opened");
                     door.is_open = true;
                 }
@@ -255,6 +239,23 @@ impl Doors {
             is_open: door.is_open,
         };
         self.open.iter().map(bound).collect()
+    }
+}
+
+/// Gives each worker its socket of an address.
+async fn hand_out(
+    workers: &[mpsc::Sender<Order>],
+    listener: u32,
+    address: SocketAddr,
+    sockets: Vec<TcpListener>,
+) {
+    for (worker, socket) in workers.iter().zip(sockets) {
+        let order = Order::Listen {
+            listener,
+            address,
+            socket,
+        };
+        let _ = worker.send(order).await;
     }
 }
 

@@ -203,13 +203,8 @@ impl Control {
         self.doors.close(&workers).await;
         tell(&workers, || Order::Finish).await;
         let deadline = Instant::now() + limit;
-        let ended = async {
-            while !self.workers.iter().all(Worker::has_ended) {
-                tokio::time::sleep(POLL).await;
-            }
-        };
         tokio::select! {
-            () = ended => {}
+            () = self.workers_ended() => {}
             () = sleep_until(deadline) => {}
             () = signals.stop() => {}
         }
@@ -218,18 +213,19 @@ impl Control {
             with: Interrupt::Stopped,
         })
         .await;
-        let ended = async {
-            while !self.workers.iter().all(Worker::has_ended) {
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        if timeout(LAST_MOMENTS, ended).await.is_err() {
+        if timeout(LAST_MOMENTS, self.workers_ended()).await.is_err() {
             tracing::warn!("some sessions did not end in time");
         }
         if let Some(path) = &self.admin_socket {
             let _ = std::fs::remove_file(path);
         }
         tracing::info!("stopped");
+    }
+
+    async fn workers_ended(&self) {
+        while !self.workers.iter().all(Worker::has_ended) {
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     pub(super) fn orders(&self) -> Vec<mpsc::Sender<Order>> {
