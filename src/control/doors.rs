@@ -275,10 +275,7 @@ fn number(snapshot: &Snapshot, listener: &str) -> u32 {
 
 fn options(config: &Config, listener: &model::Listener) -> ListenOptions {
     ListenOptions {
-        leg: LegOptions {
-            keepalive: listener.keepalive,
-            user_timeout: listener.user_timeout,
-        },
+        leg: LegOptions::from(listener),
         defer_accept: listener.speaks_first == SpeaksFirst::Client,
         freebind: config.server.freebind,
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
+use crate::config::model;
 use crate::sys;
 
 /// Options of one leg of a session.
@@ -15,6 +16,15 @@ pub struct LegOptions {
     pub keepalive: Option<Duration>,
     /// How long unacknowledged bytes are borne; `None`: the system's.
     pub user_timeout: Option<Duration>,
+}
+
+impl From<&model::Listener> for LegOptions {
+    fn from(listener: &model::Listener) -> Self {
+        Self {
+            keepalive: listener.keepalive,
+            user_timeout: listener.user_timeout,
+        }
+    }
 }
 
 impl LegOptions {

@@ -37,8 +37,8 @@ impl Budget {
     }
 
     /// Bytes held.
-    #[must_use]
-    pub fn used(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
         self.used.get()
     }
 
@@ -153,8 +153,8 @@ impl Pipes {
     }
 
     /// Pipes lent out.
-    #[must_use]
-    pub fn lent(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn lent(&self) -> usize {
         self.lent.get()
     }
 }

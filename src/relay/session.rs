@@ -101,13 +101,8 @@ impl Session {
     }
 
     /// Bytes have passed: its deadline starts anew.
-    pub fn touch(&self, now: Moment) {
+    fn touch(&self, now: Moment) {
         self.active_at.set(now);
-    }
-
-    /// When bytes last passed, or the phase began.
-    pub fn active_at(&self) -> Moment {
-        self.active_at.get()
     }
 
     /// Since when the client goes without its node, where the session ended at `ended` by the node's

@@ -123,10 +123,7 @@ impl<'a> Life<'a> {
 
     async fn dial(self, endpoint: &Endpoint) -> Result<TcpStream, Undialled> {
         let config = &self.policy.listener.config;
-        let options = LegOptions {
-            keepalive: config.keepalive,
-            user_timeout: config.user_timeout,
-        };
+        let options = LegOptions::from(config);
         self.seat.arm(Some(config.connect_timeout));
         let reports = &self.context.reports;
         match self
