@@ -1,0 +1,118 @@
+//! What a scenario must be as a whole.
+
+use std::collections::HashSet;
+
+use super::{Load, Scenario};
+
+/// Enough for any machine, and short of exhausting this one.
+const CONNECTIONS_MAX: u32 = 100_000;
+
+/// The first thing that cannot be, with its remedy.
+pub(super) fn check(scenario: &Scenario) -> Result<(), String> {
+    if scenario.run.measure.0.is_zero() {
+        return Err("[run] measure is zero: nothing would be measured".to_owned());
+    }
+    if scenario.run.rounds == 0 {
+        return Err("[run] rounds is zero: nothing would be compared".to_owned());
+    }
+    if scenario.balancer.listeners.is_empty() || scenario.nodes.count == 0 {
+        return Err("a balancer needs a listener, and [nodes] count a node".to_owned());
+    }
+    loads(scenario)?;
+    figures(scenario)?;
+    for event in &scenario.events {
+        if event.at > scenario.run.measure {
+            return Err(format!(
+                "the event \"{}\" comes after the end: let `at` be less than [run] measure",
+                event.command
+            ));
+        }
+        let of = event.node.strip_prefix("of ");
+        if of.is_some_and(|name| !scenario.partners.iter().any(|partners| partners.name == name)) {
+            return Err(format!(
+                "the event for \"{}\" names no [[partners]]",
+                event.node
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn loads(scenario: &Scenario) -> Result<(), String> {
+    let mut names = HashSet::from(["balancer"]);
+    let mut any = false;
+    for load in scenario.loads() {
+        any = true;
+        let name = load.name();
+        if name.is_empty() || name.contains(['.', ' ']) {
+            return Err(format!("\"{name}\" cannot name a load: no blanks, no dots"));
+        }
+        if !names.insert(name) {
+            return Err(format!("two loads are called \"{name}\": rename one"));
+        }
+        let mut listeners = scenario.balancer.listeners.iter();
+        let listener = load.listener();
+        if !listener.is_empty() && !listeners.any(|known| known.name == listener) {
+            return Err(format!(
+                "load \"{name}\" goes to listener \"{listener}\", which [[balancer.listeners]] does not have"
+            ));
+        }
+        sizes(load).map_err(|message| format!("load \"{name}\": {message}"))?;
+    }
+    if any {
+        Ok(())
+    } else {
+        Err("there is no load, such as [[round-trips]]".to_owned())
+    }
+}
+
+fn sizes(load: Load<'_>) -> Result<(), String> {
+    let (count, rate, bytes) = match load {
+        Load::RoundTrips(it) => (it.connections, it.rate, it.bytes),
+        Load::Bulk(it) => (it.streams, None, 2),
+        Load::Connects(it) => (it.at_once, it.rate, it.bytes),
+        Load::Idle(it) => (it.sessions, None, 2),
+        Load::Users(it) => (it.users, Some(it.sign_in_rate), it.message_bytes),
+        Load::Partners(it) => (it.partners, None, 2),
+        Load::Flood(it) => (it.held, Some(it.rate), 2),
+        Load::UdpFlows(it) => (it.flows, Some(it.rate), it.bytes),
+    };
+    if !(1..=CONNECTIONS_MAX).contains(&count) {
+        return Err(format!("{count} at once: from 1 to {CONNECTIONS_MAX}"));
+    }
+    if rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e6)) {
+        return Err("a rate is more than 0 and at most a million a second".to_owned());
+    }
+    if !(2..=16_000).contains(&bytes) {
+        return Err(format!("messages of {bytes} bytes: from 2 to 16000"));
+    }
+    if let Load::Partners(it) = load
+        && !(1..=4).contains(&it.connections)
+    {
+        return Err("a partner has one to four connections".to_owned());
+    }
+    Ok(())
+}
+
+fn figures(scenario: &Scenario) -> Result<(), String> {
+    let names: HashSet<_> = scenario.loads().map(Load::name).chain(["balancer"]).collect();
+    let expected = scenario.expectations.iter().map(|it| &it.figure);
+    let ratios = scenario.ratios.iter().map(|it| &it.figure);
+    for figure in expected.chain(ratios) {
+        let load = figure.split_once('.').map(|(load, _)| load);
+        if !load.is_some_and(|load| names.contains(load)) {
+            return Err(format!(
+                "\"{figure}\" is not a figure: it begins with the name of a load or \"balancer\", and a dot"
+            ));
+        }
+    }
+    for expectation in &scenario.expectations {
+        if expectation.at_most.is_none() && expectation.at_least.is_none() {
+            return Err(format!(
+                "nothing is expected of \"{}\": say `at_most` or `at_least`",
+                expectation.figure
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! The scenarios that come with the program, so that it is enough by itself.
+
+macro_rules! scenarios {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../../scenarios/", $name, ".toml")))),*]
+    };
+}
+
+/// Name and text of each, in the order in which they are best run.
+pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
+    scenarios![
+        "smoke",
+        "bulk-one",
+        "bulk-eight",
+        "round-trips",
+        "connections",
+        "latency",
+        "idle-sessions",
+        "accept-balance",
+        "connection-flood",
+        "partner-failover",
+        "partner-freeze",
+        "edge-pool-12k-users",
+        "udp-flows",
+    ]
+    .into_iter()
+}
