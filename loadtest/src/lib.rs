@@ -7,12 +7,19 @@
 #![forbid(unsafe_code)]
 
 pub mod background;
+pub mod campaign;
+pub mod cost;
 pub mod edge;
 pub mod http;
 pub mod lines;
+pub mod load;
 pub mod measure;
 pub mod partner;
+pub mod peer;
 pub mod process;
+pub mod report;
+pub mod run;
+pub mod scenario;
 pub mod tls;
 
 pub use background::Background;

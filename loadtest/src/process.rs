@@ -4,6 +4,7 @@
 //! and kept, an Edge Server as a process of its own, and waiting with a limit instead of
 //! sleeping. Every child is ended by its pid when its handle is dropped, also by a panic.
 
+mod directory;
 mod output;
 
 use std::ffi::OsStr;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
+pub use self::directory::Directory;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
@@ -39,6 +41,12 @@ pub fn wait_until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) 
         }
         let _ = silence.recv_timeout(POLL);
     }
+}
+
+/// Waits until `at`.
+pub fn rest_until(at: Instant) {
+    let (_held, silence) = sync_channel::<()>(0);
+    let _ = silence.recv_timeout(at.saturating_duration_since(Instant::now()));
 }
 
 /// A running child.

@@ -12,6 +12,7 @@ mod time;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +104,9 @@ pub struct Balancer {
     pub listeners: Vec<Listener>,
     /// Threads that relay.
     pub threads: u32,
+    /// How long a node that failed must be healthy before it takes sessions again. Pinfold ships 30 s;
+    /// scenarios that fail one node after the other cannot wait so long.
+    pub return_after: Span,
 }
 
 impl Default for Balancer {
@@ -110,6 +114,7 @@ impl Default for Balancer {
         Self {
             listeners: vec![Listener::default()],
             threads: 2,
+            return_after: Span(Duration::from_secs(30)),
         }
     }
 }
@@ -136,6 +141,20 @@ impl Default for Listener {
     }
 }
 
+impl Listener {
+    /// Whether the client says the first byte there, so that an accept may wait for it.
+    #[must_use]
+    pub fn client_speaks_first(&self) -> bool {
+        self.is_tls()
+    }
+
+    /// Whether TLS is spoken there, so that a probe may say a hello.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self.service.as_str(), "federation" | "access" | "webconf")
+    }
+}
+
 /// The nodes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -144,23 +163,50 @@ pub struct Nodes {
     pub count: u32,
 }
 
+impl Nodes {
+    /// Their names.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        (1..=self.count).map(|number| format!("edge{number}")).collect()
+    }
+}
+
 impl Default for Nodes {
     fn default() -> Self {
         Self { count: 3 }
     }
 }
 
-/// Something that happens to a node while the scenario runs.
+/// Something that happens while the scenario is measured.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
     /// Since the measuring began.
     pub at: Span,
-    /// To whom: a node's name, or `of PARTNERS` for the node that serves the first of them then.
-    pub node: String,
-    /// What: `kill` and `freeze` are SIGKILL and SIGSTOP, `restart` and `thaw` undo them; anything
-    /// else goes to the node's control socket as it is.
+    /// To whom: a node's name (`edge1`), `of PARTNERS` for the node that serves the first of them
+    /// then, `broken` for the one that the last `kill` or `freeze` hit, or `balancer`.
+    pub to: String,
+    /// What. `kill` and `freeze` are SIGKILL and SIGSTOP to a node's process, `mend` undoes either;
+    /// anything else goes to the node's control socket as it is. A balancer can `reload`.
     pub command: String,
+    /// How often.
+    #[serde(default = "Event::once")]
+    pub times: u32,
+    /// From one time to the next.
+    #[serde(default)]
+    pub every: Span,
+}
+
+impl Event {
+    const fn once() -> u32 {
+        1
+    }
+
+    /// All its times, since the measuring began.
+    pub fn occurrences(&self) -> impl Iterator<Item = Duration> {
+        let (at, every) = (self.at.0, self.every.0);
+        (0..self.times).map(move |number| at + every * number)
+    }
 }
 
 /// What a figure must be.
@@ -227,6 +273,9 @@ impl Scenario {
         let mut scenario: Self =
             toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
         name.clone_into(&mut scenario.name);
+        for (group, partners) in scenario.partners.iter_mut().enumerate() {
+            partners.group = u8::try_from(group).unwrap_or(u8::MAX);
+        }
         check::check(&scenario).map_err(invalid)?;
         Ok(scenario)
     }
@@ -269,6 +318,20 @@ impl Scenario {
         partners.iter_mut().for_each(|load| load.scale(factor));
         flood.iter_mut().for_each(|load| load.scale(factor));
         udp_flows.iter_mut().for_each(|load| load.scale(factor));
+    }
+}
+
+impl Scenario {
+    /// Lets no load send more than `rate` messages or connections a second, not even those that
+    /// otherwise go as fast as they are answered.
+    pub fn limit(&mut self, rate: f64) {
+        let slower = |given: &mut f64| *given = given.min(rate);
+        let slower_if_any = |given: &mut Option<f64>| *given = Some(given.map_or(rate, |given| given.min(rate)));
+        self.round_trips.iter_mut().for_each(|load| slower_if_any(&mut load.rate));
+        self.connects.iter_mut().for_each(|load| slower_if_any(&mut load.rate));
+        self.users.iter_mut().for_each(|load| slower(&mut load.sign_in_rate));
+        self.flood.iter_mut().for_each(|load| slower(&mut load.rate));
+        self.udp_flows.iter_mut().for_each(|load| slower(&mut load.rate));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Load, Scenario};
+use super::{Event, Load, Scenario};
 
 /// Enough for any machine, and short of exhausting this one.
 const CONNECTIONS_MAX: u32 = 100_000;
@@ -21,19 +21,36 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), String> {
     loads(scenario)?;
     figures(scenario)?;
     for event in &scenario.events {
-        if event.at > scenario.run.measure {
-            return Err(format!(
-                "the event \"{}\" comes after the end: let `at` be less than [run] measure",
-                event.command
-            ));
-        }
-        let of = event.node.strip_prefix("of ");
-        if of.is_some_and(|name| !scenario.partners.iter().any(|partners| partners.name == name)) {
-            return Err(format!(
-                "the event for \"{}\" names no [[partners]]",
-                event.node
-            ));
-        }
+        self::event(scenario, event)?;
+    }
+    Ok(())
+}
+
+fn event(scenario: &Scenario, event: &Event) -> Result<(), String> {
+    let Event { to, command, .. } = event;
+    if event.occurrences().last() > Some(scenario.run.measure.0) {
+        return Err(format!(
+            "the event \"{command}\" comes after the end: let `at` and `every` times `times` be less than [run] measure"
+        ));
+    }
+    if event.times == 0 || (event.times > 1 && event.every.0.is_zero()) {
+        return Err(format!(
+            "the event \"{command}\" happens {} times: say how often with `times`, and how far apart with `every`",
+            event.times
+        ));
+    }
+    let nodes = scenario.nodes.names();
+    let known = match to.strip_prefix("of ") {
+        Some(name) => scenario.partners.iter().any(|partners| partners.name == name),
+        None => to == "broken" || to == "balancer" || nodes.into_iter().any(|node| node == *to),
+    };
+    if !known {
+        return Err(format!(
+            "the event \"{command}\" happens to \"{to}\": a node's name, \"of PARTNERS\", \"broken\" or \"balancer\""
+        ));
+    }
+    if to == "balancer" && command != "reload" {
+        return Err(format!("a balancer can `reload`, not \"{command}\""));
     }
     Ok(())
 }

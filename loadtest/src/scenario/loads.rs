@@ -1,5 +1,7 @@
 //! The kinds of load a scenario can name.
 
+use std::net::Ipv4Addr;
+
 use serde::Deserialize;
 
 use super::time::Span;
@@ -177,6 +179,26 @@ pub struct Partners {
     /// What they speak.
     #[serde(default)]
     pub speech: Speech,
+    /// Which of the scenario's groups of partners it is, from 0.
+    #[serde(skip)]
+    pub group: u8,
+}
+
+impl Partners {
+    /// The name of partner `number`.
+    #[must_use]
+    pub fn name_of(&self, number: u32) -> String {
+        format!("{}-{}", self.name, number + 1)
+    }
+
+    /// The address that partner `number` calls from, where it calls on this machine: one of its own,
+    /// apart from those of other clients.
+    #[must_use]
+    pub fn address_of(&self, number: u32) -> Ipv4Addr {
+        let byte = |value: u32| u8::try_from(value % 250 + 1).unwrap_or(1);
+        let group = 200 + self.group % 50;
+        Ipv4Addr::new(127, group, byte(number / 250), byte(number))
+    }
 }
 
 /// What software a partner runs.

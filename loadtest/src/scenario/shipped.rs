@@ -20,8 +20,9 @@ pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
         "connection-flood",
         "partner-failover",
         "partner-freeze",
+        "node-pause",
+        "failover-after-reloads",
         "edge-pool-12k-users",
-        "udp-flows",
     ]
     .into_iter()
 }

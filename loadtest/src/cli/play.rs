@@ -1,0 +1,93 @@
+//! What `run` and `compare` have in common: which scenarios, and where the report goes.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use pinfold_loadtest::campaign::Campaign;
+use pinfold_loadtest::report::Report;
+use pinfold_loadtest::run::Progress;
+use pinfold_loadtest::scenario::{Scenario, Span, shipped};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Choice {
+    /// Scenarios: names of shipped ones (see `scenarios`), paths, or `all`
+    #[arg(required = true)]
+    scenario: Vec<String>,
+    /// The program of Pinfold; by default the one beside this program
+    #[arg(long, value_name = "PROGRAM")]
+    pub(super) pinfold: Option<PathBuf>,
+    /// Multiplies sessions, users, partners and rates
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// How often each is run, instead of what the scenario says
+    #[arg(long)]
+    pub(super) rounds: Option<u32>,
+    /// How long to measure, instead of what the scenario says, such as 20s
+    #[arg(long)]
+    measure: Option<Span>,
+    /// Also write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Also write the report as a page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+impl Choice {
+    pub(super) fn scenarios(&self) -> io::Result<Vec<Scenario>> {
+        let mut scenarios = Vec::new();
+        for which in &self.scenario {
+            if which == "all" {
+                for (name, text) in shipped() {
+                    scenarios.push(Scenario::parse(name, text)?);
+                }
+            } else {
+                scenarios.push(Scenario::open(which)?);
+            }
+        }
+        for scenario in &mut scenarios {
+            scenario.scale(self.scale);
+            if let Some(measure) = self.measure {
+                scenario.run.measure = measure;
+            }
+        }
+        Ok(scenarios)
+    }
+}
+
+/// Runs everything, shows it, writes it down; fails if anything does not hold.
+pub(super) fn play(mut campaign: Campaign, choice: &Choice) -> io::Result<ExitCode> {
+    campaign.rounds = choice.rounds.map(|rounds| rounds.max(1));
+    // Before hours of measuring: whether the reports can be written at all.
+    let json = choice.json.as_ref().map(File::create).transpose()?;
+    let html = choice.html.as_ref().map(File::create).transpose()?;
+    let progress = Progress::new(campaign.length());
+    let report = campaign.run(&progress);
+    drop(progress);
+    report.write_text(&mut io::stdout().lock())?;
+    write(json, |out| report.write_json(out))?;
+    write(html, |out| report.write_html(out))?;
+    Ok(verdict(&report))
+}
+
+fn write(
+    file: Option<File>,
+    report: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let Some(file) = file else {
+        return Ok(());
+    };
+    let mut out = BufWriter::new(file);
+    report(&mut out)?;
+    out.flush()
+}
+
+fn verdict(report: &Report) -> ExitCode {
+    if report.holds() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

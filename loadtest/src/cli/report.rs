@@ -1,0 +1,26 @@
+//! `pinfold-loadtest report`: an earlier report, shown again.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use pinfold_loadtest::report::Report;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// What `--json` wrote
+    file: PathBuf,
+    /// Write it as a page instead
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+    let report = Report::read_json(&fs::read_to_string(&arguments.file)?)?;
+    match &arguments.html {
+        Some(file) => report.write_html(&mut io::BufWriter::new(fs::File::create(file)?))?,
+        None => report.write_text(&mut io::stdout().lock())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
