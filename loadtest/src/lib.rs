@@ -10,9 +10,11 @@ pub mod background;
 pub mod edge;
 pub mod http;
 pub mod lines;
+pub mod load;
 pub mod measure;
 pub mod partner;
 pub mod process;
+pub mod scenario;
 pub mod tls;
 
 pub use background::Background;

@@ -28,7 +28,12 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), String> {
             ));
         }
         let of = event.node.strip_prefix("of ");
-        if of.is_some_and(|name| !scenario.partners.iter().any(|partners| partners.name == name)) {
+        if of.is_some_and(|name| {
+            !scenario
+                .partners
+                .iter()
+                .any(|partners| partners.name == name)
+        }) {
             return Err(format!(
                 "the event for \"{}\" names no [[partners]]",
                 event.node
@@ -95,7 +100,11 @@ fn sizes(load: Load<'_>) -> Result<(), String> {
 }
 
 fn figures(scenario: &Scenario) -> Result<(), String> {
-    let names: HashSet<_> = scenario.loads().map(Load::name).chain(["balancer"]).collect();
+    let names: HashSet<_> = scenario
+        .loads()
+        .map(Load::name)
+        .chain(["balancer"])
+        .collect();
     let expected = scenario.expectations.iter().map(|it| &it.figure);
     let ratios = scenario.ratios.iter().map(|it| &it.figure);
     for figure in expected.chain(ratios) {
