@@ -66,7 +66,10 @@ impl Campaign {
     #[must_use]
     pub fn run(&self, progress: &Progress) -> Report {
         let made = self.made();
-        let scenarios = self.scenarios.iter().map(|scenario| self.play(scenario, progress));
+        let scenarios = self
+            .scenarios
+            .iter()
+            .map(|scenario| self.play(scenario, progress));
         Report {
             scenarios: scenarios.collect(),
             made,
@@ -91,7 +94,9 @@ impl Campaign {
         let rounds = self.rounds_of(scenario);
         for round in 1..=rounds {
             let mut turn: Vec<_> = self.contenders.iter().collect();
-            let first = (round as usize - 1).checked_rem(turn.len()).unwrap_or_default();
+            let first = (round as usize - 1)
+                .checked_rem(turn.len())
+                .unwrap_or_default();
             turn.rotate_left(first);
             for contender in turn {
                 let (name, who) = (&scenario.name, contender.name());
@@ -108,19 +113,28 @@ impl Campaign {
     fn made(&self) -> Made {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let processors = read("/proc/cpuinfo");
-        let models = processors.lines().filter_map(|line| line.strip_prefix("model name"));
-        let models: Vec<_> = models.map(|rest| rest.trim_start_matches([' ', '\t', ':'])).collect();
-        let versions = self.contenders.iter().filter_map(|contender| match contender {
-            Contender::Program { kind, program } if *kind != Kind::Direct => {
-                Some((kind.name().to_owned(), kind.version(program)))
-            }
-            _ => None,
-        });
+        let models = processors
+            .lines()
+            .filter_map(|line| line.strip_prefix("model name"));
+        let models: Vec<_> = models
+            .map(|rest| rest.trim_start_matches([' ', '\t', ':']))
+            .collect();
+        let versions = self
+            .contenders
+            .iter()
+            .filter_map(|contender| match contender {
+                Contender::Program { kind, program } if *kind != Kind::Direct => {
+                    Some((kind.name().to_owned(), kind.version(program)))
+                }
+                _ => None,
+            });
         Made {
             at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             command: command(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-            processor: models.first().map_or_else(String::new, |model| (*model).to_owned()),
+            processor: models
+                .first()
+                .map_or_else(String::new, |model| (*model).to_owned()),
             processors: models.len(),
             versions: versions.collect(),
         }

@@ -78,7 +78,10 @@ impl Cost {
                 self.threads.insert(thread, on_processor(&text)?);
             }
             let list = fs::read_to_string(format!("{task}/children")).unwrap_or_default();
-            children.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            children.extend(
+                list.split_ascii_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
         }
         let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         self.resident_bytes += proportional(&memory);
@@ -88,9 +91,15 @@ impl Cost {
 }
 
 fn on_processor(schedstat: &str) -> io::Result<Duration> {
-    let nanos = schedstat.split(' ').next().and_then(|first| first.parse().ok());
+    let nanos = schedstat
+        .split(' ')
+        .next()
+        .and_then(|first| first.parse().ok());
     nanos.map(Duration::from_nanos).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, "schedstat is not as proc(5) says")
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "schedstat is not as proc(5) says",
+        )
     })
 }
 
@@ -112,7 +121,8 @@ mod tests {
         let mut sum = 0_u64;
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         let spent = loop {
-            (0..1_000_000_u64).for_each(|number| sum = sum.wrapping_add(std::hint::black_box(number)));
+            (0..1_000_000_u64)
+                .for_each(|number| sum = sum.wrapping_add(std::hint::black_box(number)));
             let after = Cost::read(std::process::id()).unwrap();
             let spent = after.processor().saturating_sub(before.processor());
             if spent > Duration::from_millis(5) {
@@ -133,7 +143,9 @@ mod tests {
             let cost = Cost::read(child.id()).ok()?;
             (cost.threads.len() == 2).then_some(cost)
         });
-        let grandchild = both.as_ref().and_then(|cost| cost.threads.keys().max().copied());
+        let grandchild = both
+            .as_ref()
+            .and_then(|cost| cost.threads.keys().max().copied());
         child.kill().unwrap();
         child.wait().unwrap();
         let pid = grandchild.and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));

@@ -12,6 +12,8 @@ pub enum Request {
     Line(Vec<u8>),
     /// `!bytes N`: answer that many bytes.
     Bytes(u64),
+    /// `!sink`: throw away whatever follows.
+    Sink,
     /// `!reset`: reset this connection.
     Reset,
     /// `!close`: close this connection politely.
@@ -56,6 +58,7 @@ impl Lines {
 fn understand(line: &[u8]) -> Request {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match line {
+        b"!sink" => Request::Sink,
         b"!reset" => Request::Reset,
         b"!close" => Request::Close,
         _ => count_of_bytes(line).map_or_else(|| Request::Line(line.to_vec()), Request::Bytes),
@@ -81,11 +84,12 @@ mod tests {
 
     #[test]
     fn commands_are_told_from_lines() {
-        let asked = whole(b"hello\n!bytes 12\r\n!bytes x\n!reset\n!close\n\nunfinished");
+        let asked = whole(b"hello\n!bytes 12\r\n!bytes x\n!sink\n!reset\n!close\n\nunfinished");
         let expected = [
             Request::Line(b"hello".to_vec()),
             Request::Bytes(12),
             Request::Line(b"!bytes x".to_vec()),
+            Request::Sink,
             Request::Reset,
             Request::Close,
             Request::Line(Vec::new()),

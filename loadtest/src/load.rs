@@ -15,6 +15,9 @@ mod pace;
 mod partners;
 mod record;
 mod round_trips;
+mod talk;
+#[cfg(test)]
+mod tests;
 mod udp_flows;
 mod users;
 
@@ -151,7 +154,11 @@ fn source(number: u32, target: SocketAddr) -> Option<IpAddr> {
         return None;
     }
     let byte = |value: u32| u8::try_from(value % HOSTS + 1).unwrap_or(1);
-    let (last, third, second) = (byte(number), byte(number / HOSTS), byte(number / HOSTS / HOSTS));
+    let (last, third, second) = (
+        byte(number),
+        byte(number / HOSTS),
+        byte(number / HOSTS / HOSTS),
+    );
     Some(Ipv4Addr::new(127, second.max(1), third, last).into())
 }
 

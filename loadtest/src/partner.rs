@@ -1,7 +1,8 @@
 //! Simulated federation partners: who they call, how stubborn they are, what they lived through.
 //!
 //! Owns the two characters that matter: the stubborn one, which knows one address and never tries
-//! another (OCS 2007), and the spreading one, which knows several and helps itself (Lync 2013). One connection's life is in `call`, the record in `record`.
+//! another (OCS 2007), and the spreading one, which knows several and helps itself (Lync 2013). One
+//! connection's life is in `call`, the record in `record`.
 //!
 //! A partner sends a numbered line every interval. An answer counts as good only if it is
 //! `<node> <line>` for a line that is still unanswered, in order: bytes that a balancer mixes up
@@ -14,7 +15,7 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -35,15 +36,49 @@ pub struct Plan {
     pub connections: usize,
     /// Time between two lines on one connection.
     pub interval: Duration,
-    /// Pause after an attempt that brought no reply; a connection that has served is replaced
-    /// the instant it ends.
-    pub retry_delay: Duration,
+    /// Pauses after attempts that brought no reply, one after the other and the last for ever; a
+    /// reply puts it back to the first. A connection that has served is replaced the instant it
+    /// ends.
+    pub ladder: Vec<Duration>,
     /// Silence after which it gives a connection up by itself; a stubborn partner never does.
     pub patience: Option<Duration>,
     /// The address it calls from; by default the system chooses.
     pub source: Option<IpAddr>,
-    /// TLS instead of plain lines.
-    pub tls: Option<TlsVersion>,
+    /// What it speaks.
+    pub speech: Speech,
+}
+
+/// What a partner speaks on its connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speech {
+    /// Plain lines.
+    #[default]
+    Plain,
+    /// Lines in records of TLS 1.0, as OCS 2007 shapes them, without its cryptography.
+    Shape,
+    /// Lines in TLS.
+    Tls(TlsVersion),
+}
+
+/// How a partner takes the failure of the address it calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Character {
+    /// As [`Partner::stubborn`].
+    Stubborn,
+    /// As [`Partner::spreading`].
+    Spreading,
+}
+
+/// Who is told what happens to a partner, as it happens.
+pub(crate) trait Witness: std::fmt::Debug + Send + Sync {
+    /// A connection has brought its first good reply.
+    fn stood(&self);
+    /// A good reply came to a line of that moment.
+    fn replied(&self, asked: Instant);
+    /// It came from another node than the one before, on the same connection.
+    fn moved(&self);
+    /// An attempt or a connection ended.
+    fn ended(&self, kind: ErrorKind, had_stood: bool);
 }
 
 impl Plan {
@@ -56,10 +91,10 @@ impl Plan {
             connections: 1,
             interval: Duration::from_millis(5),
             // Short beside every promise that is measured, long beside a refused connect.
-            retry_delay: Duration::from_millis(2),
+            ladder: vec![Duration::from_millis(2)],
             patience: None,
             source: None,
-            tls: None,
+            speech: Speech::Plain,
         }
     }
 }
@@ -78,18 +113,49 @@ impl Partner {
     /// A partner like OCS 2007: calls the first address of the plan for ever, whatever else the
     /// plan names, bears any silence, and reconnects the instant its connection ends.
     #[must_use]
-    pub fn stubborn(mut plan: Plan) -> Self {
-        plan.addresses.truncate(1);
-        plan.patience = None;
-        Self::start(plan)
+    pub fn stubborn(plan: Plan) -> Self {
+        Self::start(plan, Character::Stubborn, None)
     }
 
     /// A partner like Lync 2013: spreads its connections over the addresses of the plan and
     /// goes elsewhere by itself.
     #[must_use]
-    pub fn spreading(mut plan: Plan) -> Self {
-        plan.patience = plan.patience.or(Some(Self::PATIENCE));
-        Self::start(plan)
+    pub fn spreading(plan: Plan) -> Self {
+        Self::start(plan, Character::Spreading, None)
+    }
+
+    pub(crate) fn start(
+        mut plan: Plan,
+        character: Character,
+        witness: Option<Arc<dyn Witness>>,
+    ) -> Self {
+        match character {
+            Character::Stubborn => {
+                plan.addresses.truncate(1);
+                plan.patience = None;
+            }
+            Character::Spreading => plan.patience = plan.patience.or(Some(Self::PATIENCE)),
+        }
+        let record = Arc::new(Record::new(&plan, witness));
+        let plan = Arc::new(plan);
+        let mut calls = JoinSet::new();
+        for slot in 0..plan.connections {
+            let (plan, record) = (Arc::clone(&plan), Arc::clone(&record));
+            calls.spawn(call::keep_calling(plan, record, slot));
+        }
+        Self { record, calls }
+    }
+
+    /// A view of it that outlives it.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.record))
+    }
+
+    /// Connections that were first answered by another node than the one that answered, then and
+    /// afterwards, another connection of this partner.
+    #[must_use]
+    pub fn pin_violations(&self) -> u64 {
+        self.record.pin_violations()
     }
 
     /// What it has lived through so far.
@@ -118,18 +184,26 @@ impl Partner {
         self.calls.shutdown().await;
         self.record.stats()
     }
+}
 
-    fn start(plan: Plan) -> Self {
-        let record = Arc::new(Record::new(&plan));
-        let plan = Arc::new(plan);
-        let mut calls = JoinSet::new();
-        for slot in 0..plan.connections {
-            calls.spawn(call::keep_calling(
-                Arc::clone(&plan),
-                Arc::clone(&record),
-                slot,
-            ));
-        }
-        Self { record, calls }
+/// What a partner lives through, for who watches from another thread.
+#[derive(Debug)]
+pub(crate) struct Watch(Arc<Record>);
+
+impl Watch {
+    pub(crate) fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.0.connections()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+
+    pub(crate) fn pin_violations(&self) -> u64 {
+        self.0.pin_violations()
     }
 }

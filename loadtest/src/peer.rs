@@ -30,7 +30,17 @@ const START_LIMIT: Duration = Duration::from_secs(15);
 
 /// Balancers that the harness can start.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -213,7 +223,11 @@ impl Peer {
     /// No balancer: every listener is the nodes themselves.
     #[must_use]
     pub fn direct(description: &Description<'_>) -> Self {
-        let nodes: Vec<_> = description.nodes.iter().map(|(_, address)| *address).collect();
+        let nodes: Vec<_> = description
+            .nodes
+            .iter()
+            .map(|(_, address)| *address)
+            .collect();
         let listeners = description.balancer.listeners.iter();
         Self::at(
             listeners
@@ -269,7 +283,13 @@ impl Peer {
         }
         running.reloads += 1;
         let (kind, reloads) = (running.kind, running.reloads);
-        let text = configuration(kind, description, &self.targets, &running.directory, reloads);
+        let text = configuration(
+            kind,
+            description,
+            &self.targets,
+            &running.directory,
+            reloads,
+        );
         fs::write(running.directory.file(CONFIGURATION), text)?;
         running.process.signal(Signal::HUP)?;
         if kind == Kind::Pinfold {
@@ -313,7 +333,9 @@ fn configuration(
 ) -> String {
     match kind {
         Kind::Haproxy => haproxy::configuration(description, targets, haproxy::Splice::Auto),
-        Kind::HaproxySplice => haproxy::configuration(description, targets, haproxy::Splice::Forced),
+        Kind::HaproxySplice => {
+            haproxy::configuration(description, targets, haproxy::Splice::Forced)
+        }
         Kind::Nginx => nginx::configuration(description, targets, directory),
         Kind::Pinfold | Kind::Direct => {
             pinfold::configuration(description, targets, directory, reloads)

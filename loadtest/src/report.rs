@@ -127,8 +127,12 @@ impl Played {
     /// What was left out, of whom.
     fn notes(&self) -> Vec<String> {
         let notes = self.runs.iter().flat_map(|run| {
-            let Findings { balancer, left_out, .. } = &run.findings;
-            left_out.iter().map(move |note| format!("{balancer}: {note}"))
+            let Findings {
+                balancer, left_out, ..
+            } = &run.findings;
+            left_out
+                .iter()
+                .map(move |note| format!("{balancer}: {note}"))
         });
         let mut notes: Vec<_> = notes.collect();
         notes.sort_unstable();
@@ -139,8 +143,12 @@ impl Played {
     /// `figure` of every run of `balancer`, by round.
     #[must_use]
     pub fn values(&self, balancer: &str, figure: &str) -> Vec<f64> {
-        let runs = self.runs.iter().filter(|run| run.findings.balancer == balancer);
-        runs.filter_map(|run| run.findings.figures.get(figure).copied()).collect()
+        let runs = self
+            .runs
+            .iter()
+            .filter(|run| run.findings.balancer == balancer);
+        runs.filter_map(|run| run.findings.figures.get(figure).copied())
+            .collect()
     }
 }
 

@@ -3,8 +3,8 @@
 //! Owns the order of things and the window that counts. The loads run on a thread of their own; this
 //! one looks at the balancer's cost from time to time and makes happen what the scenario says.
 
-mod fit;
 mod figures;
+mod fit;
 mod nodes;
 mod progress;
 
@@ -143,7 +143,11 @@ pub fn run(
     progress: &Progress,
 ) -> io::Result<Findings> {
     let mut left_out = Vec::new();
-    let scenario = fit::fit(scenario, |service| contender.refuses(service), &mut left_out)?;
+    let scenario = fit::fit(
+        scenario,
+        |service| contender.refuses(service),
+        &mut left_out,
+    )?;
     progress.phase("starting");
     let mut bench = Bench::set_up(&scenario, contender, edge)?;
     let measured = bench.measure(&scenario, progress);
@@ -199,7 +203,13 @@ impl Bench {
         let (course, events) = self.watch(scenario, window.start(), &before.cost, progress)?;
         let after = Edges::read(self.cost()?, self.records());
         rest_until(Instant::now() + AFTERMATH);
-        let mut findings = window.close(self.records(), &scenario.balancer, &at_rest, &before, &after);
+        let mut findings = window.close(
+            self.records(),
+            &scenario.balancer,
+            &at_rest,
+            &before,
+            &after,
+        );
         findings.course = course;
         findings.events = events;
         Ok(findings)
@@ -210,19 +220,28 @@ impl Bench {
     }
 
     fn cost(&self) -> io::Result<Cost> {
-        self.peer.pid().map_or_else(|| Ok(Cost::default()), Cost::read)
+        self.peer
+            .pid()
+            .map_or_else(|| Ok(Cost::default()), Cost::read)
     }
 
     fn settle(&self, scenario: &Scenario, stage: &Stage, progress: &Progress) -> io::Result<()> {
         progress.phase("settling");
-        let sign_in = scenario.users.iter().map(|users| f64::from(users.users) / users.sign_in_rate);
+        let sign_in = scenario
+            .users
+            .iter()
+            .map(|users| f64::from(users.users) / users.sign_in_rate);
         let longest = Duration::from_secs_f64(sign_in.fold(0.0, f64::max));
         wait_until(SETTLE_LIMIT + longest, || stage.is_settled().then_some(())).ok_or_else(|| {
             let waiting = stage.records().iter().filter(|record| !record.is_settled());
             let waiting: Vec<_> = waiting
                 .map(|record| {
                     let troubles = record.close_window().1;
-                    format!("{} ({} stand, {troubles:?})", record.name(), record.standing())
+                    format!(
+                        "{} ({} stand, {troubles:?})",
+                        record.name(),
+                        record.standing()
+                    )
                 })
                 .collect();
             io::Error::other(format!("the loads did not settle: {}", waiting.join(", ")))
@@ -331,7 +350,10 @@ fn partners_of(scenario: &Scenario) -> Vec<PartnerAddress> {
 }
 
 fn mib(bytes: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "memory of a process, exact to the byte or not")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "memory of a process, exact to the byte or not"
+    )]
     let bytes = bytes as f64;
     bytes / 1024.0 / 1024.0
 }

@@ -167,7 +167,9 @@ impl Nodes {
     /// Their names.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        (1..=self.count).map(|number| format!("edge{number}")).collect()
+        (1..=self.count)
+            .map(|number| format!("edge{number}"))
+            .collect()
     }
 }
 
@@ -326,12 +328,23 @@ impl Scenario {
     /// otherwise go as fast as they are answered.
     pub fn limit(&mut self, rate: f64) {
         let slower = |given: &mut f64| *given = given.min(rate);
-        let slower_if_any = |given: &mut Option<f64>| *given = Some(given.map_or(rate, |given| given.min(rate)));
-        self.round_trips.iter_mut().for_each(|load| slower_if_any(&mut load.rate));
-        self.connects.iter_mut().for_each(|load| slower_if_any(&mut load.rate));
-        self.users.iter_mut().for_each(|load| slower(&mut load.sign_in_rate));
-        self.flood.iter_mut().for_each(|load| slower(&mut load.rate));
-        self.udp_flows.iter_mut().for_each(|load| slower(&mut load.rate));
+        let slower_if_any =
+            |given: &mut Option<f64>| *given = Some(given.map_or(rate, |given| given.min(rate)));
+        self.round_trips
+            .iter_mut()
+            .for_each(|load| slower_if_any(&mut load.rate));
+        self.connects
+            .iter_mut()
+            .for_each(|load| slower_if_any(&mut load.rate));
+        self.users
+            .iter_mut()
+            .for_each(|load| slower(&mut load.sign_in_rate));
+        self.flood
+            .iter_mut()
+            .for_each(|load| slower(&mut load.rate));
+        self.udp_flows
+            .iter_mut()
+            .for_each(|load| slower(&mut load.rate));
     }
 }
 

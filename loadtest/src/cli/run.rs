@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -21,7 +20,12 @@ pub(super) struct Arguments {
     #[command(flatten)]
     choice: Choice,
     /// Which balancer to start
-    #[arg(long, value_enum, default_value = "pinfold", conflicts_with = "address")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "pinfold",
+        conflicts_with = "address"
+    )]
     balancer: Kind,
     /// Instead, a balancer that runs: LISTENER=IP:PORT[,IP:PORT…], once for each listener of the
     /// scenario. Behind it must be nodes of `pinfold-loadtest edge`
@@ -66,7 +70,9 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         if !arguments.yes && !is_wanted(&targets)? {
             return Ok(ExitCode::FAILURE);
         }
-        scenarios.iter_mut().for_each(|scenario| scenario.limit(arguments.max_rate));
+        scenarios
+            .iter_mut()
+            .for_each(|scenario| scenario.limit(arguments.max_rate));
     }
     let mut campaign = Campaign::of(scenarios, &[], None)?;
     campaign.contenders.push(Contender::Elsewhere(targets));
@@ -77,7 +83,11 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<ExitCode> {
 fn is_wanted(targets: &[Target]) -> io::Result<bool> {
     let mut out = io::stderr().lock();
     writeln!(out, "This will open connections and send messages to:")?;
-    for Target { listener, addresses } in targets {
+    for Target {
+        listener,
+        addresses,
+    } in targets
+    {
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         writeln!(out, "  {listener:16} {}", addresses.join(", "))?;
     }

@@ -18,7 +18,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// Answers that wait for each other before they are written.
 const BATCH: usize = 32 * 1024;
 
-const FILLER: [u8; 16 * 1024] = [b'.'; 16 * 1024];
+static FILLER: [u8; 256 * 1024] = [b'.'; 256 * 1024];
 
 /// How the node wants a connection to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,11 @@ where
                 write_out(stream, &mut answers).await?;
                 fill(stream, count).await?;
             }
+            Request::Sink => {
+                write_out(stream, &mut answers).await?;
+                sink(stream).await?;
+                return Ok(Some(End::Politely));
+            }
             Request::Close => {
                 write_out(stream, &mut answers).await?;
                 stream.shutdown().await?;
@@ -164,6 +169,15 @@ where
         count -= size as u64;
     }
     stream.flush().await
+}
+
+async fn sink<S>(stream: &mut S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut bytes = vec![0; 64 * 1024];
+    while stream.read(&mut bytes).await? > 0 {}
+    stream.shutdown().await
 }
 
 async fn wait_if_slow(state: &State) {

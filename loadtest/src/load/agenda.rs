@@ -7,13 +7,21 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 /// Entries by their time.
-#[derive(Debug, Default)]
-pub(super) struct Agenda {
-    entries: BinaryHeap<Reverse<(Instant, u32)>>,
+#[derive(Debug)]
+pub(super) struct Agenda<T> {
+    entries: BinaryHeap<Reverse<(Instant, T)>>,
 }
 
-impl Agenda {
-    pub(super) fn enter(&mut self, at: Instant, what: u32) {
+impl<T: Ord> Default for Agenda<T> {
+    fn default() -> Self {
+        Self {
+            entries: BinaryHeap::new(),
+        }
+    }
+}
+
+impl<T: Ord> Agenda<T> {
+    pub(super) fn enter(&mut self, at: Instant, what: T) {
         self.entries.push(Reverse((at, what)));
     }
 
@@ -23,7 +31,7 @@ impl Agenda {
     }
 
     /// Takes the next entry whose time has come by `now`.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<(Instant, u32)> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(Instant, T)> {
         if self.next_at()? > now {
             return None;
         }
@@ -57,7 +65,10 @@ mod tests {
         assert_eq!(agenda.take_due(start), None);
         let now = start + Duration::from_millis(4);
         let due: Vec<_> = std::iter::from_fn(|| agenda.take_due(now)).collect();
-        assert_eq!(due.iter().map(|(_, what)| *what).collect::<Vec<_>>(), [1, 3, 3]);
+        assert_eq!(
+            due.iter().map(|(_, what)| *what).collect::<Vec<_>>(),
+            [1, 3, 3]
+        );
         assert_eq!(agenda.next_at(), Some(start + Duration::from_millis(5)));
     }
 
@@ -67,6 +78,9 @@ mod tests {
         let mean = Duration::from_millis(10);
         let total: Duration = (0..20_000).map(|_| random_pause(mean)).sum();
         let found = total / 20_000;
-        assert!(found.abs_diff(mean) < Duration::from_micros(500), "{found:?}");
+        assert!(
+            found.abs_diff(mean) < Duration::from_micros(500),
+            "{found:?}"
+        );
     }
 }

@@ -1,11 +1,16 @@
-//! One client's connection: a message, and the answers to it.
+//! One client's connection: what it says, and the answers to it.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::record::Trouble;
 use super::source;
@@ -14,8 +19,14 @@ use crate::partner::connect;
 /// Who hears nothing for so long gives up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Longest answer that is listened to: any message and the name of a node.
+const ANSWER_MAX: usize = 17 * 1024;
+
+/// What is taken from a socket at once.
+const READ: usize = 8 * 1024;
+
 /// A message of `size` bytes, its line end included.
-pub(super) fn message(size: u32) -> Box<[u8]> {
+pub(super) fn message(size: u32) -> Rc<[u8]> {
     let mut message = vec![b'm'; (size as usize).max(2)];
     if let Some(last) = message.last_mut() {
         *last = b'\n';
@@ -23,109 +34,184 @@ pub(super) fn message(size: u32) -> Box<[u8]> {
     message.into()
 }
 
-/// A connection on which one message is said again and again.
+/// A connection, and the one node that answers on it.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) stream: Rc<TcpStream>,
+    stream: Rc<TcpStream>,
     node: Box<[u8]>,
     partial: Vec<u8>,
 }
 
 impl Client {
     /// Connects as session `number`.
-    pub(super) async fn connect(address: SocketAddr, number: u32) -> io::Result<Self> {
-        let connecting = connect(address, source(number, address));
-        let stream = tokio::time::timeout(PATIENCE, connecting).await??;
-        Ok(Self::of(Rc::new(stream)))
-    }
-
-    /// A client on a connection that stands.
-    pub(super) fn of(stream: Rc<TcpStream>) -> Self {
-        Self {
-            stream,
-            node: Box::default(),
-            partial: Vec::new(),
-        }
-    }
-
-    /// Says `message` whole; a message is smaller than any send buffer.
-    pub(super) fn say(&self, message: &[u8]) -> io::Result<()> {
-        match self.stream.try_write(message) {
-            Ok(count) if count == message.len() => Ok(()),
-            Ok(_) => Err(ErrorKind::WriteZero.into()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Waits for answers to `message` and tells how many came.
-    pub(super) async fn answers(&mut self, message: &[u8]) -> Result<usize, Trouble> {
-        let mut buffer = [0; 8 * 1024];
-        loop {
-            let readable = self.stream.readable().await;
-            readable.map_err(|error| Trouble::of(&error))?;
-            match self.stream.try_read(&mut buffer) {
-                Ok(0) => return Err(Trouble::Closed),
-                Ok(count) => {
-                    let answers = self.understand(buffer.get(..count).unwrap_or_default(), message)?;
-                    if answers > 0 {
-                        return Ok(answers);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(Trouble::of(&error)),
-            }
-        }
-    }
-
-    /// Says `message` and waits for the answer to it, with patience.
-    pub(super) async fn ask(&mut self, message: &[u8]) -> Result<(), Trouble> {
-        self.say(message).map_err(|error| Trouble::of(&error))?;
-        let answers = tokio::time::timeout(PATIENCE, self.answers(message)).await;
-        match answers {
-            Ok(Ok(1)) => Ok(()),
-            Ok(Ok(_)) => Err(Trouble::WrongBytes),
-            Ok(Err(trouble)) => Err(trouble),
+    pub(super) async fn connect(address: SocketAddr, number: u32) -> Result<Self, Trouble> {
+        match timeout(PATIENCE, connect(address, source(number, address))).await {
+            Ok(Ok(stream)) => Ok(Self {
+                stream: Rc::new(stream),
+                node: Box::default(),
+                partial: Vec::new(),
+            }),
+            Ok(Err(error)) => Err(Trouble::of(&error)),
             Err(_) => Err(Trouble::Silent),
         }
     }
 
-    /// Counts the answers that `bytes` complete, each `NODE MESSAGE`.
-    fn understand(&mut self, mut bytes: &[u8], message: &[u8]) -> Result<usize, Trouble> {
+    /// The connection itself, for who writes to it.
+    pub(super) const fn stream(&self) -> &Rc<TcpStream> {
+        &self.stream
+    }
+
+    /// Says `message` and waits for the answer to it, with patience.
+    pub(super) async fn ask(&mut self, message: &[u8]) -> Result<(), Trouble> {
+        say(&self.stream, message)?;
+        self.hear(message).await
+    }
+
+    /// Waits for the one answer to `message`, with patience.
+    pub(super) async fn hear(&mut self, message: &[u8]) -> Result<(), Trouble> {
         let mut answers = 0;
+        let answered = async {
+            while answers == 0 {
+                self.listen(|said| {
+                    answers += 1;
+                    is(said == message)
+                })
+                .await?;
+            }
+            is(answers == 1)
+        };
+        let answered = timeout(PATIENCE, answered).await;
+        answered.unwrap_or(Err(Trouble::Silent))
+    }
+
+    /// Waits for the other side to end the connection in order, with patience.
+    pub(super) async fn hear_the_end(&mut self) -> Result<(), Trouble> {
+        match timeout(PATIENCE, self.listen_on(|_| is(false))).await {
+            Ok(Trouble::Closed) => Ok(()),
+            Ok(trouble) => Err(trouble),
+            Err(_) => Err(Trouble::Silent),
+        }
+    }
+
+    /// Tells the answers that come, for as long as they please.
+    pub(super) async fn listen_on(
+        &mut self,
+        mut tell: impl FnMut(&[u8]) -> Result<(), Trouble>,
+    ) -> Trouble {
+        loop {
+            if let Err(trouble) = self.listen(&mut tell).await {
+                return trouble;
+            }
+        }
+    }
+
+    /// Waits for bytes and tells each answer they complete, without the node's name. Nothing of
+    /// it is lost if this is dropped halfway.
+    async fn listen(
+        &mut self,
+        mut tell: impl FnMut(&[u8]) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        poll_fn(|cx| self.poll_listen(cx, &mut tell)).await
+    }
+
+    fn poll_listen(
+        &mut self,
+        cx: &mut Context<'_>,
+        tell: &mut impl FnMut(&[u8]) -> Result<(), Trouble>,
+    ) -> Poll<Result<(), Trouble>> {
+        // Here and not in the future, which thousands of sessions have one of each.
+        let mut buffer = [0; READ];
+        loop {
+            ready!(self.stream.poll_read_ready(cx)).map_err(|error| Trouble::of(&error))?;
+            return match read(&self.stream, &mut buffer) {
+                Ok(0) => Poll::Ready(Err(Trouble::Closed)),
+                Ok(count) => {
+                    let bytes = buffer.get(..count).unwrap_or_default();
+                    Poll::Ready(self.understand(bytes, tell))
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => Poll::Ready(Err(Trouble::of(&error))),
+            };
+        }
+    }
+
+    /// Tells the answers that `bytes` complete, each `NODE MESSAGE`.
+    fn understand(
+        &mut self,
+        mut bytes: &[u8],
+        tell: &mut impl FnMut(&[u8]) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
             let (line, rest) = bytes.split_at(end + 1);
             bytes = rest;
             if self.partial.is_empty() {
-                is_answer(&mut self.node, line, message)?;
+                tell(by_node(&mut self.node, line)?)?;
             } else {
                 self.partial.extend_from_slice(line);
-                is_answer(&mut self.node, &self.partial, message)?;
+                tell(by_node(&mut self.node, &self.partial)?)?;
                 self.partial.clear();
             }
-            answers += 1;
         }
-        if self.partial.len() + bytes.len() > 2 * message.len() + NAME_MAX {
+        if self.partial.len() + bytes.len() > ANSWER_MAX {
             return Err(Trouble::WrongBytes);
         }
         self.partial.extend_from_slice(bytes);
-        Ok(answers)
+        Ok(())
     }
 }
 
-/// Longest name of a node.
-const NAME_MAX: usize = 256;
+/// Says `message` whole on `stream`: it is smaller than any send buffer.
+pub(super) fn say(stream: &TcpStream, message: &[u8]) -> Result<(), Trouble> {
+    match stream.try_write(message) {
+        Ok(count) if count == message.len() => Ok(()),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(Trouble::of(&error)),
+        Err(_) => Err(Trouble::Unsent),
+        Ok(_) => {
+            // Half a message would spoil the next.
+            hang_up(stream);
+            Err(Trouble::Unsent)
+        }
+    }
+}
 
-/// The first answer tells who serves; from then on it is always the same node.
-fn is_answer(node: &mut Box<[u8]>, line: &[u8], message: &[u8]) -> Result<(), Trouble> {
-    let before = line.strip_suffix(message).ok_or(Trouble::WrongBytes)?;
-    let name = before.strip_suffix(b" ").ok_or(Trouble::WrongBytes)?;
+/// Ends `stream` from outside: whoever reads from it finds its end.
+pub(super) fn hang_up(stream: &TcpStream) {
+    // It fails only if the connection has ended already.
+    let _ = SockRef::from(stream).shutdown(Shutdown::Both);
+}
+
+/// Reads what there is, and spares the call that would say there is no more.
+fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let count = stream.try_read(buffer)?;
+    if (1..buffer.len()).contains(&count) {
+        // epoll(7): after a short read the next byte is a new event.
+        let empty = || Err::<(), _>(ErrorKind::WouldBlock.into());
+        let _ = stream.try_io(Interest::READABLE, empty);
+    }
+    Ok(count)
+}
+
+/// What `line` says after the node's name. The first answer tells who serves; from then on it is
+/// always the same node.
+fn by_node<'a>(node: &mut Box<[u8]>, line: &'a [u8]) -> Result<&'a [u8], Trouble> {
+    let blank = line.iter().position(|&byte| byte == b' ');
+    let (name, said) = line.split_at(blank.ok_or(Trouble::WrongBytes)?);
     if node.is_empty() {
         *node = name.into();
     }
     if **node == *name {
-        Ok(())
+        Ok(said.get(1..).unwrap_or_default())
     } else {
         Err(Trouble::WrongNode)
+    }
+}
+
+/// An answer is the one that was asked for, or it is wrong.
+pub(super) const fn is(right: bool) -> Result<(), Trouble> {
+    if right {
+        Ok(())
+    } else {
+        Err(Trouble::WrongBytes)
     }
 }
 
@@ -135,11 +221,22 @@ mod tests {
 
     async fn client() -> Client {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Client::connect(listener.local_addr().unwrap(), 3).await.unwrap()
+        Client::connect(listener.local_addr().unwrap(), 3)
+            .await
+            .unwrap()
+    }
+
+    fn answers(client: &mut Client, bytes: &[u8], message: &[u8]) -> Result<u32, Trouble> {
+        let mut answers = 0;
+        client.understand(bytes, &mut |said| {
+            answers += 1;
+            is(said == message)
+        })?;
+        Ok(answers)
     }
 
     #[tokio::test]
-    async fn answers_are_counted_however_they_are_chopped() {
+    async fn answers_are_told_however_they_are_chopped() {
         let (mut client, message) = (client().await, message(10));
         assert_eq!(&*message, b"mmmmmmmmm\n");
         for (bytes, expected) in [
@@ -147,26 +244,22 @@ mod tests {
             (b"mmmmm\nedge1 mmmmmmmmm\ned", 2),
             (b"ge1 mmmmmmmmm\n", 1),
         ] {
-            assert_eq!(client.understand(bytes, &message), Ok(expected));
+            assert_eq!(answers(&mut client, bytes, &message), Ok(expected));
         }
+        assert_eq!(answers(&mut client, b"edge1 \n", b"\n"), Ok(1));
     }
 
     #[tokio::test]
     async fn another_node_and_another_answer_are_told_apart() {
-        let (mut client, message) = (client().await, message(3));
-        assert_eq!(client.understand(b"edge1 mm\n", &message), Ok(1));
-        assert_eq!(
-            client.understand(b"edge2 mm\n", &message),
-            Err(Trouble::WrongNode)
-        );
-        assert_eq!(
-            client.understand(b"edge1 xm\n", &message),
-            Err(Trouble::WrongBytes)
-        );
-        let endless = vec![b'x'; 4096];
-        assert_eq!(
-            client.understand(&endless, &message),
-            Err(Trouble::WrongBytes)
-        );
+        let mut client = client().await;
+        for (bytes, expected) in [
+            (&b"edge1 mm\n"[..], Ok(1)),
+            (b"edge2 mm\n", Err(Trouble::WrongNode)),
+            (b"edge1 xm\n", Err(Trouble::WrongBytes)),
+            (b"edge1\n", Err(Trouble::WrongBytes)),
+            (&[b'x'; 2 * ANSWER_MAX], Err(Trouble::WrongBytes)),
+        ] {
+            assert_eq!(answers(&mut client, bytes, b"mm\n"), expected);
+        }
     }
 }

@@ -23,9 +23,12 @@ impl Pace {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        Ok(Self {
-            timer: AsyncFd::with_interest(timer, Interest::READABLE)?,
-        })
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for who closes the descriptor early; an OwnedFd cannot"
+        )]
+        let timer = AsyncFd::with_interest(timer, Interest::READABLE)?;
+        Ok(Self { timer })
     }
 
     /// Waits until `at`; at once if that has passed.

@@ -1,7 +1,9 @@
 //! What a load lives through.
 //!
 //! Owns counting and timing. One thread writes, another reads at the edges of the window that
-//! counts. A latency belongs to the slice of the window in which its message was due.
+//! counts: the lock is free whenever a message takes it, which costs tens of nanoseconds beside the
+//! microseconds of its system calls. A latency belongs to the slice of the window in which its
+//! message was due.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,6 +15,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::partners::Life;
+use crate::partner::Watch;
 
 /// What a load counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +55,41 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Refused,
+        Self::Reset,
+        Self::Closed,
+        Self::Silent,
+        Self::WrongNode,
+        Self::WrongBytes,
+        Self::Unsent,
+        Self::Ours,
+    ];
+
+    /// Its name in figures.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Closed => "closed",
+            Self::Silent => "silent",
+            Self::WrongNode => "wrong_node",
+            Self::WrongBytes => "wrong_bytes",
+            Self::Unsent => "unsent",
+            Self::Ours => "ours",
+        }
+    }
+
     /// What an error of a socket means.
     #[must_use]
     pub fn of(error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "io::ErrorKind is open-ended"
+        )]
         match error.kind() {
             Kind::ConnectionRefused => Self::Refused,
             Kind::ConnectionReset | Kind::BrokenPipe | Kind::ConnectionAborted => Self::Reset,
@@ -82,7 +116,7 @@ pub struct Record {
 struct Detail {
     latency: Option<Latency>,
     troubles: BTreeMap<Trouble, u64>,
-    partners: Vec<Life>,
+    partners: Vec<Watch>,
 }
 
 impl Record {
@@ -141,10 +175,16 @@ impl Record {
         (detail.latency.take(), troubles)
     }
 
+    /// What the window has gathered of troubles so far.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeMap<Trouble, u64> {
+        self.detail().troubles.clone()
+    }
+
     /// What each partner has lived through so far; empty for other loads.
     #[must_use]
     pub fn partners(&self) -> Vec<Life> {
-        self.detail().partners.clone()
+        self.detail().partners.iter().map(Life::of).collect()
     }
 
     pub(super) fn settle(&self) {
@@ -158,6 +198,11 @@ impl Record {
     /// A unit that was due at `due` is done now.
     pub(super) fn done(&self, due: Instant) {
         self.count(1);
+        self.time(due);
+    }
+
+    /// What counts of a unit that was due at `due` is there now.
+    pub(super) fn time(&self, due: Instant) {
         if let Some(latency) = &mut self.detail().latency {
             latency.add(due, Instant::now());
         }
@@ -171,23 +216,35 @@ impl Record {
     }
 
     pub(super) fn trouble(&self, trouble: Trouble) {
-        *self.detail().troubles.entry(trouble).or_default() += 1;
+        self.failed(trouble, 1);
     }
 
+    pub(super) fn failed(&self, trouble: Trouble, count: u64) {
+        if count > 0 {
+            *self.detail().troubles.entry(trouble).or_default() += count;
+        }
+    }
+
+    /// One more session stands, until what is given back is dropped.
     pub(super) fn stand(&self) -> Standing<'_> {
-        self.standing.fetch_add(1, Relaxed);
+        self.one_more_stands();
         Standing(self)
+    }
+
+    /// Tells how many stand with it.
+    pub(super) fn one_more_stands(&self) -> u64 {
+        self.standing.fetch_add(1, Relaxed) + 1
+    }
+
+    pub(super) fn one_less_stands(&self) {
+        self.standing.fetch_sub(1, Relaxed);
     }
 
     pub(super) fn set_standing(&self, count: u64) {
         self.standing.store(count, Relaxed);
     }
 
-    pub(super) fn set_units(&self, count: u64) {
-        self.units.store(count, Relaxed);
-    }
-
-    pub(super) fn set_partners(&self, partners: Vec<Life>) {
+    pub(super) fn watch(&self, partners: Vec<Watch>) {
         self.detail().partners = partners;
     }
 
@@ -201,7 +258,7 @@ pub(super) struct Standing<'a>(&'a Record);
 
 impl Drop for Standing<'_> {
     fn drop(&mut self) {
-        self.0.standing.fetch_sub(1, Relaxed);
+        self.0.one_less_stands();
     }
 }
 
@@ -224,7 +281,8 @@ impl Latency {
         let slices = usize::try_from(slices).unwrap_or(1).clamp(1, 100_000);
         Self {
             start,
-            slices: vec![histogram(); slices],
+            // Not cloned: so the memory of a slice comes to be when it is written to.
+            slices: (0..slices).map(|_| histogram()).collect(),
             lateness: histogram(),
         }
     }
@@ -253,7 +311,11 @@ impl Latency {
     /// machine disturbs some slices, a slow balancer all of them.
     #[must_use]
     pub fn calm(&self) -> Histogram<u64> {
-        let mut slices: Vec<_> = self.slices.iter().filter(|slice| !slice.is_empty()).collect();
+        let mut slices: Vec<_> = self
+            .slices
+            .iter()
+            .filter(|slice| !slice.is_empty())
+            .collect();
         slices.sort_by_key(|slice| slice.value_at_quantile(0.99));
         let half = slices.len().div_ceil(2);
         self.sum(slices.into_iter().take(half))
@@ -302,7 +364,10 @@ mod tests {
         let start = Instant::now();
         let mut latency = Latency::new(start, Duration::from_secs(1));
         latency.add(start - Duration::from_millis(1), start);
-        latency.add(start + Duration::from_secs(2), start + Duration::from_secs(3));
+        latency.add(
+            start + Duration::from_secs(2),
+            start + Duration::from_secs(3),
+        );
         assert!(latency.all().is_empty());
         latency.add(start, start + Duration::from_millis(40));
         assert!(latency.all().max().abs_diff(40_000) < 100);
@@ -334,6 +399,9 @@ mod tests {
         record.trouble(Trouble::Refused);
         let (latency, troubles) = record.close_window();
         assert!(latency.is_some());
-        assert_eq!(troubles.into_iter().collect::<Vec<_>>(), [(Trouble::Refused, 1)]);
+        assert_eq!(
+            troubles.into_iter().collect::<Vec<_>>(),
+            [(Trouble::Refused, 1)]
+        );
     }
 }

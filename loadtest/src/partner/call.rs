@@ -12,8 +12,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::Plan;
 use super::record::{ErrorKind, Record};
+use super::{Plan, Speech};
 use crate::tls::{TlsVersion, client_config};
 
 /// Longest answer that is listened to.
@@ -32,17 +32,27 @@ pub(super) async fn keep_calling(plan: Arc<Plan>, record: Arc<Record>, slot: usi
         return;
     }
     let mut choice = slot;
+    let mut failures = 0;
     loop {
         let address = plan.addresses.get(choice % plan.addresses.len()).copied();
         let Some(address) = address else { return };
         let kind = call(&plan, &record, slot, address).await;
         choice = choice.wrapping_add(1);
-        if !record.ended(slot, kind) {
-            sleep(plan.retry_delay).await;
+        if record.ended(slot, kind) {
+            failures = 0;
+        } else {
+            sleep(rung(&plan.ladder, failures)).await;
+            failures += 1;
         }
         // A balancer that answers and resets at once must not keep this thread to itself.
         tokio::task::yield_now().await;
     }
+}
+
+/// The pause after so many failures before this one.
+fn rung(ladder: &[Duration], failures: usize) -> Duration {
+    let rung = ladder.get(failures).or_else(|| ladder.last());
+    rung.copied().unwrap_or_default()
 }
 
 async fn call(plan: &Plan, record: &Record, slot: usize, address: SocketAddr) -> ErrorKind {
@@ -54,8 +64,10 @@ async fn call(plan: &Plan, record: &Record, slot: usize, address: SocketAddr) ->
         Err(_) => return ErrorKind::TimedOut,
     };
     record.connected(slot);
-    let Some(version) = plan.tls else {
-        return converse(stream, plan, record, slot).await;
+    let version = match plan.speech {
+        Speech::Plain => return converse(stream, plan, record, slot).await,
+        Speech::Shape => return ErrorKind::Other,
+        Speech::Tls(version) => version,
     };
     match timeout_at(deadline, secure(stream, version)).await {
         Ok(Ok(stream)) => converse(stream, plan, record, slot).await,
@@ -131,8 +143,9 @@ where
             biased;
             read = read_line(&mut reader, &mut answer) => {
                 read?;
-                let node = unanswered.settle(&answer).ok_or(io::ErrorKind::InvalidData)?;
-                record.replied(slot, node);
+                let (node, asked) =
+                    unanswered.settle(&answer).ok_or(io::ErrorKind::InvalidData)?;
+                record.replied(slot, node, asked);
                 answer.clear();
                 give_up = Instant::now() + patience;
             }
@@ -175,7 +188,7 @@ where
 struct Unanswered {
     name: String,
     next: u64,
-    waiting: VecDeque<u64>,
+    waiting: VecDeque<(u64, std::time::Instant)>,
 }
 
 impl Unanswered {
@@ -194,16 +207,16 @@ impl Unanswered {
     fn next(&mut self) -> Vec<u8> {
         let number = self.next;
         self.next += 1;
-        self.waiting.push_back(number);
+        self.waiting.push_back((number, std::time::Instant::now()));
         format!("{} {number}\n", self.name).into_bytes()
     }
 
-    /// The node that answers the oldest waiting line, if `answer` is that.
-    fn settle<'a>(&mut self, answer: &'a [u8]) -> Option<&'a str> {
+    /// The node that answers the oldest waiting line, and when that was said, if `answer` is it.
+    fn settle<'a>(&mut self, answer: &'a [u8]) -> Option<(&'a str, std::time::Instant)> {
         let answer = std::str::from_utf8(answer).ok()?.strip_suffix('\n')?;
         let (node, line) = answer.split_once(' ')?;
         let number = line.strip_prefix(&*self.name)?.strip_prefix(' ')?;
-        let expected = self.waiting.pop_front()?;
-        (!node.is_empty() && number == expected.to_string()).then_some(node)
+        let (expected, asked) = self.waiting.pop_front()?;
+        (!node.is_empty() && number == expected.to_string()).then_some((node, asked))
     }
 }

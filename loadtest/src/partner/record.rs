@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::Plan;
+use super::{Plan, Witness};
 
 /// Gaps that are remembered one by one.
 const GAPS_MAX: usize = 10_000;
@@ -69,6 +69,9 @@ pub struct Gap {
     /// How long nobody answered.
     #[serde(rename = "duration_us", serialize_with = "as_micros")]
     pub duration: Duration,
+    /// When that one answered.
+    #[serde(skip)]
+    pub until: Instant,
 }
 
 /// A view of a partner at one moment.
@@ -116,6 +119,9 @@ struct Slot {
     /// Whether the connection that stands has brought a good reply.
     served: bool,
     last: Option<(Instant, String)>,
+    /// Since when another connection was known to be with another node, if this one was first
+    /// answered then.
+    astray_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -123,35 +129,51 @@ struct Book {
     stats: Stats,
     gaps: VecDeque<Gap>,
     slots: Vec<Slot>,
+    pin_violations: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Record {
+    name: String,
+    witness: Option<Arc<dyn Witness>>,
     book: Mutex<Book>,
     revision: watch::Sender<u64>,
 }
 
 impl Record {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan, witness: Option<Arc<dyn Witness>>) -> Self {
         let book = Book {
             stats: Stats::default(),
             gaps: VecDeque::new(),
             slots: vec![Slot::default(); plan.connections],
+            pin_violations: 0,
         };
         Self {
+            name: plan.name.clone(),
+            witness,
             book: Mutex::new(book),
             revision: watch::Sender::new(0),
         }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn pin_violations(&self) -> u64 {
+        self.book().pin_violations
+    }
+
     pub(super) fn connected(&self, slot: usize) {
-        self.note(slot, |stats, _, slot| {
-            stats.connections += 1;
-            *slot = Slot {
-                open: true,
-                served: false,
-                last: slot.last.take(),
-            };
+        self.note(|book| {
+            book.stats.connections += 1;
+            if let Some(slot) = book.slots.get_mut(slot) {
+                *slot = Slot {
+                    open: true,
+                    last: slot.last.take(),
+                    ..Slot::default()
+                };
+            }
         });
     }
 
@@ -159,43 +181,37 @@ impl Record {
         self.book().stats.sent += 1;
     }
 
-    pub(super) fn replied(&self, slot: usize, node: &str) {
+    pub(super) fn connections(&self) -> usize {
+        self.book().slots.len()
+    }
+
+    /// A good reply of `node` to a line said at `asked`.
+    pub(super) fn replied(&self, slot: usize, node: &str, asked: Instant) {
         let now = Instant::now();
-        self.note(slot, |stats, gaps, slot| {
-            stats.replies += 1;
-            count_node(stats, node);
-            if let Some((at, from)) = slot.last.take() {
-                let silence = now.duration_since(at);
-                stats.longest_silence = stats.longest_silence.max(silence);
-                stats.node_changes += u64::from(from != node);
-                if !slot.served {
-                    stats.gaps_total += 1;
-                    gaps.push_back(Gap {
-                        from_node: from,
-                        to_node: node.to_owned(),
-                        duration: silence,
-                    });
-                }
+        let reply = self.note(|book| book.reply(slot, node, asked, now));
+        if let Some(witness) = &self.witness {
+            witness.replied(asked);
+            match reply {
+                Reply::First => witness.stood(),
+                Reply::Moved => witness.moved(),
+                Reply::Next => {}
             }
-            if gaps.len() > GAPS_MAX {
-                gaps.pop_front();
-            }
-            if stats.node.as_deref() != Some(node) {
-                stats.node = Some(node.to_owned());
-            }
-            slot.served = true;
-            slot.last = Some((now, node.to_owned()));
-        });
+        }
     }
 
     /// Notes an end and tells whether the connection had served.
     pub(super) fn ended(&self, slot: usize, kind: ErrorKind) -> bool {
-        self.note(slot, |stats, _, slot| {
-            *stats.errors.entry(kind).or_default() += 1;
-            slot.open = false;
-            std::mem::take(&mut slot.served)
-        })
-        .unwrap_or_default()
+        let had_served = self.note(|book| {
+            *book.stats.errors.entry(kind).or_default() += 1;
+            book.slots.get_mut(slot).is_some_and(|slot| {
+                slot.open = false;
+                std::mem::take(&mut slot.served)
+            })
+        });
+        if let Some(witness) = &self.witness {
+            witness.ended(kind, had_served);
+        }
+        had_served
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -238,21 +254,93 @@ impl Record {
         tokio::time::timeout(limit, holds).await.ok().flatten()
     }
 
-    fn note<T>(
-        &self,
-        slot: usize,
-        write: impl FnOnce(&mut Stats, &mut VecDeque<Gap>, &mut Slot) -> T,
-    ) -> Option<T> {
-        let mut book = self.book();
-        let Book { stats, gaps, slots } = &mut *book;
-        let written = slots.get_mut(slot).map(|slot| write(stats, gaps, slot));
-        drop(book);
+    fn note<T>(&self, write: impl FnOnce(&mut Book) -> T) -> T {
+        let written = write(&mut self.book());
         self.revision.send_modify(|revision| *revision += 1);
         written
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a reply was on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reply {
+    First,
+    Next,
+    Moved,
+}
+
+impl Book {
+    fn reply(&mut self, at: usize, node: &str, asked: Instant, now: Instant) -> Reply {
+        let Some(slot) = self.slots.get_mut(at) else {
+            return Reply::Next;
+        };
+        let (stats, is_first) = (&mut self.stats, !slot.served);
+        let last = slot.last.replace((now, node.to_owned()));
+        slot.served = true;
+        let is_other = last.as_ref().is_some_and(|(_, from)| from != node);
+        stats.replies += 1;
+        stats.node_changes += u64::from(is_other);
+        count_node(stats, node);
+        if stats.node.as_deref() != Some(node) {
+            stats.node = Some(node.to_owned());
+        }
+        if let Some((since, from_node)) = last {
+            let duration = now.duration_since(since);
+            stats.longest_silence = stats.longest_silence.max(duration);
+            if is_first {
+                stats.gaps_total += 1;
+                self.gaps.push_back(Gap {
+                    from_node,
+                    to_node: node.to_owned(),
+                    duration,
+                    until: now,
+                });
+            }
+        }
+        if self.gaps.len() > GAPS_MAX {
+            self.gaps.pop_front();
+        }
+        self.hold_against_pins(at, node, asked, is_first.then_some(now));
+        match (is_first, is_other) {
+            (true, _) => Reply::First,
+            (false, true) => Reply::Moved,
+            (false, false) => Reply::Next,
+        }
+    }
+
+    /// A connection that is first answered by another node than another one of these is astray;
+    /// that counts once the other one is answered again, to a line said later: until then it may
+    /// have been dying.
+    fn hold_against_pins(
+        &mut self,
+        at: usize,
+        node: &str,
+        asked: Instant,
+        first_answered: Option<Instant>,
+    ) {
+        let mut is_astray = false;
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            let elsewhere = slot.last.as_ref().is_some_and(|(_, other)| other != node);
+            if number == at || !slot.open || !slot.served || !elsewhere {
+                continue;
+            }
+            is_astray = true;
+            if slot.astray_since.is_some_and(|since| asked > since) {
+                slot.astray_since = None;
+                self.pin_violations += 1;
+            }
+        }
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.astray_since = match (is_astray, slot.astray_since) {
+                (true, None) => first_answered,
+                (true, since) => since,
+                (false, _) => None,
+            };
+        }
     }
 }
 

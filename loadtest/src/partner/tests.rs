@@ -117,7 +117,7 @@ async fn tls_partners_call_from_the_address_they_are_known_by() {
     let edge1 = edge("edge1").await;
     for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
         let mut plan = Plan::new("fabrikam", edge1.address());
-        plan.tls = Some(version);
+        plan.speech = Speech::Tls(version);
         plan.source = Some(Ipv4Addr::new(127, 0, 0, 2).into());
         plan.connections = 2;
         let partner = Partner::stubborn(plan);
@@ -136,7 +136,7 @@ async fn refused_tls_is_an_error_and_is_tried_again() {
     let edge1 = edge("edge1").await;
     edge1.refuse_tls(true);
     let mut plan = Plan::new("fabrikam", edge1.address());
-    plan.tls = Some(TlsVersion::V1_3);
+    plan.speech = Speech::Tls(TlsVersion::V1_3);
     let partner = Partner::stubborn(plan);
     let failed = |stats: &Stats| stats.errors.values().sum::<u64>() >= 2;
     partner.wait_for(SOON, failed).await.unwrap();

@@ -59,9 +59,15 @@ stream {{
             continue;
         };
         let name = &listener.name;
-        let _ = writeln!(text, "    upstream {name} {{\n        hash $remote_addr consistent;");
+        let _ = writeln!(
+            text,
+            "    upstream {name} {{\n        hash $remote_addr consistent;"
+        );
         for (_, address) in description.nodes {
-            let _ = writeln!(text, "        server {address} max_fails=1 fail_timeout=5s;");
+            let _ = writeln!(
+                text,
+                "        server {address} max_fails=1 fail_timeout=5s;"
+            );
         }
         let options = match listener.service.as_str() {
             "udp" => " udp reuseport",

@@ -16,11 +16,34 @@ pub(super) fn ratio(found: &RatioFound) -> String {
     let x = Scale::from_zero(greatest.max(found.at_most).max(1.0) * 1.1);
     let mut chart = Chart::new("ratio", x, Scale::between(0.0, 2.0), 72.0, 14.0);
     chart.upright("one", 1.0, "as much as the other");
-    chart.upright("limit", found.at_most, &format!("at most {}", number(found.at_most)));
-    let rounds: Vec<_> = found.rounds.iter().map(|value| format!("{value:.2}")).collect();
-    chart.bar("soft pinfold", least, greatest, 1.0, &format!("rounds: {}", rounds.join(", ")));
-    chart.dot("pinfold", found.median, 1.0, &format!("median {:.2}", found.median));
-    let ticks: Vec<_> = x.ticks().into_iter().map(|tick| (tick, number(tick))).collect();
+    chart.upright(
+        "limit",
+        found.at_most,
+        &format!("at most {}", number(found.at_most)),
+    );
+    let rounds: Vec<_> = found
+        .rounds
+        .iter()
+        .map(|value| format!("{value:.2}"))
+        .collect();
+    chart.bar(
+        "soft pinfold",
+        least,
+        greatest,
+        1.0,
+        &format!("rounds: {}", rounds.join(", ")),
+    );
+    chart.dot(
+        "pinfold",
+        found.median,
+        1.0,
+        &format!("median {:.2}", found.median),
+    );
+    let ticks: Vec<_> = x
+        .ticks()
+        .into_iter()
+        .map(|tick| (tick, number(tick)))
+        .collect();
     chart.columns(&ticks, &format!("times {}", found.against));
     chart.finish()
 }
@@ -47,7 +70,10 @@ pub(super) fn latencies(played: &Played, load: &str) -> Option<String> {
     let marks = marks.map(|(quantile, label)| (nines(quantile), label.to_owned()));
     chart.columns(&marks, "of messages answered within");
     for (findings, curve) in curves {
-        let points = curve.quantiles.iter().filter(|(quantile, _)| *quantile < 1.0);
+        let points = curve
+            .quantiles
+            .iter()
+            .filter(|(quantile, _)| *quantile < 1.0);
         chart.line(
             &findings.balancer,
             points.map(|(quantile, micros)| (nines(*quantile), micros_of(*micros))),
@@ -63,7 +89,10 @@ pub(super) fn slices(played: &Played, load: &str) -> Option<String> {
         .filter_map(|findings| Some((findings, findings.latencies.get(load)?)))
         .collect();
     let values = curves.iter().flat_map(|(_, curve)| &curve.slices);
-    let values: Vec<f64> = values.filter(|it| **it > 0).map(|it| micros_of(*it)).collect();
+    let values: Vec<f64> = values
+        .filter(|it| **it > 0)
+        .map(|it| micros_of(*it))
+        .collect();
     let (low, high) = super::spread(&values)?;
     let longest = curves.iter().map(|(_, curve)| curve.slices.len()).max()?;
     let x = Scale::between(0.0, micros_of(longest as u64) * SLICE);
@@ -72,7 +101,11 @@ pub(super) fn slices(played: &Played, load: &str) -> Option<String> {
     chart.rows(&time_ticks(&y));
     chart.columns(&second_ticks(&x), "seconds");
     for (findings, curve) in curves {
-        let points = curve.slices.iter().enumerate().filter(|(_, micros)| **micros > 0);
+        let points = curve
+            .slices
+            .iter()
+            .enumerate()
+            .filter(|(_, micros)| **micros > 0);
         chart.line(
             &findings.balancer,
             points.map(|(at, micros)| (micros_of(at as u64) * SLICE, micros_of(*micros))),
@@ -95,7 +128,12 @@ pub(super) fn course(played: &Played, what: Course) -> Option<String> {
         Course::Memory => sample.resident_mib,
     };
     let runs: Vec<_> = middle_runs(played)
-        .filter(|findings| findings.course.iter().any(|sample| sample.resident_mib > 0.0))
+        .filter(|findings| {
+            findings
+                .course
+                .iter()
+                .any(|sample| sample.resident_mib > 0.0)
+        })
         .collect();
     let samples = || runs.iter().flat_map(|findings| &findings.course);
     let high = samples().map(value).max_by(f64::total_cmp)?;
@@ -107,11 +145,16 @@ pub(super) fn course(played: &Played, what: Course) -> Option<String> {
         Course::Memory => " MiB",
     };
     let ticks = y.ticks().into_iter();
-    let ticks: Vec<_> = ticks.map(|tick| (tick, format!("{}{unit}", number(round(tick))))).collect();
+    let ticks: Vec<_> = ticks
+        .map(|tick| (tick, format!("{}{unit}", number(round(tick)))))
+        .collect();
     chart.rows(&ticks);
     chart.columns(&second_ticks(&x), "seconds");
     for findings in runs {
-        let points = findings.course.iter().map(|sample| (sample.at, value(sample)));
+        let points = findings
+            .course
+            .iter()
+            .map(|sample| (sample.at, value(sample)));
         chart.line(&findings.balancer, points);
     }
     Some(chart.finish())
@@ -120,9 +163,17 @@ pub(super) fn course(played: &Played, what: Course) -> Option<String> {
 /// When partners went without their node: a row for each balancer, a bar for each gap, and what was
 /// done to nodes.
 pub(super) fn failovers(played: &Played) -> Option<String> {
-    let runs: Vec<_> = middle_runs(played).filter(|findings| !findings.events.is_empty()).collect();
-    let events = runs.iter().flat_map(|findings| &findings.events).map(|event| event.at);
-    let gaps = runs.iter().flat_map(|findings| &findings.gaps).map(|gap| gap.at);
+    let runs: Vec<_> = middle_runs(played)
+        .filter(|findings| !findings.events.is_empty())
+        .collect();
+    let events = runs
+        .iter()
+        .flat_map(|findings| &findings.events)
+        .map(|event| event.at);
+    let gaps = runs
+        .iter()
+        .flat_map(|findings| &findings.gaps)
+        .map(|gap| gap.at);
     let end = events.chain(gaps).max_by(f64::total_cmp)?;
     let rows = runs.len();
     let y = Scale::between(0.0, micros_of(rows as u64));
@@ -137,8 +188,16 @@ pub(super) fn failovers(played: &Played) -> Option<String> {
         .collect();
     chart.rows(&names);
     if let Some(first) = runs.first() {
-        for event in first.events.iter().filter(|event| event.command != "reload") {
-            let class = if event.command == "mend" { "mended" } else { "broken" };
+        for event in first
+            .events
+            .iter()
+            .filter(|event| event.command != "reload")
+        {
+            let class = if event.command == "mend" {
+                "mended"
+            } else {
+                "broken"
+            };
             let title = format!("{} {}, {:.1} s", event.command, event.to, event.at);
             chart.upright(class, event.at, &title);
         }
@@ -152,7 +211,13 @@ pub(super) fn failovers(played: &Played) -> Option<String> {
                 gap.to,
                 number(gap.ms)
             );
-            chart.bar(&findings.balancer, gap.at - gap.ms / 1e3, gap.at, row(at), &title);
+            chart.bar(
+                &findings.balancer,
+                gap.at - gap.ms / 1e3,
+                gap.at,
+                row(at),
+                &title,
+            );
         }
     }
     chart.columns(&second_ticks(&x), "seconds");
@@ -162,7 +227,10 @@ pub(super) fn failovers(played: &Played) -> Option<String> {
 /// How long partners went without their node: a dot for each gap.
 pub(super) fn gaps(played: &Played) -> Option<String> {
     let runs: Vec<_> = played.runs.iter().map(|run| &run.findings).collect();
-    let values = runs.iter().flat_map(|findings| &findings.gaps).map(|gap| gap.ms.max(0.01));
+    let values = runs
+        .iter()
+        .flat_map(|findings| &findings.gaps)
+        .map(|gap| gap.ms.max(0.01));
     let (low, high) = super::spread(&values.collect::<Vec<_>>())?;
     let balancers = played.balancers();
     let rows = balancers.len();
@@ -172,12 +240,19 @@ pub(super) fn gaps(played: &Played) -> Option<String> {
     let mut chart = Chart::new("length of failovers", x, y, height, WIDE_LEFT);
     let row = |at: usize| micros_of((rows - at) as u64) - 0.5;
     let names = balancers.iter().enumerate();
-    let names: Vec<_> = names.map(|(at, name)| (row(at), (*name).to_owned())).collect();
+    let names: Vec<_> = names
+        .map(|(at, name)| (row(at), (*name).to_owned()))
+        .collect();
     chart.rows(&names);
     for (at, name) in balancers.iter().enumerate() {
         for findings in runs.iter().filter(|findings| findings.balancer == *name) {
             for gap in &findings.gaps {
-                chart.dot(name, gap.ms.max(0.01), row(at), &format!("{} ms", number(gap.ms)));
+                chart.dot(
+                    name,
+                    gap.ms.max(0.01),
+                    row(at),
+                    &format!("{} ms", number(gap.ms)),
+                );
             }
         }
     }
@@ -190,18 +265,27 @@ pub(super) fn gaps(played: &Played) -> Option<String> {
 /// One run of each balancer: the one of the round in the middle, for charts that show a single run.
 fn middle_runs(played: &Played) -> impl Iterator<Item = &Findings> {
     played.balancers().into_iter().filter_map(|balancer| {
-        let runs = played.runs.iter().filter(|run| run.findings.balancer == balancer);
+        let runs = played
+            .runs
+            .iter()
+            .filter(|run| run.findings.balancer == balancer);
         let runs: Vec<_> = runs.map(|run| &run.findings).collect();
         runs.get(runs.len() / 2).copied()
     })
 }
 
 fn time_ticks(y: &Scale) -> Vec<(f64, String)> {
-    y.ticks().into_iter().map(|tick| (tick, duration(tick))).collect()
+    y.ticks()
+        .into_iter()
+        .map(|tick| (tick, duration(tick)))
+        .collect()
 }
 
 fn second_ticks(x: &Scale) -> Vec<(f64, String)> {
-    x.ticks().into_iter().map(|tick| (tick, number(round(tick)))).collect()
+    x.ticks()
+        .into_iter()
+        .map(|tick| (tick, number(round(tick))))
+        .collect()
 }
 
 /// Microseconds in the unit people would use.
@@ -225,7 +309,10 @@ fn nines(quantile: f64) -> f64 {
     -(1.0 - quantile).max(1e-6).log10()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "microseconds and counts of a chart")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds and counts of a chart"
+)]
 const fn micros_of(value: u64) -> f64 {
     value as f64
 }

@@ -30,7 +30,11 @@ impl Report {
     }
 
     fn verdict(&self) -> String {
-        let failed = self.scenarios.iter().filter(|played| !played.holds()).count();
+        let failed = self
+            .scenarios
+            .iter()
+            .filter(|played| !played.holds())
+            .count();
         match failed {
             0 => "Everything holds".to_owned(),
             1 => "One scenario does not hold".to_owned(),
@@ -115,7 +119,7 @@ impl Played {
         }
         self.write_checks(out)?;
         self.write_charts(out)?;
-        self.write_figures(out)?;
+        self.figure_table(out)?;
         out.write_all(b"</section>")
     }
 
@@ -127,7 +131,9 @@ impl Played {
             b"<table class=\"checks\"><thead><tr><th>must hold</th><th>of</th><th>found</th><th>bound</th><th></th></tr></thead><tbody>",
         )?;
         for check in &self.checks {
-            let found = check.found.map_or_else(|| "not measured".to_owned(), number);
+            let found = check
+                .found
+                .map_or_else(|| "not measured".to_owned(), number);
             write!(
                 out,
                 "<tr><td><code>{}</code></td><td>{}</td><td class=\"number\">{}</td><td>{}</td><td>{}</td></tr>",
@@ -160,7 +166,8 @@ impl Played {
         loads.sort_unstable();
         loads.dedup();
         for load in loads {
-            let caption = format!("Latency of {load} by quantile, from the time a message was due.");
+            let caption =
+                format!("Latency of {load} by quantile, from the time a message was due.");
             self.write_chart(out, charts::latencies(self, load), &caption)?;
             let caption = format!("99th percentile of {load} in each quarter of a second.");
             self.write_chart(out, charts::slices(self, load), &caption)?;
@@ -194,7 +201,7 @@ impl Played {
         out.write_all(b"</figcaption></figure>")
     }
 
-    fn write_figures(&self, out: &mut impl Write) -> io::Result<()> {
+    fn figure_table(&self, out: &mut impl Write) -> io::Result<()> {
         let balancers = self.balancers();
         out.write_all(b"<details><summary>All figures: median and spread over the rounds</summary><table class=\"figures\"><thead><tr><th>figure</th>")?;
         for balancer in &balancers {
@@ -242,8 +249,12 @@ fn with_spread(values: &[f64]) -> String {
 }
 
 fn bounds(check: &Check) -> String {
-    let least = check.at_least.map(|least| format!("at least {}", number(least)));
-    let most = check.at_most.map(|most| format!("at most {}", number(most)));
+    let least = check
+        .at_least
+        .map(|least| format!("at least {}", number(least)));
+    let most = check
+        .at_most
+        .map(|most| format!("at most {}", number(most)));
     least.into_iter().chain(most).collect::<Vec<_>>().join(", ")
 }
 

@@ -111,7 +111,10 @@ fn step(length: f64) -> f64 {
     let rough = length / 5.0;
     let decade = 10_f64.powf(rough.log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * decade);
-    steps.into_iter().find(|step| *step >= rough * 0.99).unwrap_or(rough)
+    steps
+        .into_iter()
+        .find(|step| *step >= rough * 0.99)
+        .unwrap_or(rough)
 }
 
 /// A chart that is being drawn.
@@ -254,14 +257,26 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_within_the_scale() {
-        assert_eq!(Scale::from_zero(0.87).ticks(), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
-        assert_eq!(Scale::decades(30.0, 2_000.0).ticks(), [10.0, 100.0, 1_000.0, 10_000.0]);
+        assert_eq!(
+            Scale::from_zero(0.87).ticks(),
+            [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]
+        );
+        assert_eq!(
+            Scale::decades(30.0, 2_000.0).ticks(),
+            [10.0, 100.0, 1_000.0, 10_000.0]
+        );
         assert_eq!(Scale::from_zero(0.0).ticks(), [0.0, 1.0]);
     }
 
     #[test]
     fn text_cannot_become_markup() {
-        let mut chart = Chart::new("<a>", Scale::from_zero(1.0), Scale::from_zero(1.0), 100.0, 50.0);
+        let mut chart = Chart::new(
+            "<a>",
+            Scale::from_zero(1.0),
+            Scale::from_zero(1.0),
+            100.0,
+            50.0,
+        );
         chart.dot("x", 1.0, 1.0, "</title><script>\"&'");
         let svg = chart.finish();
         assert!(!svg.contains("<script") && !svg.contains("<a>"));

@@ -1,7 +1,9 @@
 use super::*;
 
 fn run(balancer: &str, round: u32, figures: &[(&str, f64)]) -> Run {
-    let figures = figures.iter().map(|(name, value)| ((*name).to_owned(), *value));
+    let figures = figures
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), *value));
     Run {
         round,
         findings: Findings {
@@ -36,10 +38,7 @@ fn an_expectation_holds_only_if_it_holds_in_every_run() {
         .collect();
     assert_eq!(
         found,
-        [
-            ("pinfold", Some(3.0), false),
-            ("haproxy", Some(0.0), true)
-        ]
+        [("pinfold", Some(3.0), false), ("haproxy", Some(0.0), true)]
     );
     assert!(!played.holds());
 }
@@ -50,7 +49,10 @@ fn a_figure_that_was_not_measured_does_not_hold() {
     let runs = vec![run("pinfold", 1, &[]), run("nginx", 1, &[])];
     let played = Played::weigh(&scenario(rules), runs, Vec::new());
     assert_eq!(played.checks.len(), 1);
-    assert_eq!((played.checks[0].found, played.checks[0].holds), (None, false));
+    assert_eq!(
+        (played.checks[0].found, played.checks[0].holds),
+        (None, false)
+    );
 }
 
 #[test]
@@ -71,7 +73,11 @@ fn a_floor_and_a_ceiling_show_the_end_that_is_out_of_bounds() {
             run("pinfold", 2, &[("talk.moves", values[1])]),
         ]
     };
-    for (values, found, holds) in [([2.0, 3.0], 3.0, true), ([1.0, 3.0], 1.0, false), ([2.0, 9.0], 9.0, false)] {
+    for (values, found, holds) in [
+        ([2.0, 3.0], 3.0, true),
+        ([1.0, 3.0], 1.0, false),
+        ([2.0, 9.0], 9.0, false),
+    ] {
         let check = &Played::weigh(&scenario(rules), runs(values), Vec::new()).checks[0];
         assert_eq!((check.found, check.holds), (Some(found), holds));
     }
@@ -81,7 +87,11 @@ fn a_floor_and_a_ceiling_show_the_end_that_is_out_of_bounds() {
 fn a_ratio_is_taken_round_by_round_against_the_better_and_its_median_counts() {
     let rules = "[[ratio]]\nfigure = \"talk.cpu_us\"\nagainst = [\"haproxy\", \"nginx\", \"nobody\"]\nat_most = 0.9\n";
     let mut runs = Vec::new();
-    for (round, ours, haproxy, nginx) in [(1, 8.0, 10.0, 20.0), (2, 30.0, 10.0, 20.0), (3, 16.0, 20.0, 20.0)] {
+    for (round, ours, haproxy, nginx) in [
+        (1, 8.0, 10.0, 20.0),
+        (2, 30.0, 10.0, 20.0),
+        (3, 16.0, 20.0, 20.0),
+    ] {
         runs.push(run("pinfold", round, &[("talk.cpu_us", ours)]));
         runs.push(run("haproxy", round, &[("talk.cpu_us", haproxy)]));
         runs.push(run("nginx", round, &[("talk.cpu_us", nginx)]));
@@ -98,7 +108,11 @@ fn a_ratio_is_taken_round_by_round_against_the_better_and_its_median_counts() {
 fn a_ratio_of_which_one_side_was_not_run_is_not_there() {
     let rules = "[[ratio]]\nfigure = \"talk.cpu_us\"\nagainst = [\"haproxy\"]\nat_most = 0.9\n";
     let runs = vec![run("pinfold", 1, &[("talk.cpu_us", 1.0)])];
-    assert!(Played::weigh(&scenario(rules), runs, Vec::new()).ratios.is_empty());
+    assert!(
+        Played::weigh(&scenario(rules), runs, Vec::new())
+            .ratios
+            .is_empty()
+    );
 }
 
 #[test]
@@ -122,7 +136,10 @@ fn a_report_survives_being_written_and_read() {
     report.write_json(&mut text).unwrap();
     let again = Report::read_json(std::str::from_utf8(&text).unwrap()).unwrap();
     assert_eq!(again.scenarios[0].checks, report.scenarios[0].checks);
-    assert_eq!(again.scenarios[0].runs[0].findings.figures, report.scenarios[0].runs[0].findings.figures);
+    assert_eq!(
+        again.scenarios[0].runs[0].findings.figures,
+        report.scenarios[0].runs[0].findings.figures
+    );
 }
 
 #[test]

@@ -82,7 +82,9 @@ fn write_ratio(out: &mut impl Write, ratio: &RatioFound) -> io::Result<()> {
 }
 
 fn write_check(out: &mut impl Write, check: &Check) -> io::Result<()> {
-    let found = check.found.map_or_else(|| "not measured".to_owned(), number);
+    let found = check
+        .found
+        .map_or_else(|| "not measured".to_owned(), number);
     let mut bounds = Vec::new();
     if let Some(least) = check.at_least {
         bounds.push(format!("at least {}", number(least)));

@@ -92,7 +92,8 @@ fn check(expectation: &Expectation, balancer: &str, runs: &[&Run]) -> Option<Che
         .map(|run| run.findings.figures.get(&expectation.figure).copied())
         .collect();
     let extremes = found.as_deref().and_then(spread);
-    let exceeds = |(_, greatest): (f64, f64)| expectation.at_most.is_some_and(|most| greatest > most);
+    let exceeds =
+        |(_, greatest): (f64, f64)| expectation.at_most.is_some_and(|most| greatest > most);
     let lacks = |(least, _): (f64, f64)| expectation.at_least.is_some_and(|floor| least < floor);
     let worst = extremes.map(|(least, greatest)| {
         if expectation.at_most.is_none() || lacks((least, greatest)) {
@@ -133,7 +134,9 @@ fn ratio(wanted: &Ratio, runs: &[Run]) -> Option<RatioFound> {
     let rounds: Vec<f64> = of(ours)
         .into_iter()
         .filter_map(|(round, value)| {
-            let (_, other) = theirs.iter().find(|(their_round, _)| *their_round == round)?;
+            let (_, other) = theirs
+                .iter()
+                .find(|(their_round, _)| *their_round == round)?;
             (*other > 0.0).then(|| value / other)
         })
         .collect();

@@ -16,7 +16,6 @@
 //! | `troubles` | all | everything that went wrong for a client |
 //! | `refused` `reset` `closed` `silent` `wrong_node` `wrong_bytes` `unsent` `ours` | all | the same by kind |
 //! | `moves` `gap_p50_ms` `gap_p99_ms` `gap_max_ms` | partners | changes of node, and how long nobody answered |
-//! | `longest_silence_ms` | partners | the longest time without an answer |
 //! | `not_back` | partners | connections that do not stand at the end |
 //! | `pin_violations` | partners | connections of one partner on two nodes |
 //! | `disturbed_elsewhere` | partners, round trips | connections lost on nodes that nothing happened to |
@@ -62,7 +61,9 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn open(records: &[Arc<Record>], length: Duration) -> Self {
         let start = Instant::now();
-        records.iter().for_each(|record| record.open_window(start, length));
+        records
+            .iter()
+            .for_each(|record| record.open_window(start, length));
         Self {
             start,
             lives: records.iter().map(|record| record.partners()).collect(),
@@ -84,7 +85,10 @@ impl Window {
     ) -> Findings {
         let mut findings = Findings::default();
         let seconds = (after.at - before.at).as_secs_f64();
-        let spent = after.cost.processor().saturating_sub(before.cost.processor());
+        let spent = after
+            .cost
+            .processor()
+            .saturating_sub(before.cost.processor());
         let is_only = records.len() == 1;
         for (at, record) in records.iter().enumerate() {
             let counted = |edge: &Edges| edge.units.get(at).copied().unwrap_or_default();
@@ -154,7 +158,10 @@ impl OfLoad<'_> {
         let bytes = after.resident_bytes.saturating_sub(at_rest.resident_bytes);
         let descriptors = after.descriptors.saturating_sub(at_rest.descriptors);
         self.figure("kib_per_session", whole(bytes) / 1024.0 / whole(standing));
-        self.figure("descriptors_per_session", whole(descriptors) / whole(standing));
+        self.figure(
+            "descriptors_per_session",
+            whole(descriptors) / whole(standing),
+        );
     }
 
     fn latencies(&mut self, latency: Option<&Latency>) {
@@ -165,15 +172,25 @@ impl OfLoad<'_> {
         if all.is_empty() {
             return;
         }
-        for (figure, quantile) in [("p50_us", 0.5), ("p90_us", 0.9), ("p99_us", 0.99), ("max_us", 1.0)] {
+        for (figure, quantile) in [
+            ("p50_us", 0.5),
+            ("p90_us", 0.9),
+            ("p99_us", 0.99),
+            ("max_us", 1.0),
+        ] {
             self.figure(figure, whole(all.value_at_quantile(quantile)));
         }
         self.figure("calm_p99_us", whole(latency.calm().value_at_quantile(0.99)));
         if !latency.lateness().is_empty() {
-            self.figure("late_p99_us", whole(latency.lateness().value_at_quantile(0.99)));
+            self.figure(
+                "late_p99_us",
+                whole(latency.lateness().value_at_quantile(0.99)),
+            );
         }
         let curve = Curve {
-            quantiles: QUANTILES.map(|quantile| (quantile, all.value_at_quantile(quantile))).to_vec(),
+            quantiles: QUANTILES
+                .map(|quantile| (quantile, all.value_at_quantile(quantile)))
+                .to_vec(),
             slices: latency.course(),
         };
         self.findings.latencies.insert(self.name.to_owned(), curve);
@@ -192,7 +209,7 @@ impl OfLoad<'_> {
             return;
         }
         let mut gaps = Vec::new();
-        let (mut not_back, mut violations, mut silence) = (0, 0, Duration::ZERO);
+        let (mut not_back, mut violations) = (0, 0);
         for life in after {
             let earlier = before.iter().find(|earlier| earlier.name == life.name);
             let known = earlier.map_or(0, |earlier| earlier.stats.gaps_total);
@@ -207,18 +224,24 @@ impl OfLoad<'_> {
             }));
             not_back += life.connections.saturating_sub(life.stats.open);
             violations += life.pin_violations - earlier.map_or(0, |earlier| earlier.pin_violations);
-            silence = silence.max(life.stats.longest_silence);
         }
         gaps.sort_by(|one, other| one.at.total_cmp(&other.at));
-        let mut moved: Vec<_> = gaps.iter().filter(|gap| gap.from != gap.to).map(|gap| gap.ms).collect();
+        let mut moved: Vec<_> = gaps
+            .iter()
+            .filter(|gap| gap.from != gap.to)
+            .map(|gap| gap.ms)
+            .collect();
         moved.sort_by(f64::total_cmp);
         self.figure("moves", whole(moved.len() as u64));
-        for (figure, quantile) in [("gap_p50_ms", 0.5), ("gap_p99_ms", 0.99), ("gap_max_ms", 1.0)] {
+        for (figure, quantile) in [
+            ("gap_p50_ms", 0.5),
+            ("gap_p99_ms", 0.99),
+            ("gap_max_ms", 1.0),
+        ] {
             if let Some(gap) = at_quantile(&moved, quantile) {
                 self.figure(figure, gap);
             }
         }
-        self.figure("longest_silence_ms", silence.as_secs_f64() * 1e3);
         self.figure("not_back", whole(not_back as u64));
         self.figure("pin_violations", whole(violations));
         self.findings.gaps.extend(gaps);
@@ -247,7 +270,10 @@ fn of_balancer(
     let relaying = relaying.iter().take(balancer.threads as usize);
     let (count, sum) = (relaying.len(), relaying.clone().sum::<Duration>());
     if let Some(busiest) = relaying.clone().next().filter(|busiest| !busiest.is_zero()) {
-        figure("imbalance", busiest.as_secs_f64() * whole(count as u64) / sum.as_secs_f64());
+        figure(
+            "imbalance",
+            busiest.as_secs_f64() * whole(count as u64) / sum.as_secs_f64(),
+        );
     }
 }
 

@@ -45,18 +45,26 @@ pub(super) fn fit(
 
 /// Removes a listener and the loads that go to it.
 fn remove(scenario: &mut Scenario, listener: &str, why: &str, left_out: &mut Vec<String>) {
-    let is_first = scenario.balancer.listeners.first().is_some_and(|it| it.name == listener);
+    let is_first = scenario
+        .balancer
+        .listeners
+        .first()
+        .is_some_and(|it| it.name == listener);
     let goes_there = |to: &str| to == listener || (to.is_empty() && is_first);
     let loads = scenario.loads().filter(|load| goes_there(load.listener()));
     left_out.extend(loads.map(|load| format!("{}: {why}", load.name())));
-    scenario.round_trips.retain(|load| !goes_there(&load.listener));
+    scenario
+        .round_trips
+        .retain(|load| !goes_there(&load.listener));
     scenario.bulk.retain(|load| !goes_there(&load.listener));
     scenario.connects.retain(|load| !goes_there(&load.listener));
     scenario.idle.retain(|load| !goes_there(&load.listener));
     scenario.users.retain(|load| !goes_there(&load.listener));
     scenario.partners.retain(|load| !goes_there(&load.listener));
     scenario.flood.retain(|load| !goes_there(&load.listener));
-    scenario.udp_flows.retain(|load| !goes_there(&load.listener));
+    scenario
+        .udp_flows
+        .retain(|load| !goes_there(&load.listener));
     scenario.balancer.listeners.retain(|it| it.name != listener);
 }
 

@@ -17,7 +17,9 @@ pub(super) struct Nodes {
 impl Nodes {
     pub(super) fn start(program: &Path, names: &[String]) -> io::Result<Self> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let edges = names.iter().map(|name| EdgeProcess::spawn(program, name, any));
+        let edges = names
+            .iter()
+            .map(|name| EdgeProcess::spawn(program, name, any));
         Ok(Self {
             edges: edges.collect::<io::Result<_>>()?,
             broken: None,
@@ -34,7 +36,9 @@ impl Nodes {
 
     pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let edges = self.edges.iter();
-        edges.map(|edge| (edge.name().to_owned(), edge.address())).collect()
+        edges
+            .map(|edge| (edge.name().to_owned(), edge.address()))
+            .collect()
     }
 
     /// Does to `node`, or to the `broken` one, what `command` says, and tells which it was.
@@ -45,9 +49,8 @@ impl Nodes {
             _ => node.to_owned(),
         };
         let edge = self.edges.iter_mut().find(|edge| edge.name() == name);
-        let edge = edge.ok_or_else(|| {
-            io::Error::other(format!("there is no node \"{name}\" to {command}"))
-        })?;
+        let edge = edge
+            .ok_or_else(|| io::Error::other(format!("there is no node \"{name}\" to {command}")))?;
         match command {
             "kill" => edge.kill()?,
             "freeze" => edge.freeze()?,
@@ -57,9 +60,7 @@ impl Nodes {
                     edge.restart()?;
                 }
             }
-            _ => {
-                edge.command(command)?;
-            }
+            _ => return Err(io::Error::other("no such command")),
         }
         match command {
             "kill" | "freeze" => self.broken = Some(name.clone()),

@@ -41,7 +41,10 @@ fn event(scenario: &Scenario, event: &Event) -> Result<(), String> {
     }
     let nodes = scenario.nodes.names();
     let known = match to.strip_prefix("of ") {
-        Some(name) => scenario.partners.iter().any(|partners| partners.name == name),
+        Some(name) => scenario
+            .partners
+            .iter()
+            .any(|partners| partners.name == name),
         None => to == "broken" || to == "balancer" || nodes.into_iter().any(|node| node == *to),
     };
     if !known {
@@ -112,7 +115,11 @@ fn sizes(load: Load<'_>) -> Result<(), String> {
 }
 
 fn figures(scenario: &Scenario) -> Result<(), String> {
-    let names: HashSet<_> = scenario.loads().map(Load::name).chain(["balancer"]).collect();
+    let names: HashSet<_> = scenario
+        .loads()
+        .map(Load::name)
+        .chain(["balancer"])
+        .collect();
     let expected = scenario.expectations.iter().map(|it| &it.figure);
     let ratios = scenario.ratios.iter().map(|it| &it.figure);
     for figure in expected.chain(ratios) {

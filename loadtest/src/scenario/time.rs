@@ -14,7 +14,9 @@ impl std::str::FromStr for Span {
     fn from_str(text: &str) -> Result<Self, String> {
         let split = text.find(|c: char| c.is_ascii_alphabetic());
         let (number, unit) = text.split_at(split.unwrap_or(text.len()));
-        let refused = || format!("\"{text}\" is not a length of time; write it like \"250ms\", \"5s\" or \"2m\"");
+        let refused = || {
+            format!("\"{text}\" is not a length of time; write it like \"250ms\", \"5s\" or \"2m\"")
+        };
         let number: u32 = number.trim().parse().map_err(|_| refused())?;
         let number = u64::from(number);
         let span = match unit {

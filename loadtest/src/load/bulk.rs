@@ -1,0 +1,106 @@
+//! Streams without an end.
+//!
+//! Costs this side as little as can be, so that what is measured is the balancer: bytes that come
+//! are thrown away in the kernel, bytes that go are one buffer again and again.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::client::{Client, message, say};
+use super::pick;
+use super::record::{Record, Trouble};
+use super::talk::PAUSE;
+use crate::scenario::{Bulk, Stream};
+
+/// What is taken or given in one call.
+const PIECE: usize = 256 * 1024;
+
+static FILLER: [u8; PIECE] = [b'.'; PIECE];
+
+const MESSAGE_BYTES: u32 = 16;
+
+pub(super) fn begin(plan: &Bulk, addresses: &[SocketAddr], record: &Arc<Record>) -> io::Result<()> {
+    let wanted = plan.streams.into();
+    for number in 0..plan.streams {
+        let (record, address) = (Arc::clone(record), pick(addresses, number)?);
+        let way = plan.stream;
+        spawn_local(async move {
+            loop {
+                let trouble = match open(address, number, way).await {
+                    Ok(stream) => flow(&stream, way, &record, wanted).await,
+                    Err(trouble) => trouble,
+                };
+                record.trouble(trouble);
+                sleep(PAUSE).await;
+            }
+        });
+    }
+    Ok(())
+}
+
+/// A stream whose node has answered and been told what is to come.
+async fn open(address: SocketAddr, number: u32, way: Stream) -> Result<Rc<TcpStream>, Trouble> {
+    let mut client = Client::connect(address, number).await?;
+    client.ask(&message(MESSAGE_BYTES)).await?;
+    let request = match way {
+        Stream::Down => format!("!bytes {}\n", u64::MAX),
+        Stream::Up => "!sink\n".to_owned(),
+    };
+    say(client.stream(), request.as_bytes())?;
+    Ok(Rc::clone(client.stream()))
+}
+
+async fn flow(stream: &TcpStream, way: Stream, record: &Record, wanted: u64) -> Trouble {
+    // Never written to: its pages never come to be.
+    let mut nowhere = match way {
+        Stream::Down => vec![0; PIECE],
+        Stream::Up => Vec::new(),
+    };
+    let mut standing = None;
+    loop {
+        let moved = match way {
+            Stream::Down => discard(stream, &mut nowhere).await,
+            Stream::Up => give(stream).await,
+        };
+        match moved {
+            Ok(0) => return Trouble::Closed,
+            Ok(count) => record.count(count as u64),
+            Err(error) => return Trouble::of(&error),
+        }
+        if standing.is_none() {
+            standing = Some(record.stand());
+            if record.standing() == wanted {
+                record.settle();
+            }
+        }
+    }
+}
+
+/// Throws away what has come and tells how much it was.
+async fn discard(stream: &TcpStream, nowhere: &mut [u8]) -> io::Result<usize> {
+    stream
+        .async_io(Interest::READABLE, || {
+            // tcp(7): with MSG_TRUNC the bytes are discarded and not copied.
+            let (_, count) = recv(stream, &mut *nowhere, RecvFlags::TRUNC)?;
+            Ok(count)
+        })
+        .await
+}
+
+async fn give(stream: &TcpStream) -> io::Result<usize> {
+    loop {
+        stream.writable().await?;
+        match stream.try_write(&FILLER) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            written => return written,
+        }
+    }
+}

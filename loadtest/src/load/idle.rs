@@ -1,0 +1,76 @@
+//! Sessions that are answered once and then only held.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::client::{Client, is, message};
+use super::pick;
+use super::record::{Record, Trouble};
+use super::talk::PAUSE;
+use crate::scenario::Idle;
+
+/// Sessions that are opened at the same time: fewer than any accept queue holds.
+const OPENING_MAX: usize = 64;
+
+const MESSAGE_BYTES: u32 = 16;
+
+pub(super) fn begin(plan: &Idle, addresses: &[SocketAddr], record: Arc<Record>) -> io::Result<()> {
+    let hall = Rc::new(Hall {
+        turns: Semaphore::new(OPENING_MAX),
+        message: message(MESSAGE_BYTES),
+        wanted: plan.sessions.into(),
+        record,
+    });
+    for number in 0..plan.sessions {
+        let (hall, address) = (Rc::clone(&hall), pick(addresses, number)?);
+        spawn_local(async move {
+            loop {
+                let trouble = hall.hold(address, number).await;
+                hall.record.trouble(trouble);
+                sleep(PAUSE).await;
+            }
+        });
+    }
+    Ok(())
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+struct Hall {
+    turns: Semaphore,
+    message: Rc<[u8]>,
+    wanted: u64,
+    record: Arc<Record>,
+}
+
+impl Hall {
+    /// One session, until it ends.
+    async fn hold(&self, address: SocketAddr, number: u32) -> Trouble {
+        let Ok(turn) = self.turns.acquire().await else {
+            // Nobody closes the semaphore.
+            return pending().await;
+        };
+        let mut client = match Client::connect(address, number).await {
+            Ok(client) => client,
+            Err(trouble) => return trouble,
+        };
+        if let Err(trouble) = client.ask(&self.message).await {
+            return trouble;
+        }
+        drop(turn);
+        let _standing = self.record.stand();
+        self.record.count(1);
+        if self.record.standing() == self.wanted {
+            self.record.settle();
+        }
+        // Nothing was asked, so whatever comes is wrong.
+        client.listen_on(|_| is(false)).await
+    }
+}

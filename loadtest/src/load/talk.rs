@@ -1,0 +1,208 @@
+//! Connections on which things are said when their time has come, answered or not.
+//!
+//! Owns keeping them open, and holding each answer against what was said. When something is due is
+//! the agenda's matter, and what follows on it the caller's.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::agenda::Agenda;
+use super::client::{Client, PATIENCE, hang_up, is, say};
+use super::pace::Pace;
+use super::pick;
+use super::record::{Record, Trouble};
+
+/// Pause after a connection that failed.
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
+
+/// Two empty lines, as SIP keeps a connection alive (RFC 5626, section 3.5.1). A simulated node
+/// answers each of them.
+const KEEP_ALIVE: &[u8] = b"\r\n\r\n";
+const KEEP_ALIVE_LINES: usize = 2;
+
+/// What can be due on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Deed {
+    Open,
+    Message,
+    KeepAlive,
+}
+
+/// Which connection, and what.
+pub(super) type Entry = (u32, Deed);
+
+/// Connections by number.
+#[derive(Debug)]
+pub(super) struct Talk {
+    lines: Vec<Rc<Line>>,
+    message: Rc<[u8]>,
+    record: Arc<Record>,
+}
+
+#[derive(Debug)]
+struct Line {
+    number: u32,
+    address: SocketAddr,
+    stream: RefCell<Option<Rc<TcpStream>>>,
+    unanswered: RefCell<VecDeque<Said>>,
+    is_silent: Cell<bool>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    deed: Deed,
+    due: Instant,
+}
+
+impl Talk {
+    /// `count` connections, none of them open yet; the record is settled once all stand.
+    pub(super) fn new(
+        count: u32,
+        addresses: &[SocketAddr],
+        message: Rc<[u8]>,
+        record: Arc<Record>,
+    ) -> io::Result<Self> {
+        let line = |number| {
+            Ok(Rc::new(Line {
+                number,
+                address: pick(addresses, number)?,
+                stream: RefCell::default(),
+                unanswered: RefCell::default(),
+                is_silent: Cell::new(false),
+            }))
+        };
+        Ok(Self {
+            lines: (0..count).map(line).collect::<io::Result<_>>()?,
+            message,
+            record,
+        })
+    }
+
+    /// Opens connection `number` and keeps it open from then on.
+    pub(super) fn open(&self, number: u32) {
+        let Some(line) = self.lines.get(number as usize).map(Rc::clone) else {
+            return;
+        };
+        let (record, message) = (Arc::clone(&self.record), Rc::clone(&self.message));
+        let wanted = self.lines.len() as u64;
+        spawn_local(async move {
+            loop {
+                let trouble = line.live(&message, &record, wanted).await;
+                line.stream.take();
+                let trouble = if line.is_silent.take() {
+                    Trouble::Silent
+                } else {
+                    trouble
+                };
+                // Whatever was said and not answered has failed.
+                let said = line.unanswered.take();
+                let lost = said.iter().filter(|said| said.deed == Deed::Message);
+                record.failed(trouble, (lost.count() as u64).max(1));
+                sleep(PAUSE).await;
+            }
+        });
+    }
+
+    /// Does what each entry of `agenda` says at its time; `follow` enters what comes after it.
+    pub(super) async fn keep(
+        self,
+        mut agenda: Agenda<Entry>,
+        mut follow: impl FnMut(&mut Agenda<Entry>, Instant, Entry),
+    ) {
+        let Ok(pace) = Pace::new() else {
+            return self.record.trouble(Trouble::Ours);
+        };
+        while let Some(at) = agenda.next_at() {
+            if pace.until(at).await.is_err() {
+                return self.record.trouble(Trouble::Ours);
+            }
+            let now = Instant::now();
+            while let Some((due, (number, deed))) = agenda.take_due(now) {
+                match deed {
+                    Deed::Open => self.open(number),
+                    Deed::Message => {
+                        self.record.begun(due, now);
+                        self.say(number, deed, due);
+                    }
+                    Deed::KeepAlive => self.say(number, deed, due),
+                }
+                follow(&mut agenda, due, (number, deed));
+            }
+            // A load that is behind must not keep the thread from the others.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn say(&self, number: u32, deed: Deed, due: Instant) {
+        let Some(line) = self.lines.get(number as usize) else {
+            return;
+        };
+        let (bytes, answers) = match deed {
+            Deed::KeepAlive => (KEEP_ALIVE, KEEP_ALIVE_LINES),
+            Deed::Message | Deed::Open => (&*self.message, 1),
+        };
+        let stream = line.stream.borrow();
+        let said = stream.as_ref().map(|stream| {
+            line.give_up_if_silent(stream, due);
+            say(stream, bytes)
+        });
+        if matches!(said, Some(Ok(()))) {
+            let said = Said { deed, due };
+            let mut unanswered = line.unanswered.borrow_mut();
+            unanswered.extend(std::iter::repeat_n(said, answers));
+        } else if deed == Deed::Message {
+            // Why the connection failed is told where it is read from.
+            self.record.trouble(Trouble::Unsent);
+        }
+    }
+}
+
+impl Line {
+    /// One connection from its beginning to its end.
+    async fn live(&self, message: &[u8], record: &Record, wanted: u64) -> Trouble {
+        let mut client = match Client::connect(self.address, self.number).await {
+            Ok(client) => client,
+            Err(trouble) => return trouble,
+        };
+        // The first answer tells who serves; only then the connection counts as standing.
+        if let Err(trouble) = client.ask(message).await {
+            return trouble;
+        }
+        let _standing = record.stand();
+        if record.standing() == wanted {
+            record.settle();
+        }
+        *self.stream.borrow_mut() = Some(Rc::clone(client.stream()));
+        client
+            .listen_on(|answer| self.answered(answer, message, record))
+            .await
+    }
+
+    fn answered(&self, answer: &[u8], message: &[u8], record: &Record) -> Result<(), Trouble> {
+        let said = self.unanswered.borrow_mut().pop_front();
+        let said = said.ok_or(Trouble::WrongBytes)?;
+        if said.deed == Deed::KeepAlive {
+            return is(matches!(answer, b"\n" | b"\r\n"));
+        }
+        is(answer == message)?;
+        record.done(said.due);
+        Ok(())
+    }
+
+    fn give_up_if_silent(&self, stream: &TcpStream, now: Instant) {
+        let oldest = self.unanswered.borrow().front().map(|said| said.due);
+        if oldest.is_some_and(|due| now.saturating_duration_since(due) > PATIENCE) {
+            self.is_silent.set(true);
+            hang_up(stream);
+        }
+    }
+}
