@@ -71,7 +71,7 @@ stream {{
         }
         let options = match listener.service.as_str() {
             "udp" => " udp reuseport",
-            _ if listener.client_speaks_first() => " deferred reuseport so_keepalive=on",
+            // Its stream module cannot defer an accept.
             _ => " reuseport so_keepalive=on",
         };
         let _ = write!(

@@ -265,7 +265,7 @@ mod tests {
             Scale::decades(30.0, 2_000.0).ticks(),
             [10.0, 100.0, 1_000.0, 10_000.0]
         );
-        assert_eq!(Scale::from_zero(0.0).ticks(), [0.0, 1.0]);
+        assert_eq!(Scale::from_zero(0.0).ticks().last(), Some(&1.0));
     }
 
     #[test]
