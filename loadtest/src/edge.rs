@@ -1,16 +1,22 @@
 //! A simulated Edge Server on loopback, with faults on command.
 //!
-//! One TCP port: connections that open with a TLS record are served by real TLS, all others in
-//! plain lines, and both speak the protocol of [`crate::lines`]. Every answer starts with the
-//! node's name, so that a client sees who serves it. Owns no health and no policy.
+//! One port number. TCP: connections that open with a TLS record are served by real TLS, or in the
+//! shape of TLS 1.0 if that is what they ask for, all others in plain lines; all speak the protocol
+//! of [`crate::lines`]. UDP: each datagram is answered, STUN in kind. Every answer starts with the
+//! node's name or carries it, so that a client sees who serves it. Owns no health and no policy.
 //!
 //! ```text
 //! start ──► running ──freeze──► frozen ──thaw──► running
 //!              └──────kill───────┴──► dead ──revive──► running
 //! ```
 
+mod command;
+mod control;
+mod datagrams;
+mod house;
 mod serve;
 mod state;
+mod stun;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -22,23 +28,23 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use serde::Serialize;
 use tokio::sync::Mutex;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use self::state::{Phase, State};
-use self::wire::Wire;
+pub use self::command::{Command, Cue, GRAMMAR, script};
+pub use self::control::{Control, perform};
+use self::house::{Doors, House};
+use self::state::{NEVER, Phase, State};
 use crate::tls;
 
-/// More connections than this wait in the kernel.
-const CONNECTIONS_MAX: usize = 50_000;
-
-const BACKLOG: i32 = 4096;
+/// Longer than it takes to bind a port.
+const TURN_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a node has seen so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// Connections accepted since the start, over all lives.
     pub accepted: u64,
@@ -46,6 +52,17 @@ pub struct Counters {
     pub open: u64,
     /// Lines answered since the start.
     pub lines: u64,
+    /// Datagrams received since the start.
+    pub datagrams: u64,
+}
+
+/// What `stats` tells.
+#[derive(Serialize)]
+struct Stats<'a> {
+    name: &'a str,
+    phase: Phase,
+    #[serde(flatten)]
+    counters: Counters,
 }
 
 /// A node; dropping it kills it.
@@ -57,12 +74,12 @@ pub struct SimulatedEdge {
     life: Mutex<Life>,
 }
 
-/// A listener at work, or its port kept for the next life.
+/// A house with its guests, or its port kept for the next life.
 #[derive(Debug)]
 enum Life {
     Serving(JoinHandle<()>),
     /// Bound but not listening: connects are refused, and nobody else gets the port.
-    Reserved(Option<Socket>),
+    Reserved(Option<Doors>),
 }
 
 impl SimulatedEdge {
@@ -71,16 +88,13 @@ impl SimulatedEdge {
     /// # Errors
     /// The address cannot be bound, or no certificate could be made.
     pub async fn start(name: &str, listen: SocketAddr) -> io::Result<Self> {
-        let socket = reserve(listen)?;
-        let address = socket
-            .local_addr()?
-            .as_socket()
-            .ok_or_else(|| io::Error::other("a listening socket without an IP address"))?;
+        let doors = Doors::find(listen)?;
+        let address = doors.address();
         let edge = Self {
             state: Arc::new(State::new(name.to_owned())),
             address,
             tls: tls::server_config()?,
-            life: Mutex::new(Life::Reserved(Some(socket))),
+            life: Mutex::new(Life::Reserved(Some(doors))),
         };
         edge.revive().await?;
         Ok(edge)
@@ -105,7 +119,7 @@ impl SimulatedEdge {
         if let Life::Serving(task) = &mut *life {
             self.state.phase.send_replace(Phase::Dead);
             let _ = task.await;
-            *life = Life::Reserved(reserve(self.address).ok());
+            *life = Life::Reserved(Doors::at(self.address).ok());
         }
     }
 
@@ -115,22 +129,73 @@ impl SimulatedEdge {
     /// The port was taken by somebody else in the meantime.
     pub async fn revive(&self) -> io::Result<()> {
         let mut life = self.life.lock().await;
-        let Life::Reserved(socket) = &mut *life else {
+        let Life::Reserved(doors) = &mut *life else {
             return Ok(());
         };
-        let socket = match socket.take() {
-            Some(socket) => socket,
-            None => reserve(self.address)?,
+        let doors = match doors.take() {
+            Some(doors) => doors,
+            None => Doors::at(self.address)?,
         };
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from_std(socket.into())?;
         self.state.phase.send_replace(Phase::Running);
-        let (state, tls) = (
-            Arc::clone(&self.state),
-            TlsAcceptor::from(Arc::clone(&self.tls)),
-        );
-        *life = Life::Serving(tokio::spawn(live(listener, state, tls)));
+        let tls = TlsAcceptor::from(Arc::clone(&self.tls));
+        let house = House::open(doors, Arc::clone(&self.state), tls)?;
+        *life = Life::Serving(tokio::spawn(house.live()));
         Ok(())
+    }
+
+    /// Whether the port refuses, while what stands goes on; holds when this returns.
+    ///
+    /// # Errors
+    /// The port is not to be had again.
+    pub async fn refuse(&self, refuse: bool) -> io::Result<()> {
+        let mut listening = self.state.listening.subscribe();
+        self.state.refusing.send_replace(refuse);
+        let life = self.life.lock().await;
+        if matches!(&*life, Life::Serving(task) if !task.is_finished()) {
+            let turned = listening.wait_for(|listening| *listening != refuse);
+            // An error would mean that nobody can turn it, but this very node can.
+            let _ = timeout(TURN_LIMIT, turned).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether connections and datagrams that come from now on are taken without an answer.
+    pub fn mute(&self, mute: bool) {
+        self.state.mute.store(mute, Relaxed);
+    }
+
+    /// Each connection is reset once so many bytes were sent on it; `None` ends it.
+    pub fn reset_after(&self, bytes: Option<u64>) {
+        self.state
+            .reset_after
+            .store(bytes.unwrap_or(NEVER), Relaxed);
+    }
+
+    /// Does what `command` says and tells `ok`, or what was asked for.
+    ///
+    /// # Errors
+    /// It cannot be done.
+    pub async fn obey(&self, command: Command) -> io::Result<String> {
+        match command {
+            Command::Freeze => self.freeze(),
+            Command::Thaw => self.thaw(),
+            Command::Kill => self.kill().await,
+            Command::Revive => self.revive().await?,
+            Command::Refuse(refuse) => self.refuse(refuse).await?,
+            Command::RefuseTls(refuse) => self.refuse_tls(refuse),
+            Command::Mute(mute) => self.mute(mute),
+            Command::Slow(pause) => self.slow(pause),
+            Command::Die(count) => self.die_before_first_byte(count),
+            Command::ResetAfter(bytes) => self.reset_after(bytes),
+            Command::Stats => {
+                return Ok(serde_json::to_string(&Stats {
+                    name: self.name(),
+                    phase: *self.state.phase.borrow(),
+                    counters: self.counters(),
+                })?);
+            }
+        }
+        Ok("ok".to_owned())
     }
 
     /// Falls silent like a stopped process: the kernel still completes handshakes.
@@ -166,6 +231,7 @@ impl SimulatedEdge {
             accepted: self.state.accepted.load(Relaxed),
             open: self.state.open.load(Relaxed),
             lines: self.state.lines.load(Relaxed),
+            datagrams: self.state.datagrams.load(Relaxed),
         }
     }
 
@@ -183,49 +249,5 @@ impl SimulatedEdge {
 impl Drop for SimulatedEdge {
     fn drop(&mut self) {
         self.state.phase.send_replace(Phase::Dead);
-    }
-}
-
-fn reserve(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // Connections of an earlier life may still be in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-/// One life: accepts until it dies, then takes all its connections with it.
-async fn live(listener: TcpListener, state: Arc<State>, tls: TlsAcceptor) {
-    let mut phase = state.phase.subscribe();
-    let mut connections = JoinSet::new();
-    loop {
-        let now = *phase.borrow_and_update();
-        tokio::select! {
-            biased;
-            turned = phase.changed() => if turned.is_err() { break },
-            () = std::future::ready(()), if now == Phase::Dead => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            stream = admit(&listener), if now == Phase::Running
-                && connections.len() < CONNECTIONS_MAX =>
-            {
-                state.accepted.fetch_add(1, Relaxed);
-                let wire = Wire::new(stream, Arc::clone(&state));
-                connections.spawn(serve::attend(wire, Arc::clone(&state), tls.clone()));
-            }
-        }
-    }
-    drop(listener);
-    connections.shutdown().await;
-}
-
-async fn admit(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            // Out of descriptors, or a client that left: the queue is still there afterwards.
-            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
     }
 }

@@ -7,23 +7,31 @@
 mod directory;
 mod output;
 
+use std::env::temp_dir;
 use std::ffi::OsStr;
-use std::io;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 pub use self::directory::Directory;
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
 
 use self::output::Output;
 
 /// How long an Edge Server process may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a command may take, such as one to a process that stands still.
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 const POLL: Duration = Duration::from_millis(3);
 
@@ -47,6 +55,21 @@ pub fn wait_until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) 
 pub fn rest_until(at: Instant) {
     let (_held, silence) = sync_channel::<()>(0);
     let _ = silence.recv_timeout(at.saturating_duration_since(Instant::now()));
+}
+
+/// Lets this process, and the children it starts from now on, have as many descriptors as it may.
+/// Tells how many that are.
+///
+/// # Errors
+/// The system refuses.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised)?;
+    Ok(maximum.unwrap_or(u64::MAX))
 }
 
 /// A running child.
@@ -130,6 +153,7 @@ pub struct EdgeProcess {
     program: PathBuf,
     name: String,
     address: SocketAddr,
+    control: PathBuf,
     process: Process,
 }
 
@@ -140,11 +164,13 @@ impl EdgeProcess {
     /// # Errors
     /// It cannot be started or does not listen in time; its output is in the message.
     pub fn spawn(program: &Path, name: &str, listen: SocketAddr) -> io::Result<Self> {
-        let (process, address) = listen_at(program, name, listen)?;
+        let control = control_path();
+        let (process, address) = listen_at(program, name, listen, &control)?;
         Ok(Self {
             program: program.to_owned(),
             name: name.to_owned(),
             address,
+            control,
             process,
         })
     }
@@ -192,8 +218,29 @@ impl EdgeProcess {
     /// As [`spawn`](Self::spawn).
     pub fn restart(&mut self) -> io::Result<()> {
         let _ = self.kill();
-        self.process = listen_at(&self.program, &self.name, self.address)?.0;
+        let (process, _) = listen_at(&self.program, &self.name, self.address, &self.control)?;
+        self.process = process;
         Ok(())
+    }
+
+    /// Gives it a command (see [`GRAMMAR`](crate::edge::GRAMMAR)) and tells the answer.
+    ///
+    /// # Errors
+    /// It does not live or stands still; the command is none or could not be obeyed, with the
+    /// reason in the message.
+    pub fn command(&self, command: &str) -> io::Result<String> {
+        let mut stream = UnixStream::connect(&self.control)?;
+        stream.set_read_timeout(Some(COMMAND_LIMIT))?;
+        stream.write_all(format!("{command}\n").as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        let Some(answer) = answer.strip_suffix('\n') else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        match answer.strip_prefix("error: ") {
+            Some(error) => Err(io::Error::other(error)),
+            None => Ok(answer.to_owned()),
+        }
     }
 
     /// The process itself.
@@ -202,10 +249,30 @@ impl EdgeProcess {
     }
 }
 
-fn listen_at(program: &Path, name: &str, listen: SocketAddr) -> io::Result<(Process, SocketAddr)> {
+impl Drop for EdgeProcess {
+    fn drop(&mut self) {
+        // A process that is killed leaves it behind.
+        let _ = fs::remove_file(&self.control);
+    }
+}
+
+/// A path that nobody else has.
+fn control_path() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Relaxed);
+    temp_dir().join(format!("pinfold-edge-{}-{number}", std::process::id()))
+}
+
+fn listen_at(
+    program: &Path,
+    name: &str,
+    listen: SocketAddr,
+    control: &Path,
+) -> io::Result<(Process, SocketAddr)> {
     let listen = listen.to_string();
     let mut command = Command::new(program);
     command.args(["edge", "--name", name, "--listen", &listen]);
+    command.arg("--control").arg(control);
     let process = Process::spawn(&mut command)?;
     let said = process.wait_line(START_LIMIT, |line| line.starts_with("listening "));
     let address = said.and_then(|line| line.strip_prefix("listening ")?.trim().parse().ok());

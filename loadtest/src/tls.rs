@@ -1,7 +1,9 @@
 //! TLS for simulated nodes and partners: rustls with aws-lc-rs, named explicitly.
 //!
 //! Owns one self-signed certificate a process. Clients here verify nobody: they measure whether
-//! bytes arrive unharmed, not whether a peer may be trusted.
+//! bytes arrive unharmed, not whether a peer may be trusted. What only looks like TLS is in `shape`.
+
+pub mod shape;
 
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -27,18 +29,33 @@ pub enum TlsVersion {
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
-static SERVER: LazyLock<Result<Arc<ServerConfig>, String>> = LazyLock::new(|| {
-    self_signed()
-        .map(Arc::new)
-        .map_err(|error| error.to_string())
-});
+static SERVER: LazyLock<Result<Identity, String>> =
+    LazyLock::new(|| self_signed().map_err(|error| error.to_string()));
+
+/// Who every node of this process is.
+#[derive(Debug)]
+struct Identity {
+    config: Arc<ServerConfig>,
+    certificate: CertificateDer<'static>,
+}
 
 /// How simulated nodes speak TLS: 1.2 and 1.3, one self-signed certificate a process.
 ///
 /// # Errors
 /// The certificate could not be made.
 pub fn server_config() -> io::Result<Arc<ServerConfig>> {
-    SERVER.clone().map_err(io::Error::other)
+    Ok(Arc::clone(&identity()?.config))
+}
+
+/// The certificate of simulated nodes.
+fn certificate() -> io::Result<&'static CertificateDer<'static>> {
+    Ok(&identity()?.certificate)
+}
+
+fn identity() -> io::Result<&'static Identity> {
+    SERVER
+        .as_ref()
+        .map_err(|error| io::Error::other(error.as_str()))
 }
 
 /// How simulated partners speak TLS: exactly `version`, any certificate welcome.
@@ -59,14 +76,19 @@ pub fn client_config(version: TlsVersion) -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-fn self_signed() -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
+fn self_signed() -> Result<Identity, Box<dyn std::error::Error + Send + Sync>> {
     let names = ["sip.edge.test".to_owned(), "localhost".to_owned()];
     let made = rcgen::generate_simple_self_signed(names)?;
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    Ok(ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+    let certificate = made.cert.der().clone();
+    let config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())?)
+        .with_single_cert(vec![certificate.clone()], key.into())?;
+    Ok(Identity {
+        config: Arc::new(config),
+        certificate,
+    })
 }
 
 /// Accepts every certificate, but still checks that the peer holds its key.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use pinfold_loadtest::process::{EdgeProcess, Signal, program_beside, wait_until};
+use pinfold_loadtest::process::{EdgeProcess, Process, Signal, program_beside, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pinfold-loadtest");
 const SOON: Duration = Duration::from_secs(10);
@@ -81,4 +81,55 @@ fn the_program_is_found_beside_another_one() {
     let beside = Path::new(PROGRAM).with_file_name("pinfold");
     assert_eq!(program_beside(&beside).unwrap(), Path::new(PROGRAM));
     program_beside("/nowhere/pinfold").unwrap_err();
+}
+
+#[test]
+fn commands_are_obeyed_in_every_life_of_a_process() {
+    let mut edge = edge();
+    edge.command("die 1").unwrap();
+    let stream = TcpStream::connect(edge.address()).unwrap();
+    ask(&stream, SOON).unwrap_err();
+    let error = edge.command("die young").unwrap_err();
+    assert!(error.to_string().contains("wants a number"), "{error}");
+    edge.kill().unwrap();
+    edge.command("stats").unwrap_err();
+    edge.restart().unwrap();
+    let stats = edge.command("stats").unwrap();
+    assert!(stats.contains("\"phase\":\"running\""), "{stats}");
+}
+
+#[test]
+fn a_script_is_played_and_a_wrong_one_is_told_with_its_line() {
+    let path = std::env::temp_dir().join(format!("pinfold-script-{}", std::process::id()));
+    let mut command = std::process::Command::new(PROGRAM);
+    command
+        .args(["edge", "--name", "edge1", "--script"])
+        .arg(&path);
+
+    std::fs::write(&path, "0ms freeze\n1ms explode\n").unwrap();
+    let mut process = Process::spawn(&mut command).unwrap();
+    assert!(!process.wait_exit(SOON).unwrap().success());
+    let told = process.wait_line(SOON, |line| line.contains("line 2: \"explode\""));
+    assert!(told.is_some(), "{}", process.output());
+
+    std::fs::write(&path, "0ms kill\n1ms revive\n").unwrap();
+    let process = Process::spawn(&mut command).unwrap();
+    let line = process.wait_line(SOON, |line| line.starts_with("listening "));
+    let address: SocketAddr = line.unwrap()["listening ".len()..].parse().unwrap();
+    let answer = wait_until(SOON, || ask(&TcpStream::connect(address).ok()?, SOON).ok());
+    assert_eq!(answer.unwrap(), "edge1 hello\n");
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn the_help_of_a_node_tells_every_command() {
+    let output = std::process::Command::new(PROGRAM)
+        .args(["edge", "--help"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in pinfold_loadtest::edge::GRAMMAR.lines() {
+        let verb = line.split(' ').next().unwrap();
+        assert!(text.contains(verb), "{verb} in {text}");
+    }
 }

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::record::{ErrorKind, Record};
 use super::{Plan, Speech};
-use crate::tls::{TlsVersion, client_config};
+use crate::tls::{TlsVersion, client_config, shape};
 
 /// Longest answer that is listened to.
 const ANSWER_MAX: usize = 4096;
@@ -64,17 +64,24 @@ async fn call(plan: &Plan, record: &Record, slot: usize, address: SocketAddr) ->
         Err(_) => return ErrorKind::TimedOut,
     };
     record.connected(slot);
-    let version = match plan.speech {
+    let failed = match plan.speech {
         Speech::Plain => return converse(stream, plan, record, slot).await,
-        Speech::Shape => return ErrorKind::Other,
-        Speech::Tls(version) => version,
+        Speech::Shape => match timeout_at(deadline, shape::connect(stream)).await {
+            Ok(Ok(stream)) => return converse(stream, plan, record, slot).await,
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        },
+        Speech::Tls(version) => match timeout_at(deadline, secure(stream, version)).await {
+            Ok(Ok(stream)) => return converse(stream, plan, record, slot).await,
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        },
     };
-    match timeout_at(deadline, secure(stream, version)).await {
-        Ok(Ok(stream)) => converse(stream, plan, record, slot).await,
+    match failed {
         // An alert, or bytes that are no TLS.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => ErrorKind::Tls,
-        Ok(Err(error)) => ErrorKind::of(&error),
-        Err(_) => ErrorKind::TimedOut,
+        Some(error) if error.kind() == io::ErrorKind::InvalidData => ErrorKind::Tls,
+        Some(error) => ErrorKind::of(&error),
+        None => ErrorKind::TimedOut,
     }
 }
 

@@ -5,8 +5,7 @@
 
 use std::io;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
+use crate::process::raise_descriptor_limit;
 use crate::scenario::Scenario;
 
 /// Descriptors that a balancer needs besides its sessions: listeners, probes, logs, what it reserves.
@@ -28,7 +27,7 @@ pub(super) fn fit(
     if fit.loads().next().is_none() {
         return Err(io::Error::other(left_out.join("; ")));
     }
-    let limit = raise_descriptors();
+    let limit = raise_descriptor_limit()?;
     // A session is two descriptors of the balancer's.
     let most = u32::try_from(limit.saturating_sub(RESERVED) / 2).unwrap_or(u32::MAX);
     for load in &mut fit.idle {
@@ -68,18 +67,6 @@ fn remove(scenario: &mut Scenario, listener: &str, why: &str, left_out: &mut Vec
     scenario.balancer.listeners.retain(|it| it.name != listener);
 }
 
-/// Raises the soft limit to the hard one; what is in force.
-fn raise_descriptors() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let raised = setrlimit(Resource::Nofile, raised).is_ok();
-    let in_force = if raised { limit.maximum } else { limit.current };
-    in_force.unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +101,7 @@ bytes = 160
         let fit = fit(&scenario, refuses, &mut left_out).unwrap();
         assert!(fit.udp_flows.is_empty() && fit.balancer.listeners.len() == 1);
         assert_eq!(left_out[0], "audio: no UDP");
-        let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        let limit = raise_descriptor_limit().unwrap();
         assert_eq!(left_out.len() == 2, limit < 2 * 99_000 + RESERVED);
         assert!(u64::from(fit.idle[0].sessions) * 2 <= limit);
     }

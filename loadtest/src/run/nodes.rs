@@ -60,7 +60,7 @@ impl Nodes {
                     edge.restart()?;
                 }
             }
-            _ => return Err(io::Error::other("no such command")),
+            _ => edge.command(command).map(drop)?,
         }
         match command {
             "kill" | "freeze" => self.broken = Some(name.clone()),
