@@ -126,7 +126,7 @@ impl Campaign {
                 Contender::Program { kind, program } if *kind != Kind::Direct => {
                     Some((kind.name().to_owned(), kind.version(program)))
                 }
-                _ => None,
+                Contender::Program { .. } | Contender::Elsewhere(_) => None,
             });
         Made {
             at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

@@ -92,7 +92,7 @@ impl Kind {
     const fn version_option(self) -> &'static str {
         match self {
             Self::Pinfold => "--version",
-            _ => "-v",
+            Self::Haproxy | Self::HaproxySplice | Self::Nginx | Self::Direct => "-v",
         }
     }
 
@@ -149,6 +149,8 @@ pub struct Description<'a> {
     pub nodes: &'a [(String, SocketAddr)],
     /// Who will call as a partner.
     pub partners: &'a [PartnerAddress],
+    /// How many descriptors a process here may open.
+    pub descriptors: u64,
 }
 
 /// A partner by its address.
@@ -260,11 +262,15 @@ impl Peer {
         self.running.as_ref().map(|running| running.process.pid())
     }
 
-    /// What it has said.
+    /// The last of what it has said.
     #[must_use]
-    pub fn output(&self) -> String {
+    pub fn last_words(&self) -> String {
+        const LINES: usize = 12;
         let running = self.running.as_ref();
-        running.map_or_else(String::new, |running| running.process.output())
+        let said = running.map_or_else(String::new, |running| running.process.output());
+        let lines: Vec<_> = said.lines().collect();
+        let last = lines.len().saturating_sub(LINES);
+        lines.get(last..).unwrap_or_default().join("\n")
     }
 
     /// Lets it read its configuration again, with a change that makes no difference.

@@ -22,8 +22,8 @@ pub use self::progress::Progress;
 use crate::cost::Cost;
 use crate::load::{Record, Stage, Target};
 use crate::peer::{Description, Kind, PartnerAddress, Peer};
-use crate::process::{rest_until, wait_until};
-use crate::scenario::{Load, Scenario};
+use crate::process::{raise_descriptor_limit, rest_until, wait_until};
+use crate::scenario::Scenario;
 
 /// From one look at the balancer's cost to the next.
 const SAMPLE: Duration = Duration::from_millis(500);
@@ -152,8 +152,8 @@ pub fn run(
     let mut bench = Bench::set_up(&scenario, contender, edge)?;
     let measured = bench.measure(&scenario, progress);
     let mut findings = measured.map_err(|error| {
-        let said = bench.peer.output();
-        io::Error::other(format!("{}: {error}\n{said}", contender.name()))
+        let said = bench.peer.last_words();
+        io::Error::other(format!("{error}\n{said}"))
     })?;
     contender.name().clone_into(&mut findings.balancer);
     findings.left_out = left_out;
@@ -331,14 +331,12 @@ fn describe<'a>(
         balancer: &scenario.balancer,
         nodes,
         partners,
+        descriptors: raise_descriptor_limit().unwrap_or_default(),
     }
 }
 
 fn partners_of(scenario: &Scenario) -> Vec<PartnerAddress> {
-    let groups = scenario.loads().filter_map(|load| match load {
-        Load::Partners(group) => Some(group),
-        _ => None,
-    });
+    let groups = scenario.partners.iter();
     let partners = groups.flat_map(|group| {
         (0..group.partners).map(|number| PartnerAddress {
             name: group.name_of(number),

@@ -40,6 +40,8 @@ pub(super) fn configuration(
         "\
 global
     nbthread {threads}
+    maxconn {sessions}
+    maxpipes 64
 
 defaults
     mode tcp
@@ -53,6 +55,7 @@ defaults
     option srvtcpka
 {options}",
         threads = description.balancer.threads,
+        sessions = sessions(description),
     );
     for listener in &description.balancer.listeners {
         let Some(bind) = bind(targets, &listener.name) else {
@@ -102,6 +105,17 @@ fn check(listener: &Listener) -> String {
     tcp-check expect rbinary ^1[56]03
 "
     )
+}
+
+/// What it may hold at once. It refuses to start with more than its descriptors carry, and by itself
+/// assumes that a quarter of them splice.
+fn sessions(description: &Description<'_>) -> u64 {
+    const RESERVED: u64 = 400;
+    let listeners = description.balancer.listeners.iter();
+    let wanted: u64 = listeners
+        .map(|listener| u64::from(listener.max_sessions))
+        .sum();
+    wanted.min(description.descriptors.saturating_sub(RESERVED) / 2)
 }
 
 /// Good checks in a row before a server is used again, to take as long as Pinfold waits.

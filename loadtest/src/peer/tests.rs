@@ -47,6 +47,7 @@ fn is_accepted(kind: Kind, check: impl FnOnce(&mut Command, &Directory)) {
         balancer: &balancer,
         nodes: &nodes,
         partners: &partners,
+        descriptors: 20_000,
     };
     let targets = Peer::direct(&description).targets;
     let text = configuration(kind, &description, &targets, &directory, 0);
@@ -83,6 +84,7 @@ fn a_program_that_ends_at_once_is_told_with_what_it_said() {
         balancer: &balancer,
         nodes: &[],
         partners: &[],
+        descriptors: 20_000,
     };
     let program = Path::new("/bin/ls");
     let error = Peer::start(Kind::Nginx, program, &description).unwrap_err();

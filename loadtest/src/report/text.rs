@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use super::{Check, Played, RatioFound, Report, median};
 
 /// Columns of figures, so that four balancers and the names fit.
-const FIGURE_WIDTH: usize = 26;
-const COLUMN_WIDTH: usize = 13;
+const FIGURE_WIDTH: usize = 28;
+const COLUMN_WIDTH: usize = 12;
 
 impl Report {
     /// Writes it for people.
@@ -50,11 +50,7 @@ impl Played {
 
     /// The median over the rounds of every figure that says something.
     fn write_figures(&self, out: &mut impl Write, balancers: &[&str]) -> io::Result<()> {
-        write!(out, "  {:FIGURE_WIDTH$}", "median over the rounds")?;
-        for balancer in balancers {
-            write!(out, "{balancer:>COLUMN_WIDTH$}")?;
-        }
-        writeln!(out)?;
+        write_names(out, "median over the rounds", balancers)?;
         for figure in self.figures() {
             write!(out, "  {figure:FIGURE_WIDTH$}")?;
             for balancer in balancers {
@@ -66,6 +62,27 @@ impl Played {
         }
         Ok(())
     }
+}
+
+/// Names of columns; what follows a hyphen goes below.
+fn write_names(out: &mut impl Write, title: &str, balancers: &[&str]) -> io::Result<()> {
+    let split = |name: &str| -> (String, String) {
+        let parts = name
+            .split_once('-')
+            .map(|(name, more)| (name.to_owned(), format!("-{more}")));
+        parts.unwrap_or_else(|| (name.to_owned(), String::new()))
+    };
+    let (above, below): (Vec<_>, Vec<_>) = balancers.iter().map(|name| split(name)).unzip();
+    let names = |row: &[String]| {
+        row.iter()
+            .map(|name| format!("{name:>COLUMN_WIDTH$}"))
+            .collect::<String>()
+    };
+    writeln!(out, "  {title:FIGURE_WIDTH$}{}", names(&above))?;
+    if below.iter().any(|name| !name.is_empty()) {
+        writeln!(out, "  {:FIGURE_WIDTH$}{}", "", names(&below))?;
+    }
+    Ok(())
 }
 
 fn write_ratio(out: &mut impl Write, ratio: &RatioFound) -> io::Result<()> {

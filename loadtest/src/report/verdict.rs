@@ -84,7 +84,7 @@ fn check(expectation: &Expectation, balancer: &str, runs: &[&Run]) -> Option<Che
         let any = |figure: &String| figure.split('.').next() == Some(load);
         left_out.any(|note| note.starts_with(&prefix)) && !run.findings.figures.keys().any(any)
     };
-    if runs.iter().all(|run| is_left_out(run)) {
+    if runs.iter().all(is_left_out) {
         return None;
     }
     let found: Option<Vec<f64>> = runs

@@ -8,8 +8,15 @@ use std::io;
 use crate::process::raise_descriptor_limit;
 use crate::scenario::Scenario;
 
-/// Descriptors that a balancer needs besides its sessions: listeners, probes, logs, what it reserves.
+/// Descriptors that a balancer needs besides its sessions: listeners, probes, pipes, logs.
 const RESERVED: u64 = 500;
+
+/// Sessions that a process with so many descriptors can hold: a session is two, and a balancer may
+/// keep a tenth of them for clients that matter more.
+fn sessions_within(descriptors: u64) -> u32 {
+    let most = descriptors.saturating_sub(RESERVED) / 2;
+    u32::try_from(most - most / 9).unwrap_or(u32::MAX)
+}
 
 /// The scenario without what `refuses` names a reason against, fit to the limits of this process,
 /// which the balancer inherits.
@@ -28,8 +35,7 @@ pub(super) fn fit(
         return Err(io::Error::other(left_out.join("; ")));
     }
     let limit = raise_descriptor_limit()?;
-    // A session is two descriptors of the balancer's.
-    let most = u32::try_from(limit.saturating_sub(RESERVED) / 2).unwrap_or(u32::MAX);
+    let most = sessions_within(limit);
     for load in &mut fit.idle {
         if load.sessions > most {
             left_out.push(format!(
@@ -102,7 +108,7 @@ bytes = 160
         assert!(fit.udp_flows.is_empty() && fit.balancer.listeners.len() == 1);
         assert_eq!(left_out[0], "audio: no UDP");
         let limit = raise_descriptor_limit().unwrap();
-        assert_eq!(left_out.len() == 2, limit < 2 * 99_000 + RESERVED);
+        assert_eq!(left_out.len() == 2, sessions_within(limit) < 99_000);
         assert!(u64::from(fit.idle[0].sessions) * 2 <= limit);
     }
 
