@@ -57,19 +57,26 @@ async fn serve(mut wire: Wire, state: &State, tls: TlsAcceptor) -> io::Result<()
                 wire.end_by_reset();
             }
         }
-        Opening::Tls => {
-            // On failure the acceptor has sent the alert that says why.
-            let mut stream = tls.accept(wire).await?;
-            if converse(&mut stream, state).await? == End::ByReset {
-                stream.get_mut().0.end_by_reset();
-            }
-        }
-        Opening::Shape => {
-            let mut stream = shape::accept(wire).await?;
-            if converse(&mut stream, state).await? == End::ByReset {
-                stream.get_mut().end_by_reset();
-            }
-        }
+        // In boxes: or each of thousands of plain connections would have room for their state.
+        Opening::Tls => Box::pin(serve_tls(wire, state, tls)).await?,
+        Opening::Shape => Box::pin(serve_shape(wire, state)).await?,
+    }
+    Ok(())
+}
+
+async fn serve_tls(wire: Wire, state: &State, tls: TlsAcceptor) -> io::Result<()> {
+    // On failure the acceptor has sent the alert that says why.
+    let mut stream = tls.accept(wire).await?;
+    if converse(&mut stream, state).await? == End::ByReset {
+        stream.get_mut().0.end_by_reset();
+    }
+    Ok(())
+}
+
+async fn serve_shape(wire: Wire, state: &State) -> io::Result<()> {
+    let mut stream = shape::accept(wire).await?;
+    if converse(&mut stream, state).await? == End::ByReset {
+        stream.get_mut().end_by_reset();
     }
     Ok(())
 }

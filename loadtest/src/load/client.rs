@@ -17,7 +17,7 @@ use super::source;
 use crate::partner::connect;
 
 /// Who hears nothing for so long gives up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 /// Longest answer that is listened to: any message and the name of a node.
 const ANSWER_MAX: usize = 17 * 1024;

@@ -88,7 +88,6 @@ impl Visits {
                 }
                 due += between;
             }
-            tokio::task::yield_now().await;
         }
         self.record.trouble(Trouble::Ours);
     }

@@ -75,7 +75,6 @@ impl Crowd {
                 number = number.wrapping_add(1);
                 due += between;
             }
-            tokio::task::yield_now().await;
         }
         self.record.trouble(Trouble::Ours);
     }

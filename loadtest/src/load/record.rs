@@ -168,7 +168,8 @@ impl Record {
         detail.troubles.clear();
     }
 
-    /// Takes what the window has gathered.
+    /// Takes what the window has gathered. Whoever waits a moment after its end has the answers to
+    /// what was due at its end, too.
     pub fn close_window(&self) -> (Option<Latency>, BTreeMap<Trouble, u64>) {
         let mut detail = self.detail();
         let troubles = detail.troubles.clone();

@@ -137,8 +137,6 @@ impl Talk {
                 }
                 follow(&mut agenda, due, (number, deed));
             }
-            // A load that is behind must not keep the thread from the others.
-            tokio::task::yield_now().await;
         }
     }
 

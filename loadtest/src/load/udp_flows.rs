@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::ReadBuf;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
 
@@ -120,7 +120,6 @@ async fn send_in_time(
             }
             agenda.enter(due + each, number);
         }
-        tokio::task::yield_now().await;
     }
 }
 
@@ -141,7 +140,7 @@ impl Flow {
         write_at(&mut packet, 4, &number.to_be_bytes());
         match self.socket.try_send(&packet) {
             Ok(_) => waiting.packets.push_back((number, due)),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 record.trouble(Trouble::Refused);
             }
             Err(_) => record.trouble(Trouble::Unsent),
@@ -153,7 +152,14 @@ impl Flow {
         loop {
             let mut answer = ReadBuf::uninit(&mut buffer);
             match ready!(self.socket.poll_recv(cx, &mut answer)) {
-                Ok(()) => self.answered(answer.filled(), record),
+                Ok(()) => {
+                    self.answered(answer.filled(), record);
+                    if self.waiting.borrow().packets.is_empty() {
+                        // Nothing more can come, and epoll(7) will tell if something does.
+                        let empty = || Err::<(), _>(ErrorKind::WouldBlock.into());
+                        let _ = self.socket.try_io(Interest::READABLE, empty);
+                    }
+                }
                 // udp(7): an ICMP message for a packet of earlier; that one is lost.
                 Err(error) => {
                     self.waiting.borrow_mut().packets.pop_front();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::record::{ErrorKind, Record};
@@ -50,7 +50,7 @@ pub(super) async fn keep_calling(plan: Arc<Plan>, record: Arc<Record>, slot: usi
 }
 
 /// The pause after so many failures before this one.
-fn rung(ladder: &[Duration], failures: usize) -> Duration {
+pub(super) fn rung(ladder: &[Duration], failures: usize) -> Duration {
     let rung = ladder.get(failures).or_else(|| ladder.last());
     rung.copied().unwrap_or_default()
 }
@@ -140,11 +140,14 @@ where
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::new(reader);
     let mut answer = Vec::new();
-    let mut ticks = interval(plan.interval.max(Duration::from_micros(100)));
+    let between = plan.interval.max(Duration::from_micros(100));
+    // The first line at once; the others not in step with those of every other partner.
+    let mut ticks = interval_at(Instant::now() + between.mul_f64(fastrand::f64()), between);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut unanswered = Unanswered::new(&plan.name);
     let patience = plan.patience.unwrap_or(FOR_EVER);
     let mut give_up = Instant::now() + patience;
+    say(&mut writer, &mut unanswered, record).await?;
     loop {
         tokio::select! {
             biased;
@@ -158,13 +161,21 @@ where
             }
             () = tokio::time::sleep_until(give_up) => return Err(io::ErrorKind::TimedOut.into()),
             _ = ticks.tick(), if unanswered.len() < UNANSWERED_MAX => {
-                let line = unanswered.next();
-                writer.write_all(&line).await?;
-                writer.flush().await?;
-                record.sent();
+                say(&mut writer, &mut unanswered, record).await?;
             }
         }
     }
+}
+
+async fn say<W>(writer: &mut W, unanswered: &mut Unanswered, record: &Record) -> io::Result<()>
+where
+    W: AsyncWrite + Unpin,
+{
+    let line = unanswered.next();
+    writer.write_all(&line).await?;
+    writer.flush().await?;
+    record.sent();
+    Ok(())
 }
 
 /// Reads up to a line's end; may be dropped halfway and called again with what it has.

@@ -124,6 +124,13 @@ struct Slot {
     astray_since: Option<Instant>,
 }
 
+impl Slot {
+    fn is_served_elsewhere(&self, than: &str) -> bool {
+        let elsewhere = self.last.as_ref().is_some_and(|(_, node)| node != than);
+        self.open && self.served && elsewhere
+    }
+}
+
 #[derive(Debug)]
 struct Book {
     stats: Stats,
@@ -203,10 +210,12 @@ impl Record {
     pub(super) fn ended(&self, slot: usize, kind: ErrorKind) -> bool {
         let had_served = self.note(|book| {
             *book.stats.errors.entry(kind).or_default() += 1;
-            book.slots.get_mut(slot).is_some_and(|slot| {
+            let had_served = book.slots.get_mut(slot).is_some_and(|slot| {
                 slot.open = false;
                 std::mem::take(&mut slot.served)
-            })
+            });
+            book.forgive();
+            had_served
         });
         if let Some(witness) = &self.witness {
             witness.ended(kind, had_served);
@@ -315,17 +324,10 @@ impl Book {
     /// A connection that is first answered by another node than another one of these is astray;
     /// that counts once the other one is answered again, to a line said later: until then it may
     /// have been dying.
-    fn hold_against_pins(
-        &mut self,
-        at: usize,
-        node: &str,
-        asked: Instant,
-        first_answered: Option<Instant>,
-    ) {
+    fn hold_against_pins(&mut self, at: usize, node: &str, asked: Instant, first: Option<Instant>) {
         let mut is_astray = false;
         for (number, slot) in self.slots.iter_mut().enumerate() {
-            let elsewhere = slot.last.as_ref().is_some_and(|(_, other)| other != node);
-            if number == at || !slot.open || !slot.served || !elsewhere {
+            if number == at || !slot.is_served_elsewhere(node) {
                 continue;
             }
             is_astray = true;
@@ -334,12 +336,30 @@ impl Book {
                 self.pin_violations += 1;
             }
         }
-        if let Some(slot) = self.slots.get_mut(at) {
-            slot.astray_since = match (is_astray, slot.astray_since) {
-                (true, None) => first_answered,
-                (true, since) => since,
-                (false, _) => None,
-            };
+        if first.is_some() {
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.astray_since = first.filter(|_| is_astray);
+            }
+            self.forgive();
+        }
+    }
+
+    /// Who is with all the others again is astray no longer.
+    fn forgive(&mut self) {
+        for at in 0..self.slots.len() {
+            let node = self.slots.get(at).and_then(|slot| {
+                slot.astray_since?;
+                slot.last.as_ref().map(|(_, node)| node.clone())
+            });
+            let Some(node) = node else { continue };
+            if !self
+                .slots
+                .iter()
+                .any(|slot| slot.is_served_elsewhere(&node))
+                && let Some(slot) = self.slots.get_mut(at)
+            {
+                slot.astray_since = None;
+            }
         }
     }
 }
@@ -349,5 +369,93 @@ fn count_node(stats: &mut Stats, node: &str) {
         *count += 1;
     } else if stats.replies_by_node.len() < NODES_MAX {
         stats.replies_by_node.insert(node.to_owned(), 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// A partner with three connections, and a clock that goes on at each look.
+    struct Desk {
+        record: Record,
+        now: Instant,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let mut plan = Plan::new("fabrikam", (Ipv4Addr::LOCALHOST, 0).into());
+            plan.connections = 3;
+            let record = Record::new(&plan, None);
+            (0..3).for_each(|slot| record.connected(slot));
+            let now = Instant::now();
+            Self { record, now }
+        }
+
+        /// A line said now is answered on connection `slot` by `node`.
+        fn answer(&mut self, slot: usize, node: &str) -> u64 {
+            let (asked, now) = (self.now, self.now + Duration::from_millis(1));
+            self.now += Duration::from_millis(2);
+            self.record.book().reply(slot, node, asked, now);
+            self.record.pin_violations()
+        }
+    }
+
+    #[test]
+    fn a_stray_connection_counts_when_the_others_are_still_served_where_they_were() {
+        let mut desk = Desk::new();
+        for (slot, node, violations) in [
+            (0, "edge1", 0),
+            (1, "edge1", 0),
+            (2, "edge2", 0),
+            (2, "edge2", 0),
+            (0, "edge1", 1),
+            (1, "edge1", 1),
+            (2, "edge2", 1),
+        ] {
+            assert_eq!(desk.answer(slot, node), violations, "{slot} {node}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_dying_meanwhile_excuses_the_first_that_moved() {
+        let mut desk = Desk::new();
+        desk.answer(0, "edge1");
+        desk.answer(1, "edge1");
+        let said_before = desk.now;
+        desk.record.ended(0, ErrorKind::Reset);
+        desk.record.connected(0);
+        desk.now += Duration::from_millis(1);
+        desk.answer(0, "edge2");
+        // An answer to a line of before the move, which was under way.
+        desk.record.book().reply(1, "edge1", said_before, desk.now);
+        desk.record.ended(1, ErrorKind::Reset);
+        desk.record.connected(1);
+        for slot in [1, 0, 1, 0] {
+            assert_eq!(desk.answer(slot, "edge2"), 0);
+        }
+    }
+
+    #[test]
+    fn who_returns_to_the_others_is_no_longer_astray_and_the_next_one_is() {
+        let mut desk = Desk::new();
+        desk.answer(0, "edge1");
+        desk.answer(1, "edge2");
+        for slot in [0, 1] {
+            desk.record.ended(slot, ErrorKind::Closed);
+            desk.record.connected(slot);
+            desk.answer(slot, "edge1");
+        }
+        let before = desk.record.pin_violations();
+        for (slot, node, more) in [
+            (2, "edge3", 0),
+            (0, "edge1", 1),
+            (2, "edge3", 1),
+            (1, "edge1", 1),
+        ] {
+            assert_eq!(desk.answer(slot, node), before + more, "{slot} {node}");
+        }
     }
 }

@@ -181,3 +181,89 @@ async fn an_answer_to_something_else_is_garbled() {
     let stats = partner.wait_for(SOON, garbled).await.unwrap();
     assert_eq!(stats.replies, 0);
 }
+
+#[test]
+fn the_last_pause_of_a_ladder_is_repeated_and_none_is_no_pause() {
+    let ladder = [1, 5, 30].map(Duration::from_secs);
+    let pauses: Vec<_> = (0..5)
+        .map(|failures| call::rung(&ladder, failures))
+        .collect();
+    assert_eq!(pauses, [1, 5, 30, 30, 30].map(Duration::from_secs));
+    assert_eq!(call::rung(&[], 7), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_ladder_starts_anew_after_a_reply() {
+    let edge1 = edge("edge1").await;
+    edge1.die_before_first_byte(1);
+    let mut plan = Plan::new("fabrikam", edge1.address());
+    // One attempt after a failure, and then for all this test knows never again.
+    plan.ladder = vec![Duration::ZERO, Duration::from_secs(3600)];
+    let partner = Partner::stubborn(plan);
+    let served = partner.wait_for(SOON, |stats| stats.replies > 0).await;
+    assert_eq!(served.unwrap().errors.get(&ErrorKind::Reset), Some(&1));
+    edge1.kill().await;
+    let refused = |stats: &Stats| stats.errors.get(&ErrorKind::Refused) == Some(&2);
+    partner.wait_for(SOON, refused).await.unwrap();
+    edge1.revive().await.unwrap();
+    let again = |stats: &Stats| stats.connected || !refused(stats);
+    let quiet = Duration::from_millis(100);
+    assert!(partner.wait_for(quiet, again).await.is_none());
+}
+
+#[tokio::test]
+async fn a_partner_split_over_two_nodes_is_a_violation_once() {
+    let (edge1, edge2) = (edge("edge1").await, edge("edge2").await);
+    let mut plan = Plan::new("contoso", edge1.address());
+    plan.addresses.push(edge2.address());
+    plan.connections = 2;
+    // Each of its connections goes to an address of its own, as if a balancer had split it.
+    let partner = Partner::spreading(plan);
+    let split = |stats: &Stats| stats.replies_by_node.len() == 2 && stats.replies > 20;
+    partner.wait_for(SOON, split).await.unwrap();
+    assert_eq!(partner.pin_violations(), 1);
+    let more = |stats: &Stats| stats.replies > 60;
+    partner.wait_for(SOON, more).await.unwrap();
+    assert_eq!(partner.pin_violations(), 1);
+}
+
+#[tokio::test]
+async fn a_partner_that_is_moved_as_a_whole_is_no_violation() {
+    let mut edge1 = edge("edge1").await;
+    let mut plan = Plan::new("fabrikam", edge1.address());
+    plan.connections = 4;
+    let partner = Partner::stubborn(plan);
+    let all_served = |stats: &Stats| stats.open == 4 && stats.replies > 100;
+    partner.wait_for(SOON, all_served).await.unwrap();
+    for (round, name) in (1_u64..).zip(["edge2", "edge3", "edge1"]) {
+        edge1 = another_node_at(edge1, name).await;
+        let moved = |stats: &Stats| stats.gaps_total == 4 * round;
+        partner.wait_for(SOON, moved).await.unwrap();
+    }
+    let before = partner.stats().replies;
+    partner
+        .wait_for(SOON, |stats| stats.replies > before + 20)
+        .await
+        .unwrap();
+    assert_eq!(partner.pin_violations(), 0);
+}
+
+#[tokio::test]
+async fn the_shape_of_tls_carries_the_same_lines_and_its_refusal_is_told() {
+    let edge1 = edge("edge1").await;
+    let mut plan = Plan::new("fabrikam", edge1.address());
+    plan.speech = Speech::Shape;
+    let partner = Partner::stubborn(plan);
+    let stats = partner.wait_for(SOON, |stats| stats.replies >= 6).await;
+    assert!(stats.unwrap().errors.is_empty());
+    edge1.refuse_tls(true);
+    edge1.kill().await;
+    edge1.revive().await.unwrap();
+    let reset = |stats: &Stats| stats.errors.get(&ErrorKind::Reset) > Some(&3);
+    partner.wait_for(SOON, reset).await.unwrap();
+    edge1.refuse_tls(false);
+    partner
+        .wait_for(SOON, |stats| stats.gaps_total == 1)
+        .await
+        .unwrap();
+}
