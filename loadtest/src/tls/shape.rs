@@ -348,6 +348,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Shaped<S> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tokio::io::{DuplexStream, duplex};
 
     use super::*;
@@ -438,5 +439,24 @@ mod tests {
         drop(client);
         let error = server.read_to_end(&mut Vec::new()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+    }
+
+    proptest! {
+        #[test]
+        fn no_hello_is_too_strange(
+            bytes in proptest::collection::vec(any::<u8>(), 0..80),
+            at in 0_usize..60,
+            byte in any::<u8>(),
+            length in 0_usize..60,
+        ) {
+            let mut hello = client_hello();
+            if let Some(place) = hello.get_mut(at) {
+                *place = byte;
+            }
+            hello.truncate(length);
+            for bytes in [bytes, hello] {
+                let _ = (version_of_hello(&bytes), is_client_hello(&bytes), kinds_of(&bytes));
+            }
+        }
     }
 }
