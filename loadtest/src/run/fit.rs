@@ -8,8 +8,8 @@ use std::io;
 use crate::process::raise_descriptor_limit;
 use crate::scenario::Scenario;
 
-/// Descriptors that a balancer needs besides its sessions: listeners, probes, pipes, logs.
-const RESERVED: u64 = 500;
+/// Descriptors that a balancer needs besides its sessions: listeners, probes, pipes, logs, a reserve.
+const RESERVED: u64 = 1000;
 
 /// Sessions that a process with so many descriptors can hold: a session is two, and a balancer may
 /// keep a tenth of them for clients that matter more.
