@@ -9,7 +9,6 @@
 mod haproxy;
 mod nginx;
 mod pinfold;
-mod ports;
 
 use std::fmt;
 use std::fs;
@@ -22,7 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::load::Target;
-use crate::process::{Directory, Process, Signal, wait_until};
+use crate::process::{Directory, Process, Signal, all_listening, free_ports, wait_until};
 use crate::scenario::{Balancer, Generation};
 
 /// How long one may take to listen.
@@ -192,7 +191,7 @@ impl Peer {
         let directory = Directory::create()?;
         let listeners = description.balancer.listeners.iter();
         let listeners = listeners.filter(|listener| kind.refuses(&listener.service).is_none());
-        let ports = ports::free(listeners.clone().count())?;
+        let ports = free_ports(listeners.clone().count())?;
         let targets: Vec<_> = listeners
             .zip(ports)
             .map(|(listener, port)| Target {
@@ -314,7 +313,7 @@ impl Peer {
         let kind = running.kind;
         let stands = wait_until(START_LIMIT, || {
             let ended = running.process.wait_exit(Duration::ZERO).is_some();
-            let ready = ports::all_listening(&ports)
+            let ready = all_listening(&ports)
                 && (kind != Kind::Pinfold || pinfold::is_ready(&running.directory));
             (ended || ready).then_some(ready && !ended)
         });

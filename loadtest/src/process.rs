@@ -6,6 +6,7 @@
 
 mod directory;
 mod output;
+mod ports;
 
 use std::env::temp_dir;
 use std::ffi::OsStr;
@@ -22,6 +23,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 pub use self::directory::Directory;
+pub use self::ports::{all_listening, free_ports};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use crate::process::EdgeProcess;
+use crate::process::{EdgeProcess, free_ports};
 
 /// Edge Servers as processes.
 #[derive(Debug)]
@@ -16,10 +16,13 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn start(program: &Path, names: &[String]) -> io::Result<Self> {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let edges = names
-            .iter()
-            .map(|name| EdgeProcess::spawn(program, name, any));
+        // Not where the kernel takes the ports of clients from: a node that is dead must find its own
+        // port again.
+        let ports = free_ports(names.len())?;
+        let edges = names.iter().zip(ports).map(|(name, port)| {
+            let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            EdgeProcess::spawn(program, name, listen)
+        });
         Ok(Self {
             edges: edges.collect::<io::Result<_>>()?,
             broken: None,

@@ -1,4 +1,4 @@
-//! Ports for balancers that cannot be asked which one they got.
+//! Ports for programs that cannot be asked which one they got.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,10 @@ const RANGE: std::ops::Range<u16> = 15_000..31_000;
 const ATTEMPTS_MAX: u32 = 10_000;
 
 /// `count` different ports that nobody uses, over TCP and UDP.
-pub(super) fn free(count: usize) -> io::Result<Vec<u16>> {
+///
+/// # Errors
+/// All are taken.
+pub fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     let mut held = Vec::new();
     let mut ports = Vec::new();
     for _ in 0..ATTEMPTS_MAX {
@@ -28,7 +31,8 @@ pub(super) fn free(count: usize) -> io::Result<Vec<u16>> {
 }
 
 /// Whether every one of `ports` is listened on over TCP, or open over UDP, by what the kernel lists.
-pub(super) fn all_listening(ports: &[u16]) -> bool {
+#[must_use]
+pub fn all_listening(ports: &[u16]) -> bool {
     const LISTEN: &str = "0A";
     const UDP_OPEN: &str = "07";
     let open = |file: &str, state: &str| -> Vec<u16> {
@@ -53,7 +57,7 @@ mod tests {
 
     #[test]
     fn free_ports_differ_and_are_not_listened_on_until_somebody_does() {
-        let ports = free(5).unwrap();
+        let ports = free_ports(5).unwrap();
         let distinct: std::collections::HashSet<_> = ports.iter().collect();
         assert_eq!(distinct.len(), 5);
         let port = ports[0];
