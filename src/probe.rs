@@ -13,7 +13,7 @@ use crate::addr::NodeAddr;
 use crate::clock::Moment;
 use crate::config::model::{ProbeKind, ProxySend};
 use crate::inspect::{proxy, tls};
-use crate::net::dial::{Refusal, dial};
+use crate::net::dial::{Opening, Refusal, dial};
 use crate::net::options::LegOptions;
 use crate::pool::health::{Event, ProbeFailure};
 
@@ -70,7 +70,7 @@ async fn answer(question: Question, address: NodeAddr) -> Result<TcpStream, Unan
         keepalive: None,
         user_timeout: None,
     };
-    let mut connection = dial(address.socket(), &OPTIONS)
+    let mut connection = dial(address.socket(), &OPTIONS, Opening::Theirs)
         .await
         .map_err(|error| judge(&error))?;
     let header = match question.proxy_protocol {

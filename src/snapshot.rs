@@ -13,6 +13,7 @@ use crate::addr::NodeAddr;
 use crate::config::model::{self, Balance, Config, NodeState};
 use crate::partner::table::PartnerTable;
 use crate::pool::health::Timing;
+use crate::pool::pins::PinScope;
 use crate::pool::select::{Candidate, Standing};
 use crate::telemetry::counters::{EndpointSlot, ListenerSlot};
 use crate::telemetry::outcome::Outcome;
@@ -55,8 +56,8 @@ pub struct Listener {
     pub config: model::Listener,
     /// Its pool's name.
     pub pool: Arc<str>,
-    /// Its affinity.
-    pub affinity: Arc<str>,
+    /// Where its pins hold.
+    pub pin_scope: Arc<PinScope>,
     /// How a client without a pin is placed.
     pub balance: Balance,
     /// Its nodes, in the order of the file.

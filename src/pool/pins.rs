@@ -27,13 +27,21 @@ mod sweep;
 
 pub use sweep::{FailedOver, Moved};
 
-/// What a pin is found by. Hashed with a random key, because clients choose their addresses.
+/// Where a pin holds. One is shared by all sessions of a listener, so that a key is small and costs
+/// one count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PinKey {
+pub struct PinScope {
     /// Pool.
     pub pool: Arc<str>,
     /// Listeners of one affinity share pins.
     pub affinity: Arc<str>,
+}
+
+/// What a pin is found by. Hashed with a random key, because clients choose their addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PinKey {
+    /// Where it holds.
+    pub scope: Arc<PinScope>,
     /// Whom it is about.
     pub subject: Subject,
 }

@@ -33,10 +33,10 @@ pub struct Account {
 impl Account {
     /// Opens the account of a session from `client`.
     #[must_use]
-    pub fn open(context: &Rc<Context>, policy: &Rc<Policy>, client: ClientAddr) -> Self {
+    pub fn open(context: &Rc<Context>, policy: Rc<Policy>, client: ClientAddr) -> Self {
         let account = Self {
             context: Rc::clone(context),
-            policy: Rc::clone(policy),
+            policy,
             client: Cell::new(client),
             partner: OnceCell::new(),
             started: Moment::now(),
@@ -47,6 +47,18 @@ impl Account {
         };
         account.slot().active.add(1);
         account
+    }
+
+    /// What its worker shares.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// What it goes by.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Where the client is.

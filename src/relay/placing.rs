@@ -77,8 +77,7 @@ impl<'a> Placing<'a> {
         let listener = &policy.listener;
         let (subject, is_pinned) = subject(&listener.config, client, partner);
         let key = is_pinned.then(|| PinKey {
-            pool: Arc::clone(&listener.pool),
-            affinity: Arc::clone(&listener.affinity),
+            scope: Arc::clone(&listener.pin_scope),
             subject: subject.clone(),
         });
         let pinned = key
@@ -178,7 +177,7 @@ impl<'a> Placing<'a> {
             && let Some(suppressed) = self.context.moves.allow()
         {
             let (to, why) = (&endpoint.node, by.label());
-            tracing::warn!(partner = %key.subject, affinity = %key.affinity, %from, %to, why, suppressed, "pin-moved");
+            tracing::warn!(partner = %key.subject, affinity = %key.scope.affinity, %from, %to, why, suppressed, "pin-moved");
         }
         if moved.is_none() {
             let _ = self.context.pins.pin(key, self.new_pin(endpoint, by), now);

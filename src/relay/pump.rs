@@ -14,6 +14,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -98,7 +99,8 @@ pub struct Pump<'a, M> {
     up: Direction,
     down: Direction,
     first_finished: Option<Side>,
-    fin_timeout: std::time::Duration,
+    /// Where it stands in the configuration: a session has room for few bytes.
+    fin_timeout: &'a Duration,
 }
 
 /// What a client has sent while its node has said nothing: enough to begin again with another node.
@@ -121,7 +123,7 @@ impl<'a, M: Meter> Pump<'a, M> {
         (client, node): (TcpStream, TcpStream),
         first: FirstBytes,
         keep: usize,
-        fin_timeout: std::time::Duration,
+        fin_timeout: &'a Duration,
     ) -> Self {
         Self {
             gear,
@@ -147,7 +149,8 @@ impl<'a, M: Meter> Pump<'a, M> {
         .await
     }
 
-    /// Moves bytes until both sides have finished, one has failed, or the session is interrupted.
+    /// Moves bytes until both sides have finished, one has failed, or the session is interrupted. Of a
+    /// side that finished last the other one has not been told: closing its connection does that.
     pub async fn until_ended(&mut self) -> End {
         poll_fn(|context| self.poll(context)).await
     }
@@ -201,16 +204,16 @@ impl<'a, M: Meter> Pump<'a, M> {
         };
         if self.first_finished.is_none() {
             self.first_finished = Some(finished);
-            self.seat.arm(Some(self.fin_timeout));
+            self.seat.arm(Some(*self.fin_timeout));
         }
         Poll::Pending
     }
 
     fn poll_up(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Fault>> {
         let before = self.up.given();
-        let result = self
-            .up
-            .poll(context, self.gear, &mut self.client, &mut self.node);
+        let is_last = self.down.is_done();
+        let (client, node) = (&mut self.client, &mut self.node);
+        let result = self.up.poll(context, self.gear, client, node, is_last);
         let moved = self.up.given() - before;
         if moved > 0 {
             self.meter.sent_up(moved);
@@ -220,9 +223,9 @@ impl<'a, M: Meter> Pump<'a, M> {
 
     fn poll_down(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Fault>> {
         let before = self.down.taken();
-        let result = self
-            .down
-            .poll(context, self.gear, &mut self.node, &mut self.client);
+        let is_last = self.up.is_done();
+        let (client, node) = (&mut self.client, &mut self.node);
+        let result = self.down.poll(context, self.gear, node, client, is_last);
         let moved = self.down.taken() - before;
         if moved > 0 {
             self.up.forget_first_bytes();

@@ -98,7 +98,7 @@ impl Admission {
                 return None;
             }
             *count += 1;
-            ticket.client = Some(client);
+            ticket.client = Some(Box::new(client));
         }
         Some(ticket)
     }
@@ -113,18 +113,19 @@ impl Admission {
 pub struct Ticket {
     admission: Arc<Admission>,
     _place: Place,
-    client: Option<IpAddr>,
+    /// Where the sessions of each client are counted; apart, because few listeners do that.
+    client: Option<Box<IpAddr>>,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.admission.sessions.fetch_sub(1, Relaxed);
-        if let Some(client) = self.client {
+        if let Some(client) = &self.client {
             let mut clients = self.admission.clients();
-            if let Some(count) = clients.get_mut(&client) {
+            if let Some(count) = clients.get_mut(client) {
                 *count -= 1;
                 if *count == 0 {
-                    clients.remove(&client);
+                    clients.remove(client);
                 }
             }
         }

@@ -12,6 +12,7 @@ use crate::addr::NodeAddr;
 use crate::config::model::{self, Config, NodeState, ReturnAfter};
 use crate::partner::table::PartnerTable;
 use crate::pool::health::Timing;
+use crate::pool::pins::PinScope;
 use crate::pool::select::Standing;
 
 /// Knows every endpoint and listener that lives. Belongs to control; builds one snapshot at a time.
@@ -151,7 +152,10 @@ impl Registry {
         Listener {
             config: config.clone(),
             pool: Arc::clone(&plan.key.pool),
-            affinity,
+            pin_scope: Arc::new(PinScope {
+                pool: Arc::clone(&plan.key.pool),
+                affinity,
+            }),
             balance: pool.balance,
             nodes,
             state,

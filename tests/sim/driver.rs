@@ -9,7 +9,7 @@ use pinfold::clock::Moment;
 use pinfold::config::model::{Balance, PinPrefix, ProbeKind, ReturnAfter};
 use pinfold::pool::group::Group;
 use pinfold::pool::health::Timing;
-use pinfold::pool::pins::{Lease, Pin, PinKey, PinTable};
+use pinfold::pool::pins::{Lease, Pin, PinKey, PinScope, PinTable};
 use pinfold::pool::placement::{PlacementKey, Subject};
 use pinfold::pool::select::{Standing, Why};
 
@@ -203,8 +203,10 @@ impl Driver {
 
     pub(crate) fn pin_key(&self, subject: &Subject) -> PinKey {
         PinKey {
-            pool: Arc::clone(&self.pool),
-            affinity: Arc::clone(&self.affinity),
+            scope: Arc::new(PinScope {
+                pool: Arc::clone(&self.pool),
+                affinity: Arc::clone(&self.affinity),
+            }),
             subject: subject.clone(),
         }
     }

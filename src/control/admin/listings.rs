@@ -97,8 +97,8 @@ fn describe(partner: &model::Partner, pins: Vec<PartnerPin>, awaited: bool) -> P
 
 fn partner_pin(key: &pins::PinKey, pin: &pins::Pin) -> PartnerPin {
     PartnerPin {
-        pool: key.pool.to_string(),
-        affinity: key.affinity.to_string(),
+        pool: key.scope.pool.to_string(),
+        affinity: key.scope.affinity.to_string(),
         node: pin.node.to_string(),
         since: at(pin.since),
         by: pin.by.label().into(),
@@ -134,8 +134,8 @@ fn describe_pin(key: &pins::PinKey, pin: &pins::Pin) -> Pin {
             kind,
             name: key.subject.to_string(),
         },
-        pool: key.pool.to_string(),
-        affinity: key.affinity.to_string(),
+        pool: key.scope.pool.to_string(),
+        affinity: key.scope.affinity.to_string(),
         node: pin.node.to_string(),
         since: at(pin.since),
         by: pin.by.label().into(),

@@ -48,7 +48,7 @@ pub(super) fn cut(
 
 pub(super) fn pin_moved(failover: u64, moved: &Moved) {
     let Moved { key, from, to, .. } = moved;
-    tracing::warn!(failover, partner = %key.subject, affinity = %key.affinity, %from, %to, "pin-moved");
+    tracing::warn!(failover, partner = %key.subject, affinity = %key.scope.affinity, %from, %to, "pin-moved");
 }
 
 pub(super) fn partner_back(partner: &str, listener: &str, node: &str, cut_off: Duration) {

@@ -59,7 +59,7 @@ impl PinTable {
         mut place: impl FnMut(&Subject) -> Option<Arc<str>>,
     ) -> FailedOver {
         let concerned = |key: &PinKey, node: &Arc<str>| {
-            node == from && *key.pool == *pool && *key.affinity == *affinity
+            node == from && *key.scope.pool == *pool && *key.scope.affinity == *affinity
         };
         let dropped =
             self.remove_where(|key, node| !key.subject.is_partner() && concerned(key, node));
@@ -85,7 +85,7 @@ impl PinTable {
 
     /// Removes every pin of `pool` that names `node`; how many.
     pub fn forget_node(&self, pool: &str, node: &str) -> usize {
-        self.remove_where(|key, named| *key.pool == *pool && **named == *node)
+        self.remove_where(|key, named| *key.scope.pool == *pool && **named == *node)
     }
 
     /// Removes every pin of the partner `name`; how many.

@@ -13,9 +13,16 @@ fn at(seconds: u64) -> Moment {
 }
 
 fn key(subject: Subject) -> PinKey {
-    PinKey {
+    key_of("federation", subject)
+}
+
+fn key_of(affinity: &str, subject: Subject) -> PinKey {
+    let scope = PinScope {
         pool: Arc::from("edge"),
-        affinity: Arc::from("federation"),
+        affinity: Arc::from(affinity),
+    };
+    PinKey {
+        scope: Arc::new(scope),
         subject,
     }
 }
@@ -116,10 +123,7 @@ fn a_full_table_evicts_the_idle_and_never_partners_or_pins_in_use() {
 #[test]
 fn a_failover_moves_partners_and_drops_addresses_of_that_node_and_affinity_only() {
     let table = PinTable::new(10);
-    let other = PinKey {
-        affinity: Arc::from("av"),
-        ..partner("fabrikam")
-    };
+    let other = key_of("av", partner("fabrikam").subject);
     for (key, name) in [
         (partner("fabrikam"), "edge1"),
         (partner("litware"), "edge1"),

@@ -47,14 +47,19 @@ enum State {
 #[derive(Debug)]
 enum Held {
     Nothing,
-    First {
-        bytes: Vec<u8>,
-        sent: usize,
-        keep: usize,
-        hold: Hold,
-    },
-    Unsent(Unsent),
+    // In a box, because a session has them for a moment and room for them for ever.
+    First(Box<First>),
+    Unsent(Box<Unsent>),
     Pipe(LentPipe),
+}
+
+/// What a client said first.
+#[derive(Debug)]
+struct First {
+    bytes: Vec<u8>,
+    sent: usize,
+    keep: usize,
+    hold: Hold,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +89,12 @@ impl Direction {
         } else {
             0
         };
-        let held = Held::First {
+        let held = Held::First(Box::new(First {
             bytes: first.bytes,
             sent: 0,
             keep,
             hold: gear.memory.hold(length),
-        };
+        }));
         let state = if first.finished {
             State::Finishing
         } else {
@@ -109,6 +114,11 @@ impl Direction {
         }
     }
 
+    /// Whether the source has finished and the sink has been told.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
     /// Bytes taken from the source.
     pub(super) fn taken(&self) -> u64 {
         self.taken
@@ -121,30 +131,34 @@ impl Direction {
 
     /// Whatever was kept of the first bytes is not needed any more.
     pub(super) fn forget_first_bytes(&mut self) {
-        if let Held::First { keep, .. } = &mut self.held {
-            *keep = 0;
+        if let Held::First(first) = &mut self.held {
+            first.keep = 0;
         }
     }
 
     /// The first bytes, where all of them were kept.
     pub(super) fn into_first_bytes(self) -> Option<FirstBytes> {
         match self.held {
-            Held::First { bytes, keep, .. } if keep > 0 => Some(FirstBytes {
-                bytes,
+            Held::First(first) if first.keep > 0 => Some(FirstBytes {
+                bytes: first.bytes,
                 finished: self.state != State::Open,
             }),
-            Held::First { .. } | Held::Nothing | Held::Unsent(_) | Held::Pipe(_) => None,
+            Held::First(_) | Held::Nothing | Held::Unsent(_) | Held::Pipe(_) => None,
         }
     }
 
     /// Moves bytes until either end would block; ready once the source has finished and the sink has
     /// been told.
+    ///
+    /// When `is_last`, the other direction is done already: both connections close as soon as this one is,
+    /// and a close tells the sink as well as a shutdown before it would.
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
         source: &mut TcpStream,
         sink: &mut TcpStream,
+        is_last: bool,
     ) -> Poll<Result<(), Fault>> {
         let turn_ends = self.taken + TURN_BYTES;
         loop {
@@ -155,7 +169,9 @@ impl Direction {
                     return Poll::Ready(Err(Fault::Source(ErrorKind::UnexpectedEof.into())));
                 }
                 State::Finishing => {
-                    ready!(poll_finish(context, sink)).map_err(Fault::Sink)?;
+                    if !is_last {
+                        ready!(poll_finish(context, sink)).map_err(Fault::Sink)?;
+                    }
                     self.state = State::Done;
                     return Poll::Ready(Ok(()));
                 }
@@ -178,14 +194,12 @@ impl Direction {
         loop {
             let count = match &mut self.held {
                 Held::Nothing => return Poll::Ready(Ok(())),
-                Held::First {
-                    bytes, sent, keep, ..
-                } => match bytes.get(*sent..).unwrap_or_default() {
-                    [] if *keep > 0 => return Poll::Ready(Ok(())),
+                Held::First(first) => match first.bytes.get(first.sent..).unwrap_or_default() {
+                    [] if first.keep > 0 => return Poll::Ready(Ok(())),
                     [] => 0,
                     rest => {
                         let count = ready!(poll_write(context, sink, rest))?;
-                        *sent += count;
+                        first.sent += count;
                         count
                     }
                 },
@@ -256,13 +270,10 @@ impl Direction {
 
     /// Adds `bytes` to the first bytes, where those are still kept and there is room.
     fn keep_first(&mut self, more: &[u8], gear: &Gear) -> bool {
-        if let Held::First {
-            bytes, keep, hold, ..
-        } = &mut self.held
-        {
-            if bytes.len() + more.len() <= *keep && gear.memory.has_room(more.len()) {
-                bytes.extend_from_slice(more);
-                hold.grow(more.len());
+        if let Held::First(first) = &mut self.held {
+            if first.bytes.len() + more.len() <= first.keep && gear.memory.has_room(more.len()) {
+                first.bytes.extend_from_slice(more);
+                first.hold.grow(more.len());
                 return true;
             }
             // Everything kept so far has been sent, or nothing would have been read.
@@ -281,7 +292,7 @@ impl Direction {
         let mut rest = bytes;
         while !rest.is_empty() {
             let Poll::Ready(count) = poll_write(context, sink, rest)? else {
-                self.held = Held::Unsent(Unsent::keep(rest, &gear.memory));
+                self.held = Held::Unsent(Box::new(Unsent::keep(rest, &gear.memory)));
                 return Ok(());
             };
             self.given += count as u64;

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -10,6 +8,8 @@ use super::*;
 use crate::clock::Moment;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const FIN_TIMEOUT: Duration = Duration::from_secs(30);
+const SHORT_FIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -53,6 +53,11 @@ fn pattern(length: usize) -> Vec<u8> {
         .collect()
 }
 
+/// How the session ends; its connections close with it.
+async fn end_of<M: Meter>(mut pump: Pump<'_, M>) -> End {
+    pump.until_ended().await
+}
+
 /// Sends both ways at once through a pump, in chunks, and checks that every byte arrives.
 async fn exchange(gear: Gear, up: Vec<u8>, down: Vec<u8>, chunk: usize) {
     let World {
@@ -63,15 +68,7 @@ async fn exchange(gear: Gear, up: Vec<u8>, down: Vec<u8>, chunk: usize) {
         legs,
     } = world(gear).await;
     let seat = sessions.admit(1);
-    let mut pump = Pump::new(
-        &gear,
-        &seat,
-        (),
-        legs,
-        nothing_first(),
-        0,
-        Duration::from_secs(30),
-    );
+    let pump = Pump::new(&gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
     let peer = async |stream: TcpStream, send: &[u8], expect: &[u8]| {
         let (mut read, mut write) = stream.into_split();
         let sending = async {
@@ -94,7 +91,7 @@ async fn exchange(gear: Gear, up: Vec<u8>, down: Vec<u8>, chunk: usize) {
     };
     let (end, (), ()) = timeout(PATIENCE, async {
         tokio::join!(
-            pump.until_ended(),
+            end_of(pump),
             peer(client, &up, &down),
             peer(node, &down, &up)
         )
@@ -132,15 +129,7 @@ async fn bulk_is_promoted_to_splicing_and_idle_gives_the_pipe_back() {
         legs,
     } = world(Gear::new(1 << 20, 4)).await;
     let seat = sessions.admit(1);
-    let mut pump = Pump::new(
-        &gear,
-        &seat,
-        (),
-        legs,
-        nothing_first(),
-        0,
-        Duration::from_secs(30),
-    );
+    let mut pump = Pump::new(&gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
     let bytes = pattern(4 << 20);
     let traffic = async {
         let mut received = vec![0; bytes.len()];
@@ -171,15 +160,7 @@ async fn a_half_close_passes_through_and_the_other_way_stays_open() {
         legs,
     } = world(Gear::new(1 << 20, 0)).await;
     let seat = sessions.admit(1);
-    let mut pump = Pump::new(
-        &gear,
-        &seat,
-        (),
-        legs,
-        nothing_first(),
-        0,
-        Duration::from_secs(30),
-    );
+    let pump = Pump::new(&gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
     let traffic = async {
         client.write_all(b"question").await.unwrap();
         client.shutdown().await.unwrap();
@@ -193,7 +174,7 @@ async fn a_half_close_passes_through_and_the_other_way_stays_open() {
         assert_eq!(answer, "answer");
     };
     let (end, ()) = timeout(PATIENCE, async {
-        tokio::join!(pump.until_ended(), traffic)
+        tokio::join!(end_of(pump), traffic)
     })
     .await
     .unwrap();
@@ -217,7 +198,7 @@ async fn a_half_open_session_ends_after_the_fin_timeout() {
         legs,
         nothing_first(),
         0,
-        Duration::from_millis(100),
+        &SHORT_FIN_TIMEOUT,
     );
     drop(client);
     let ticking = async {
@@ -250,15 +231,7 @@ async fn a_slow_reader_holds_no_more_than_one_buffer_and_stops_the_reading() {
         legs,
     } = world(Gear::new(1 << 20, 0)).await;
     let seat = sessions.admit(1);
-    let mut pump = Pump::new(
-        &gear,
-        &seat,
-        (),
-        legs,
-        nothing_first(),
-        0,
-        Duration::from_secs(30),
-    );
+    let mut pump = Pump::new(&gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
     let bytes = vec![1; 1 << 20];
     let flood = async {
         loop {
@@ -288,15 +261,7 @@ async fn a_reset_is_told_with_its_side() {
         legs,
     } = world(Gear::new(1 << 20, 0)).await;
     let seat = sessions.admit(1);
-    let mut pump = Pump::new(
-        &gear,
-        &seat,
-        (),
-        legs,
-        nothing_first(),
-        0,
-        Duration::from_secs(30),
-    );
+    let mut pump = Pump::new(&gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
     crate::net::options::reset_on_close(&node);
     drop(node);
     let end = timeout(PATIENCE, pump.until_ended()).await.unwrap();
@@ -317,7 +282,7 @@ async fn the_first_bytes_come_back_while_the_node_has_said_nothing() {
         bytes: b"hel".to_vec(),
         finished: false,
     };
-    let mut pump = Pump::new(&gear, &seat, (), legs, first, 1024, Duration::from_secs(30));
+    let mut pump = Pump::new(&gear, &seat, (), legs, first, 1024, &FIN_TIMEOUT);
     client.write_all(b"lo").await.unwrap();
     client.shutdown().await.unwrap();
     let dying = async {
@@ -353,7 +318,7 @@ async fn first_bytes_are_forgotten_once_the_node_has_answered() {
         bytes: b"hello".to_vec(),
         finished: false,
     };
-    let mut pump = Pump::new(&gear, &seat, (), legs, first, 1024, Duration::from_secs(30));
+    let mut pump = Pump::new(&gear, &seat, (), legs, first, 1024, &FIN_TIMEOUT);
     node.write_all(b"hi").await.unwrap();
     let end = timeout(PATIENCE, pump.until_answered()).await.unwrap();
     assert!(end.is_none(), "{end:?}");
@@ -375,7 +340,7 @@ async fn first_bytes_that_are_too_many_are_not_kept_and_none_is_lost() {
         bytes: b"hello".to_vec(),
         finished: false,
     };
-    let mut pump = Pump::new(&gear, &seat, (), legs, first, 1024, Duration::from_secs(30));
+    let mut pump = Pump::new(&gear, &seat, (), legs, first, 1024, &FIN_TIMEOUT);
     let talking = async {
         client.write_all(&[7; 2000]).await.unwrap();
         let mut received = vec![0; 2005];

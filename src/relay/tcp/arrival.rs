@@ -1,7 +1,11 @@
 //! The arrival of a client: limits, PROXY header, who it is, first bytes.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::super::Context;
@@ -29,15 +33,11 @@ pub(super) struct Arrival {
 /// Lets a client in.
 pub(super) async fn arrive(
     life: Life<'_>,
-    client: &TcpStream,
+    client: &mut TcpStream,
     place: Place,
 ) -> Result<Arrival, Outcome> {
-    let Life {
-        context,
-        policy,
-        seat,
-        account,
-    } = life;
+    let Life { seat, account } = life;
+    let (context, policy) = (life.context(), life.policy());
     let config = &policy.listener.config;
     seat.arm(Some(config.first_bytes_timeout));
     let mut said = Said {
@@ -79,8 +79,9 @@ pub(super) async fn arrive(
     {
         return Err(Outcome::ClientClosed);
     }
+    let mut said = said.bytes;
     let mut bytes = header_for_node(config.proxy_protocol_send, account.client(), client)?;
-    bytes.append(&mut said.bytes);
+    bytes.append(&mut said);
     Ok(Arrival {
         ticket,
         first: FirstBytes {
@@ -94,7 +95,7 @@ pub(super) async fn arrive(
 struct Said<'a> {
     context: &'a Context,
     seat: &'a Seat,
-    client: &'a TcpStream,
+    client: &'a mut TcpStream,
     bytes: Vec<u8>,
 }
 
@@ -102,25 +103,27 @@ impl Said<'_> {
     /// Reads more; 0: the client has finished.
     async fn more(&mut self) -> Result<usize, Outcome> {
         let room = FIRST_BYTES_MAX.saturating_sub(self.bytes.len());
-        loop {
-            match self.seat.guard(self.client.readable()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Outcome::ClientReset),
-                Err(Interrupt::Deadline) => return Err(Outcome::FirstBytesTimeout),
-                Err(interrupt) => return Err(super::outcome_of(interrupt)),
-            }
-            let read = self.context.gear.with_buffer(|buffer| {
-                let target = buffer.get_mut(..room).unwrap_or_default();
-                let count = self.client.try_read(target)?;
-                self.bytes
-                    .extend_from_slice(target.get(..count).unwrap_or_default());
-                Ok::<_, io::Error>(count)
-            });
-            match read {
-                Ok(count) => return Ok(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Outcome::ClientReset),
-            }
+        let Self {
+            context,
+            seat,
+            client,
+            bytes,
+        } = self;
+        // Not `readable` and `try_read`: a read that falls short says that nothing is left, and the
+        // runtime takes note of that only here.
+        let reading = poll_fn(|task| {
+            context.gear.with_buffer(|buffer| {
+                let mut read = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
+                ready!(Pin::new(&mut **client).poll_read(task, &mut read))?;
+                bytes.extend_from_slice(read.filled());
+                Poll::Ready(Ok::<_, io::Error>(read.filled().len()))
+            })
+        });
+        match seat.guard(reading).await {
+            Ok(Ok(count)) => Ok(count),
+            Ok(Err(_)) => Err(Outcome::ClientReset),
+            Err(Interrupt::Deadline) => Err(Outcome::FirstBytesTimeout),
+            Err(interrupt) => Err(super::outcome_of(interrupt)),
         }
     }
 

@@ -12,7 +12,7 @@ use super::super::session::Interrupt;
 use super::arrival::{Arrival, FIRST_BYTES_MAX, arrive};
 use super::{Life, end_client, outcome_of};
 use crate::clock::Moment;
-use crate::net::dial::{Refusal, dial};
+use crate::net::dial::{Opening, Refusal, dial};
 use crate::net::options::LegOptions;
 use crate::pool::select::{Choice, Standing};
 use crate::snapshot::{Endpoint, Place, Ticket};
@@ -24,8 +24,6 @@ pub(super) struct Flowing<'a> {
     pub(super) pump: Pump<'a, Counting<'a>>,
     /// Its hold on the pin.
     _hold: Option<Hold<'a>>,
-    /// It was answered and has ended within one turn.
-    pub(super) early_end: Option<End>,
     /// Its place within the limits.
     _ticket: Ticket,
 }
@@ -33,10 +31,10 @@ pub(super) struct Flowing<'a> {
 /// Lets the client in and finds it a node that answers; or the session has ended.
 pub(super) async fn open(
     life: Life<'_>,
-    client: TcpStream,
+    mut client: TcpStream,
     place: Place,
 ) -> Result<Box<Flowing<'_>>, Outcome> {
-    match arrive(life, &client, place).await {
+    match arrive(life, &mut client, place).await {
         Ok(arrival) => life.find_node(client, arrival).await,
         Err(outcome) => {
             end_client(&client, outcome);
@@ -68,18 +66,18 @@ impl<'a> Life<'a> {
         let Arrival { ticket, mut first } = arrival;
         let partner = self.account.partner();
         let mut placing = Placing::new(
-            self.context,
-            self.policy,
+            self.context(),
+            self.policy(),
             self.account.client(),
             partner.as_ref(),
         );
-        let mut may_replay = self.policy.listener.config.replay;
+        let mut may_replay = self.policy().listener.config.replay;
         while let Some(choice) = placing.choose() {
-            let Some(node) = self.policy.listener.nodes.get(choice.index) else {
+            let Some(node) = self.policy().listener.nodes.get(choice.index) else {
                 break;
             };
             self.account.bind(self.seat, &node.endpoint);
-            let connection = match self.dial(&node.endpoint).await {
+            let connection = match self.dial(&node.endpoint, &first).await {
                 Ok(connection) => connection,
                 Err(Undialled::Failed(how)) => {
                     placing.failed(&choice, how);
@@ -94,11 +92,14 @@ impl<'a> Life<'a> {
                 .ask((client, connection), first, may_replay, &node.endpoint)
                 .await
             {
-                Ok((pump, early_end)) => {
+                Ok((pump, end)) => {
                     let hold = self.settle(&placing, &choice, &node.endpoint);
+                    // It was answered and has ended within one turn.
+                    if let Some(end) = end {
+                        return Err(self.finish(end, pump.into_parts()));
+                    }
                     return Ok(Box::new(Flowing {
                         pump,
-                        early_end,
                         _hold: hold,
                         _ticket: ticket,
                     }));
@@ -121,14 +122,19 @@ impl<'a> Life<'a> {
         Err(outcome)
     }
 
-    async fn dial(self, endpoint: &Endpoint) -> Result<TcpStream, Undialled> {
-        let config = &self.policy.listener.config;
+    async fn dial(self, endpoint: &Endpoint, first: &FirstBytes) -> Result<TcpStream, Undialled> {
+        let config = &self.policy().listener.config;
         let options = LegOptions::from(config);
+        let opening = if first.bytes.is_empty() {
+            Opening::Theirs
+        } else {
+            Opening::Ours
+        };
         self.seat.arm(Some(config.connect_timeout));
-        let reports = &self.context.reports;
+        let reports = &self.context().reports;
         match self
             .seat
-            .guard(dial(endpoint.address.socket(), &options))
+            .guard(dial(endpoint.address.socket(), &options, opening))
             .await
         {
             Ok(Ok(connection)) => Ok(connection),
@@ -172,11 +178,11 @@ impl<'a> Life<'a> {
         may_replay: bool,
         endpoint: &'a Endpoint,
     ) -> Result<(Pump<'a, Counting<'a>>, Option<End>), Unanswered> {
-        let config = &self.policy.listener.config;
+        let config = &self.policy().listener.config;
         let keep = if config.replay { FIRST_BYTES_MAX } else { 0 };
         self.seat.arm(config.idle_timeout);
         let meter = self.account.meter(endpoint);
-        let gear = &self.context.gear;
+        let gear = &self.context().gear;
         let mut pump = Pump::new(
             gear,
             self.seat,
@@ -184,7 +190,7 @@ impl<'a> Life<'a> {
             connections,
             first,
             keep,
-            config.fin_timeout,
+            &config.fin_timeout,
         );
         let end = loop {
             match pump.until_answered().await {
@@ -218,11 +224,11 @@ impl<'a> Life<'a> {
     ) -> Option<Hold<'a>> {
         let hold = placing.answered(choice, endpoint);
         if let Some(partner) = self.account.partner()
-            && self.context.reports.is_anybody_awaited()
+            && self.context().reports.is_anybody_awaited()
         {
-            self.context.reports.send(Report::PartnerServed(Served {
+            self.context().reports.send(Report::PartnerServed(Served {
                 partner: Arc::clone(&partner.name),
-                listener: Arc::clone(&self.policy.listener.state.name),
+                listener: Arc::clone(&self.policy().listener.state.name),
                 endpoint: endpoint.number,
                 connected: self.account.started(),
                 first_byte: Moment::now(),
