@@ -127,7 +127,7 @@ fn nothing_is_called_by_a_name_that_says_nothing() {
     let banned = [
         "utils", "helpers", "common", "misc", "manager", "handler", "base", "mod",
     ];
-    for folder in ["src", "loadtest/src", "tests"] {
+    for folder in ["src", "loadtest/src", "tests", "benches"] {
         for (path, _) in sources(folder) {
             let name = path.file_stem().unwrap().to_string_lossy();
             assert!(!banned.contains(&name.as_ref()), "{}", path.display());

@@ -4,6 +4,7 @@
 //! unchanged one not even the revision.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::doors::tell;
@@ -179,11 +180,12 @@ struct Gone {
 
 impl Gone {
     fn between(old: &Snapshot, new: &Config) -> Self {
-        let is_named = |name: &str| new.listeners.iter().any(|listener| listener.name == name);
+        let named: HashSet<&str> = new.listeners.iter().map(|each| &*each.name).collect();
         let listeners = old
             .listeners
             .iter()
-            .filter(|listener| !is_named(&listener.config.name));
+            .filter(|listener| !named.contains(&*listener.config.name));
+        let dialled = dialled(new);
         let mut seen: HashSet<EndpointNumber> = HashSet::new();
         let endpoints = old
             .groups
@@ -191,7 +193,8 @@ impl Gone {
             .flat_map(|group| &group.members)
             .filter(|member| {
                 let endpoint = &member.endpoint;
-                !is_wanted(new, endpoint) && seen.insert(endpoint.number)
+                let place = (&*endpoint.pool, &*endpoint.node, endpoint.address.socket());
+                !dialled.contains(&place) && seen.insert(endpoint.number)
             });
         Self {
             endpoints: endpoints
@@ -234,23 +237,21 @@ impl Gone {
     }
 }
 
-/// Whether some listener of `config` still dials `endpoint`.
-fn is_wanted(config: &Config, endpoint: &Endpoint) -> bool {
-    config.listeners.iter().any(|listener| {
-        let pools = config
-            .pools
-            .iter()
-            .filter(|pool| pool.name == listener.pool);
-        let mut nodes = pools
-            .filter(|pool| *pool.name == *endpoint.pool)
-            .flat_map(|pool| &pool.nodes);
-        nodes.any(|node| {
+/// Whom the listeners of `config` dial: pool, node and address.
+fn dialled(config: &Config) -> HashSet<(&str, &str, SocketAddr)> {
+    let mut dialled = HashSet::new();
+    for listener in &config.listeners {
+        let mut pools = config.pools.iter();
+        let Some(pool) = pools.find(|pool| pool.name == listener.pool) else {
+            continue;
+        };
+        dialled.extend(pool.nodes.iter().map(|node| {
             let address = node.address(listener.family);
             let port = address.port.unwrap_or(listener.node_port);
-            *node.name == *endpoint.node
-                && std::net::SocketAddr::new(address.ip, port) == endpoint.address.socket()
-        })
-    })
+            (&*pool.name, &*node.name, SocketAddr::new(address.ip, port))
+        }));
+    }
+    dialled
 }
 
 /// The new configuration, with what cannot change while the process runs as it was: the file in force

@@ -173,9 +173,11 @@ pub fn choose<'a>(
     request: &Request<'_>,
 ) -> Option<Choice> {
     let mut seats: [Option<Candidate<'a>>; NODES_MAX] = [None; NODES_MAX];
+    let mut count = 0;
     let mut best: Option<Standing> = None;
     let offered = candidates.into_iter().enumerate().take(NODES_MAX);
     for ((index, candidate), seat) in offered.zip(&mut seats) {
+        count = index + 1;
         if candidate.standing == Standing::Never || request.tried.contains(index) {
             continue;
         }
@@ -196,6 +198,7 @@ pub fn choose<'a>(
     }
     let equals = seats
         .iter()
+        .take(count)
         .enumerate()
         .filter_map(|(index, seat)| seat.map(|node| (index, node)))
         .filter(|(_, node)| node.standing == best);

@@ -73,8 +73,9 @@ impl Registry {
                 Some(Arc::new(self.listener(listener, pool, &mut groups)))
             })
             .collect();
-        self.retire(config, &groups, &in_use);
-        self.add_retired(&mut groups);
+        let live = endpoints_of(&groups);
+        self.retire(config, &groups, &live, &in_use);
+        self.add_retired(&mut groups, &live);
         let listeners: Vec<Arc<Listener>> = listeners;
         self.handed_out.extend(listeners.iter().map(Arc::downgrade));
         if self.partners.0 != config.partners {
@@ -108,22 +109,28 @@ impl Registry {
     }
 
     /// Forgets what nobody uses any more: of a group that is gone nothing while one of it is in use.
-    fn retire(&mut self, config: &Config, groups: &[GroupPlan], in_use: &HashSet<u32>) {
-        let is_gone = |key: &GroupKey| groups.iter().all(|plan| plan.key != *key);
+    fn retire(
+        &mut self,
+        config: &Config,
+        groups: &[GroupPlan],
+        live: &HashSet<u32>,
+        in_use: &HashSet<u32>,
+    ) {
+        let keys: HashSet<&GroupKey> = groups.iter().map(|plan| &plan.key).collect();
         let is_used = |known: &Known| in_use.contains(&known.endpoint.number);
         let used = self.endpoints.iter().filter(|(_, known)| is_used(known));
         let kept: HashSet<GroupKey> = used
             .map(|((key, _, _), _)| key)
-            .filter(|key| is_gone(key))
+            .filter(|key| !keys.contains(key))
             .cloned()
             .collect();
         self.endpoints.retain(|(key, _, _), known| {
-            let is_live = groups.iter().any(|plan| plan.has(&known.endpoint));
+            let is_live = live.contains(&known.endpoint.number);
             is_live || is_used(known) || kept.contains(key)
         });
-        let is_named = |name: &str| config.listeners.iter().any(|each| each.name == name);
+        let named: HashSet<&str> = config.listeners.iter().map(|each| &*each.name).collect();
         self.listeners
-            .retain(|name, state| is_named(name) || state.sessions() > 0);
+            .retain(|name, state| named.contains(&**name) || state.sessions() > 0);
     }
 
     fn listener(
@@ -135,9 +142,7 @@ impl Registry {
         let state = self.listener_state(&config.name);
         let affinity: Arc<str> = Arc::from(config.affinity.as_str());
         let plan = self.group(config, pool, groups);
-        if !plan.listeners.contains(&state.name) {
-            plan.listeners.push(Arc::clone(&state.name));
-        }
+        plan.listeners.push(Arc::clone(&state.name));
         if !plan.affinities.contains(&affinity) {
             plan.affinities.push(Arc::clone(&affinity));
         }
@@ -280,16 +285,17 @@ impl Registry {
     /// Keeps under the governor's eyes what the file has removed, while a session is there or may yet
     /// come by an earlier snapshot. Members of a group that is gone stay together: what one of them is
     /// worth shows by the others.
-    fn add_retired(&self, groups: &mut Vec<GroupPlan>) {
-        for ((key, _, _), known) in &self.endpoints {
+    fn add_retired(&self, groups: &mut Vec<GroupPlan>, live: &HashSet<u32>) {
+        let retired = self.endpoints.iter();
+        for ((key, _, _), known) in
+            retired.filter(|(_, known)| !live.contains(&known.endpoint.number))
+        {
             let place = groups.iter().position(|plan| plan.key == *key);
             let place = place.unwrap_or_else(|| {
                 groups.push(GroupPlan::retired(key, known.proxy_protocol));
                 groups.len() - 1
             });
-            if let Some(plan) = groups.get_mut(place)
-                && !plan.has(&known.endpoint)
-            {
+            if let Some(plan) = groups.get_mut(place) {
                 plan.members.push(plan.removed(known));
             }
         }
@@ -302,12 +308,6 @@ impl Registry {
 }
 
 impl GroupPlan {
-    fn has(&self, endpoint: &Endpoint) -> bool {
-        self.members
-            .iter()
-            .any(|member| member.endpoint.number == endpoint.number)
-    }
-
     /// An endpoint of the group that the file does not have any more. A node that has moved has two
     /// endpoints, which must not be taken for one another.
     fn removed(&self, known: &Known) -> MemberPlan {
@@ -350,6 +350,12 @@ impl GroupPlan {
             proxy_protocol,
         }
     }
+}
+
+/// Numbers of the endpoints that are members of a group.
+fn endpoints_of(groups: &[GroupPlan]) -> HashSet<u32> {
+    let members = groups.iter().flat_map(|plan| &plan.members);
+    members.map(|member| member.endpoint.number).collect()
 }
 
 fn slots<T: Default>(workers: usize) -> Box<[T]> {
