@@ -15,6 +15,9 @@ impl Moment {
     /// The first moment of the process.
     pub const START: Self = Self(0);
 
+    /// After all others.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The present.
     #[must_use]
     pub fn now() -> Self {

@@ -6,6 +6,7 @@
 //! is woken.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -45,19 +46,28 @@ pub struct SessionId {
 pub type EndpointNumber = u32;
 
 /// What the worker knows of one session.
-#[derive(Debug)]
 pub struct Session {
     is_partner: Cell<bool>,
     /// Which listener it came in by; a number that outlives reloads.
     pub listener: u32,
     interrupt: Cell<Option<Interrupt>>,
-    waker: RefCell<Option<Waker>>,
+    waker: Cell<Option<Waker>>,
     active_at: Cell<Moment>,
     heard_at: Cell<Moment>,
     asked_at: Cell<Moment>,
     limit: Cell<Option<Duration>>,
-    scheduled: Cell<Option<Moment>>,
+    /// For when the wheel has it.
+    scheduled: Cell<Moment>,
     endpoint: Cell<EndpointNumber>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("listener", &self.listener)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -80,13 +90,10 @@ impl Session {
         if let Some(interrupt) = self.interrupt.take() {
             return Poll::Ready(interrupt);
         }
-        let mut waker = self.waker.borrow_mut();
-        if !waker
-            .as_ref()
-            .is_some_and(|known| known.will_wake(context.waker()))
-        {
-            *waker = Some(context.waker().clone());
-        }
+        let known = self.waker.take();
+        let known = known.filter(|known| known.will_wake(context.waker()));
+        let waker = known.unwrap_or_else(|| context.waker().clone());
+        self.waker.set(Some(waker));
         Poll::Pending
     }
 
@@ -95,8 +102,9 @@ impl Session {
     pub fn interrupt(&self, interrupt: Interrupt) {
         self.interrupt
             .set(self.interrupt.get().max(Some(interrupt)));
-        if let Some(waker) = self.waker.borrow().as_ref() {
-            waker.wake_by_ref();
+        // Wherever it is polled next, it remembers a waker again.
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 
@@ -171,12 +179,12 @@ impl Sessions {
             is_partner: Cell::new(false),
             listener,
             interrupt: Cell::new(None),
-            waker: RefCell::new(None),
+            waker: Cell::new(None),
             active_at: Cell::new(self.now()),
             heard_at: Cell::new(self.now()),
             asked_at: Cell::new(Moment::START),
             limit: Cell::new(None),
-            scheduled: Cell::new(None),
+            scheduled: Cell::new(Moment::NEVER),
             endpoint: Cell::new(0),
         });
         let id = self.list.borrow_mut().enter(Rc::clone(&session));
@@ -195,10 +203,10 @@ impl Sessions {
             let session = self.list.borrow().find(id).map(Rc::clone);
             let Some(session) = session else { continue };
             // An entry that a shorter deadline has overtaken.
-            if session.scheduled.get() != Some(at) {
+            if session.scheduled.get() != at {
                 continue;
             }
-            session.scheduled.set(None);
+            session.scheduled.set(Moment::NEVER);
             match session.deadline() {
                 Some(deadline) if deadline <= now => session.interrupt(Interrupt::Deadline),
                 Some(deadline) => self.schedule(id, &session, deadline),
@@ -237,13 +245,9 @@ impl Sessions {
     }
 
     fn schedule(&self, id: SessionId, session: &Session, deadline: Moment) {
-        if session
-            .scheduled
-            .get()
-            .is_none_or(|scheduled| deadline < scheduled)
-        {
+        if deadline < session.scheduled.get() {
             let at = self.list.borrow_mut().wheel.schedule(id, deadline);
-            session.scheduled.set(Some(at));
+            session.scheduled.set(at);
         }
     }
 }

@@ -55,11 +55,9 @@ impl<T> Wheel<T> {
             } else {
                 self.entered(tick)
             };
-            due.extend(
-                self.slot(tick)
-                    .drain(..)
-                    .map(|entry| (entry, moment_of(entered))),
-            );
+            // The whole slot, or the room for a burst would be held in it for ever.
+            let slot = std::mem::take(self.slot(tick));
+            due.extend(slot.into_iter().map(|entry| (entry, moment_of(entered))));
         }
         self.tick = self.tick.max(target);
         due

@@ -42,23 +42,24 @@ impl Entry {
 
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    entries: HashMap<PinKey, Entry>,
+    // In boxes, because a table is half empty after it has grown.
+    entries: HashMap<PinKey, Box<Entry>>,
     idle: BTreeMap<(Moment, u64), PinKey>,
 }
 
 impl Shard {
     /// The entry, unless it has lapsed.
     pub(super) fn live(&self, key: &PinKey, now: Moment) -> Option<&Entry> {
-        let entry = self.entries.get(key)?;
+        let entry = &**self.entries.get(key)?;
         (!entry.is_idle(key) || entry.place().0 > now).then_some(entry)
     }
 
     pub(super) fn entry_mut(&mut self, key: &PinKey) -> Option<&mut Entry> {
-        self.entries.get_mut(key)
+        self.entries.get_mut(key).map(|entry| &mut **entry)
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (&PinKey, &Entry)> {
-        self.entries.iter()
+        self.entries.iter().map(|(key, entry)| (key, &**entry))
     }
 
     /// Stores an entry without leases; whether it replaced one.
@@ -67,14 +68,14 @@ impl Shard {
         if entry.is_idle(&key) {
             self.idle.insert(entry.place(), key.clone());
         }
-        self.entries.insert(key, entry);
+        self.entries.insert(key, Box::new(entry));
         replaced
     }
 
     pub(super) fn remove(&mut self, key: &PinKey) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
         self.idle.remove(&entry.place());
-        Some(entry)
+        Some(*entry)
     }
 
     /// Counts one session more; answers the serial of the entry.
