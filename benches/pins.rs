@@ -16,7 +16,7 @@ use criterion::measurement::Measurement;
 use criterion::{BenchmarkGroup, Criterion};
 use pinfold::clock::Moment;
 use pinfold::config::model::PinPrefix;
-use pinfold::pool::pins::{Lease, NewPin, PinKey, PinTable, Pinned, PinnedBy};
+use pinfold::pool::pins::{Lease, NewPin, PinKey, PinScope, PinTable, Pinned, PinnedBy};
 use pinfold::pool::placement::Subject;
 
 use self::cpu_time::CpuTime;
@@ -192,11 +192,13 @@ fn new_pin() -> NewPin {
 
 /// Keys of clients, in an order that no cache knows.
 fn keys(numbers: std::ops::Range<u32>) -> Vec<PinKey> {
-    let (pool, affinity): (Arc<str>, Arc<str>) = (Arc::from("edge"), Arc::from("federation"));
+    let scope = Arc::new(PinScope {
+        pool: Arc::from("edge"),
+        affinity: Arc::from("federation"),
+    });
     let prefix = PinPrefix { v4: 32, v6: 64 };
     let key = |number: u32| PinKey {
-        pool: Arc::clone(&pool),
-        affinity: Arc::clone(&affinity),
+        scope: Arc::clone(&scope),
         // Odd, so that no two numbers meet.
         subject: Subject::of_client(
             IpAddr::V4(Ipv4Addr::from_bits(number.wrapping_mul(0x9e37_79b1))),

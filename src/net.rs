@@ -1,4 +1,4 @@
-//! Listening, accepting, dialling and socket options.
+//! Listening, accepting, dialling, reading and writing, and socket options.
 //!
 //! Knows sockets and nothing of sessions, pools or configuration files.
 
@@ -6,3 +6,4 @@ pub mod accept;
 pub mod dial;
 pub mod listen;
 pub mod options;
+pub mod wire;

@@ -36,7 +36,7 @@ impl Relay {
                 tokio::task::spawn_local(async move {
                     let (seat, first) = (list.admit(1), nothing_first());
                     let meter = Passing(meter);
-                    Pump::new(&gear, &seat, meter, legs, first, 0, Duration::ZERO)
+                    Pump::new(&gear, &seat, meter, legs, first, 0, &Duration::ZERO)
                         .until_ended()
                         .await
                 });

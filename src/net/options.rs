@@ -39,12 +39,17 @@ impl LegOptions {
         // Nagle's delay would hold back every small SIP message.
         socket.set_tcp_nodelay(true)?;
         match self.keepalive {
-            Some(interval) => socket.set_tcp_keepalive(
-                &TcpKeepalive::new()
+            Some(interval) => {
+                let keepalive = TcpKeepalive::new()
                     .with_time(interval)
-                    .with_interval(interval)
-                    .with_retries(3),
-            )?,
+                    .with_interval(interval);
+                // tcp(7), TCP_USER_TIMEOUT: where it is set it decides, not the number of probes.
+                let keepalive = match self.user_timeout {
+                    Some(_) => keepalive,
+                    None => keepalive.with_retries(3),
+                };
+                socket.set_tcp_keepalive(&keepalive)?;
+            }
             None => socket.set_keepalive(false)?,
         }
         if self.user_timeout.is_some() {

@@ -213,7 +213,7 @@ impl<'a, M: Meter> Pump<'a, M> {
     fn poll_up(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Fault>> {
         let before = self.up.given();
         let is_last = self.down.is_done();
-        let (client, node) = (&mut self.client, &mut self.node);
+        let (client, node) = (&self.client, &self.node);
         let result = self.up.poll(context, self.gear, client, node, is_last);
         let moved = self.up.given() - before;
         if moved > 0 {
@@ -225,7 +225,7 @@ impl<'a, M: Meter> Pump<'a, M> {
     fn poll_down(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Fault>> {
         let before = self.down.taken();
         let is_last = self.up.is_done();
-        let (client, node) = (&mut self.client, &mut self.node);
+        let (client, node) = (&self.client, &self.node);
         let result = self.down.poll(context, self.gear, node, client, is_last);
         let moved = self.down.taken() - before;
         if moved > 0 {

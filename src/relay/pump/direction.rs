@@ -1,15 +1,15 @@
 //! One direction of a session: from a source to a sink.
 
 use std::io::{self, ErrorKind};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::super::memory::{Hold, LentPipe, Unsent};
 use super::{FirstBytes, Gear};
+use crate::net::wire::{Waiting, finish, poll_read, poll_write};
 use crate::sys::pipe::Spliced;
 
 /// Which end of a direction failed.
@@ -28,6 +28,7 @@ pub(super) struct Direction {
     state: State,
     /// An end without a single byte is a failure, which the sink is not told of.
     must_speak: bool,
+    waiting: Waiting,
     taken: u64,
     given: u64,
 }
@@ -76,6 +77,7 @@ impl Direction {
             way: Way::Copy,
             state: State::Open,
             must_speak: false,
+            waiting: Waiting::No,
             taken: 0,
             given: 0,
         }
@@ -156,8 +158,8 @@ impl Direction {
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
+        source: &TcpStream,
+        sink: &TcpStream,
         is_last: bool,
     ) -> Poll<Result<(), Fault>> {
         let turn_ends = self.taken + TURN_BYTES;
@@ -170,7 +172,7 @@ impl Direction {
                 }
                 State::Finishing => {
                     if !is_last {
-                        ready!(poll_finish(context, sink)).map_err(Fault::Sink)?;
+                        finish(sink).map_err(Fault::Sink)?;
                     }
                     self.state = State::Done;
                     return Poll::Ready(Ok(()));
@@ -186,11 +188,7 @@ impl Direction {
     }
 
     /// Gives the sink what is held.
-    fn poll_flush(
-        &mut self,
-        context: &mut Context<'_>,
-        sink: &mut TcpStream,
-    ) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, context: &mut Context<'_>, sink: &TcpStream) -> Poll<io::Result<()>> {
         loop {
             let count = match &mut self.held {
                 Held::Nothing => return Poll::Ready(Ok(())),
@@ -226,8 +224,8 @@ impl Direction {
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
+        source: &TcpStream,
+        sink: &TcpStream,
     ) -> Poll<Result<(), Fault>> {
         let count = match self.way {
             Way::Splice(small_reads) => {
@@ -252,16 +250,17 @@ impl Direction {
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
+        source: &TcpStream,
+        sink: &TcpStream,
     ) -> Poll<Result<usize, Fault>> {
         let mut buffer = gear.buffer.borrow_mut();
-        let mut read = ReadBuf::new(&mut buffer);
-        ready!(Pin::new(source).poll_read(context, &mut read)).map_err(Fault::Source)?;
-        let bytes = read.filled();
-        if bytes.len() == read.capacity() {
+        let room = buffer.len();
+        let count = ready!(poll_read(context, source, &mut buffer, &mut self.waiting))
+            .map_err(Fault::Source)?;
+        if count == room {
             self.way = Way::Splice(0);
         }
+        let bytes = buffer.get(..count).unwrap_or_default();
         if !self.keep_first(bytes, gear) {
             self.give(context, gear, bytes, sink).map_err(Fault::Sink)?;
         }
@@ -287,7 +286,7 @@ impl Direction {
         context: &mut Context<'_>,
         gear: &Gear,
         bytes: &[u8],
-        sink: &mut TcpStream,
+        sink: &TcpStream,
     ) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -307,10 +306,12 @@ impl Direction {
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
+        source: &TcpStream,
+        sink: &TcpStream,
     ) -> Poll<Result<usize, Fault>> {
         self.held = Held::Nothing;
+        // The runtime is asked here without `poll_read`, which then must not think that it waits.
+        self.waiting = Waiting::No;
         let mut buffer = gear.buffer.borrow_mut();
         let mut seen = ReadBuf::new(&mut buffer);
         if ready!(source.poll_peek(context, &mut seen)).map_err(Fault::Source)? == 0 {
@@ -338,6 +339,8 @@ impl Direction {
         source: &TcpStream,
         small_reads: u8,
     ) -> Poll<io::Result<Option<usize>>> {
+        // As in `poll_peek`.
+        self.waiting = Waiting::No;
         loop {
             ready!(source.poll_read_ready(context))?;
             let Some(pipe) = gear.pipes.lend() else {
@@ -367,17 +370,6 @@ impl Direction {
     }
 }
 
-fn poll_write(
-    context: &mut Context<'_>,
-    sink: &mut TcpStream,
-    bytes: &[u8],
-) -> Poll<io::Result<usize>> {
-    match ready!(Pin::new(sink).poll_write(context, bytes))? {
-        0 => Poll::Ready(Err(ErrorKind::WriteZero.into())),
-        count => Poll::Ready(Ok(count)),
-    }
-}
-
 fn poll_drain(
     context: &mut Context<'_>,
     pipe: &LentPipe,
@@ -390,14 +382,6 @@ fn poll_drain(
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             result => return Poll::Ready(result),
         }
-    }
-}
-
-/// Passes the end of the source on. A sink that is already gone has nothing to be told.
-fn poll_finish(context: &mut Context<'_>, sink: &mut TcpStream) -> Poll<io::Result<()>> {
-    match ready!(Pin::new(sink).poll_shutdown(context)) {
-        Err(error) if error.kind() != ErrorKind::NotConnected => Poll::Ready(Err(error)),
-        _ => Poll::Ready(Ok(())),
     }
 }
 

@@ -173,11 +173,9 @@ async fn a_half_close_passes_through_and_the_other_way_stays_open() {
         client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "answer");
     };
-    let (end, ()) = timeout(PATIENCE, async {
-        tokio::join!(end_of(pump), traffic)
-    })
-    .await
-    .unwrap();
+    let (end, ()) = timeout(PATIENCE, async { tokio::join!(end_of(pump), traffic) })
+        .await
+        .unwrap();
     assert!(matches!(end, End::Closed(Side::Client)), "{end:?}");
 }
 

@@ -2,10 +2,8 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::task::{Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::super::Context;
@@ -15,6 +13,7 @@ use super::Life;
 use crate::addr::ClientAddr;
 use crate::config::model::{Allow, ProxyAccept, ProxySend, SpeaksFirst};
 use crate::inspect::proxy::{self, Parsed};
+use crate::net::wire::{Waiting, poll_read};
 use crate::snapshot::{Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
@@ -33,7 +32,7 @@ pub(super) struct Arrival {
 /// Lets a client in.
 pub(super) async fn arrive(
     life: Life<'_>,
-    client: &mut TcpStream,
+    client: &TcpStream,
     place: Place,
 ) -> Result<Arrival, Outcome> {
     let Life { seat, account } = life;
@@ -79,9 +78,8 @@ pub(super) async fn arrive(
     {
         return Err(Outcome::ClientClosed);
     }
-    let mut said = said.bytes;
     let mut bytes = header_for_node(config.proxy_protocol_send, account.client(), client)?;
-    bytes.append(&mut said);
+    bytes.append(&mut said.bytes);
     Ok(Arrival {
         ticket,
         first: FirstBytes {
@@ -95,7 +93,7 @@ pub(super) async fn arrive(
 struct Said<'a> {
     context: &'a Context,
     seat: &'a Seat,
-    client: &'a mut TcpStream,
+    client: &'a TcpStream,
     bytes: Vec<u8>,
 }
 
@@ -109,14 +107,13 @@ impl Said<'_> {
             client,
             bytes,
         } = self;
-        // Not `readable` and `try_read`: a read that falls short says that nothing is left, and the
-        // runtime takes note of that only here.
+        let mut waiting = Waiting::No;
         let reading = poll_fn(|task| {
             context.gear.with_buffer(|buffer| {
-                let mut read = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
-                ready!(Pin::new(&mut **client).poll_read(task, &mut read))?;
-                bytes.extend_from_slice(read.filled());
-                Poll::Ready(Ok::<_, io::Error>(read.filled().len()))
+                let target = buffer.get_mut(..room).unwrap_or_default();
+                let count = ready!(poll_read(task, client, target, &mut waiting))?;
+                bytes.extend_from_slice(target.get(..count).unwrap_or_default());
+                Poll::Ready(Ok::<_, io::Error>(count))
             })
         });
         match seat.guard(reading).await {

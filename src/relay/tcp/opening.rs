@@ -31,10 +31,10 @@ pub(super) struct Flowing<'a> {
 /// Lets the client in and finds it a node that answers; or the session has ended.
 pub(super) async fn open(
     life: Life<'_>,
-    mut client: TcpStream,
+    client: TcpStream,
     place: Place,
 ) -> Result<Box<Flowing<'_>>, Outcome> {
-    match arrive(life, &mut client, place).await {
+    match arrive(life, &client, place).await {
         Ok(arrival) => life.find_node(client, arrival).await,
         Err(outcome) => {
             end_client(&client, outcome);
