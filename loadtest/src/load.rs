@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 
 pub use self::latency::Latency;
 pub use self::partners::{Gap, Life};
-pub use self::record::{Record, Trouble, Unit};
+pub use self::record::{Ends, Record, Trouble, Unit};
 use crate::scenario::{Load, Scenario};
 
 /// Where the loads go.

@@ -16,6 +16,13 @@ use super::latency::Latency;
 use super::partners::Life;
 use crate::partner::Watch;
 
+/// When connections that had been answered ended, by the node that had answered them.
+pub type Ends = BTreeMap<String, Vec<Instant>>;
+
+/// Ends of one node, and nodes, that are remembered: a balancer that loses more has gone mad.
+const ENDS_MAX: usize = 100_000;
+const NODES_MAX: usize = 1_000;
+
 /// What a load counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -115,6 +122,7 @@ pub struct Record {
 struct Detail {
     latency: Option<Latency>,
     troubles: BTreeMap<Trouble, u64>,
+    ends: Ends,
     partners: Vec<Watch>,
 }
 
@@ -160,11 +168,12 @@ impl Record {
         self.is_settled.load(Relaxed)
     }
 
-    /// From `at` on, for `length`, latencies and troubles count.
+    /// For `length` from `at` on latencies count; troubles and ends count from now on.
     pub fn open_window(&self, at: Instant, length: Duration) {
         let mut detail = self.detail();
         detail.latency = Some(Latency::new(at, length));
         detail.troubles.clear();
+        detail.ends.clear();
     }
 
     /// Takes what the window has gathered. Whoever waits a moment after its end has the answers to
@@ -179,6 +188,11 @@ impl Record {
     #[must_use]
     pub fn troubles(&self) -> BTreeMap<Trouble, u64> {
         self.detail().troubles.clone()
+    }
+
+    /// Takes what the window has gathered of ends.
+    pub fn take_ends(&self) -> Ends {
+        std::mem::take(&mut self.detail().ends)
     }
 
     /// What each partner has lived through so far; empty for other loads.
@@ -222,6 +236,19 @@ impl Record {
     pub(super) fn failed(&self, trouble: Trouble, count: u64) {
         if count > 0 {
             *self.detail().troubles.entry(trouble).or_default() += count;
+        }
+    }
+
+    /// A connection that `node` had answered has ended, though it was to be kept.
+    pub(super) fn lost(&self, node: &[u8]) {
+        let (now, node) = (Instant::now(), String::from_utf8_lossy(node));
+        let ends = &mut self.detail().ends;
+        if let Some(ends) = ends.get_mut(&*node) {
+            if ends.len() < ENDS_MAX {
+                ends.push(now);
+            }
+        } else if ends.len() < NODES_MAX {
+            ends.insert(node.into_owned(), vec![now]);
         }
     }
 

@@ -18,7 +18,7 @@
 //! | `moves` `gap_p50_ms` `gap_p99_ms` `gap_max_ms` | partners | changes of node, and how long nobody answered |
 //! | `not_back` | partners | connections that do not stand at the end |
 //! | `pin_violations` | partners | connections of one partner on two nodes |
-//! | `disturbed_elsewhere` | partners, round trips | connections lost on nodes that nothing happened to |
+//! | `disturbed_elsewhere` | partners, round trips, users, idle | connections lost while nothing was wrong with their node |
 //! | `kib_per_session` `descriptors_per_session` | the only one, idle | beside the balancer at rest |
 //! | `processors` `resident_mib` `descriptors` | balancer | processors kept busy; memory and descriptors at the end |
 //! | `imbalance` | balancer | the busiest thread beside the mean of those that relay |
@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Curve, Findings, TimedGap, mib};
+use super::{Curve, Findings, Happened, TimedGap, disturbed, mib};
 use crate::cost::Cost;
 use crate::load::{Latency, Life, Record, Trouble, Unit};
 use crate::scenario::Balancer;
@@ -54,18 +54,21 @@ impl Edges {
 #[derive(Debug)]
 pub(super) struct Window {
     start: Instant,
+    at_rest: Cost,
     /// What the partners of each load had lived through before.
     lives: Vec<Vec<Life>>,
 }
 
 impl Window {
-    pub(super) fn open(records: &[Arc<Record>], length: Duration) -> Self {
+    /// Opens it for so long; `at_rest` is the balancer before anybody called.
+    pub(super) fn open(records: &[Arc<Record>], length: Duration, at_rest: Cost) -> Self {
         let start = Instant::now();
         records
             .iter()
             .for_each(|record| record.open_window(start, length));
         Self {
             start,
+            at_rest,
             lives: records.iter().map(|record| record.partners()).collect(),
         }
     }
@@ -79,9 +82,9 @@ impl Window {
         &self,
         records: &[Arc<Record>],
         balancer: &Balancer,
-        at_rest: &Cost,
         before: &Edges,
         after: &Edges,
+        events: &[Happened],
     ) -> Findings {
         let mut findings = Findings::default();
         let seconds = (after.at - before.at).as_secs_f64();
@@ -102,12 +105,16 @@ impl Window {
                 load.costs(record.unit(), units, spent);
             }
             if is_only && record.unit() == Unit::Session {
-                load.room(record.standing(), at_rest, &after.cost);
+                load.room(record.standing(), &self.at_rest, &after.cost);
             }
             load.figure("standing", whole(record.standing()));
             let (latency, troubles) = record.close_window();
             load.latencies(latency.as_ref());
             load.troubles(&troubles);
+            if matches!(record.unit(), Unit::RoundTrip | Unit::Session) {
+                let ends = disturbed::elsewhere(&record.take_ends(), events, self.start);
+                load.figure("disturbed_elsewhere", whole(ends));
+            }
             if let Some(lives) = self.lives.get(at) {
                 load.partners(lives, &record.partners(), self.start);
             }
