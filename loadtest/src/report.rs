@@ -58,6 +58,9 @@ pub struct Played {
     pub checks: Vec<Check>,
     /// What must hold beside others.
     pub ratios: Vec<RatioFound>,
+    /// Who was not run, and why.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// Runs that failed, and balancers that could not be had.
     pub failures: Vec<String>,
 }
@@ -83,6 +86,7 @@ impl Played {
             checks: verdict::checks(scenario, &runs),
             ratios: verdict::ratios(scenario, &runs),
             runs,
+            left_out: Vec::new(),
             failures,
         }
     }
@@ -124,7 +128,7 @@ impl Played {
         figures
     }
 
-    /// What was left out, of whom.
+    /// What was left out, of whom, and who was.
     fn notes(&self) -> Vec<String> {
         let notes = self.runs.iter().flat_map(|run| {
             let Findings {
@@ -134,7 +138,7 @@ impl Played {
                 .iter()
                 .map(move |note| format!("{balancer}: {note}"))
         });
-        let mut notes: Vec<_> = notes.collect();
+        let mut notes: Vec<_> = notes.chain(self.left_out.iter().cloned()).collect();
         notes.sort_unstable();
         notes.dedup();
         notes

@@ -59,6 +59,20 @@ impl Contender {
         }
     }
 
+    /// Why `scenario` cannot be run against it: something is to happen that cannot be made to.
+    #[must_use]
+    pub fn cannot_run(&self, scenario: &Scenario) -> Option<&'static str> {
+        let mut reloads = scenario
+            .events
+            .iter()
+            .filter(|event| event.to == "balancer");
+        match self {
+            Self::Program { kind, .. } => reloads.next().and_then(|_| kind.refuses_to_reload()),
+            Self::Elsewhere(_) if scenario.events.is_empty() => None,
+            Self::Elsewhere(_) => Some("what others run cannot be made to fail from here"),
+        }
+    }
+
     fn refuses(&self, service: &str) -> Option<&'static str> {
         match self {
             Self::Program { kind, .. } => kind.refuses(service),
