@@ -10,6 +10,7 @@ pub mod background;
 pub mod campaign;
 pub mod cost;
 pub mod edge;
+pub mod figure;
 pub mod http;
 pub mod lines;
 pub mod load;

@@ -1,27 +1,6 @@
 //! From what was counted to figures with names.
 //!
-//! A figure is `LOAD.FIGURE`, where `LOAD` is the name a scenario gives to a load, or
-//! `balancer.FIGURE`. What there is:
-//!
-//! | figure | of which loads | meaning |
-//! |---|---|---|
-//! | `per_second` | all but idle | units done in a second: round trips, connections, packets |
-//! | `gb_per_second` | bulk | 10⁹ bytes in a second |
-//! | `cpu_us` | the only one of a scenario | processor time of the balancer for a unit |
-//! | `cpu_s_per_gb` | the only one, bulk | the same for 10⁹ bytes |
-//! | `p50_us` `p90_us` `p99_us` `max_us` | with latencies | from the time a unit was due |
-//! | `calm_p99_us` | with latencies | over the calmer half of the quarters of a second |
-//! | `late_p99_us` | with latencies | how late the harness itself was in sending |
-//! | `standing` | all | sessions that stand at the end |
-//! | `troubles` | all | everything that went wrong for a client |
-//! | `refused` `reset` `closed` `silent` `wrong_node` `wrong_bytes` `unsent` `ours` | all | the same by kind |
-//! | `moves` `gap_p50_ms` `gap_p99_ms` `gap_max_ms` | partners | changes of node, and how long nobody answered |
-//! | `not_back` | partners | connections that do not stand at the end |
-//! | `pin_violations` | partners | connections of one partner on two nodes |
-//! | `disturbed_elsewhere` | partners, round trips, users, idle | connections lost while nothing was wrong with their node |
-//! | `kib_per_session` `descriptors_per_session` | the only one, idle | beside the balancer at rest |
-//! | `processors` `resident_mib` `descriptors` | balancer | processors kept busy; memory and descriptors at the end |
-//! | `imbalance` | balancer | the busiest thread beside the mean of those that relay |
+//! Names and order are those of [`crate::figure`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Curve, Findings, Happened, TimedGap, disturbed, mib};
 use crate::cost::Cost;
+use crate::figure;
 use crate::load::{Latency, Life, Record, Trouble, Unit};
 use crate::scenario::Balancer;
 
@@ -133,6 +113,7 @@ struct OfLoad<'a> {
 impl OfLoad<'_> {
     fn figure(&mut self, figure: &str, value: f64) {
         let name = format!("{}.{figure}", self.name);
+        debug_assert!(figure::find(&name).is_some(), "{name} is not listed");
         self.findings.figures.insert(name, value);
     }
 
@@ -268,7 +249,9 @@ fn of_balancer(
         return;
     }
     let mut figure = |name: &str, value: f64| {
-        findings.figures.insert(format!("balancer.{name}"), value);
+        let name = format!("{}.{name}", figure::BALANCER);
+        debug_assert!(figure::find(&name).is_some(), "{name} is not listed");
+        findings.figures.insert(name, value);
     };
     figure("processors", spent.as_secs_f64() / seconds);
     figure("resident_mib", mib(after.cost.resident_bytes));
