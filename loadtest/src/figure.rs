@@ -39,11 +39,12 @@ const fn detail(name: &'static str, of: &'static str, meaning: &'static str) -> 
 
 /// Every figure.
 #[rustfmt::skip]
-pub const FIGURES: [Figure; 33] = [
+pub const FIGURES: [Figure; 34] = [
     telling("moves", "partners", "changes of node"),
     telling("gap_p50_ms", "partners", "how long nobody answered at a change of node"),
     telling("gap_p99_ms", "partners", "the same"),
     telling("gap_max_ms", "partners", "the same, the longest"),
+    telling("silence_max_ms", "partners", "the longest without an answer, moved or not"),
     telling("not_back", "partners", "connections that do not stand at the end"),
     telling("disturbed_elsewhere", "partners, round trips, users, idle", "connections lost while nothing was wrong with their node"),
     telling("pin_violations", "partners", "connections of one partner on two nodes"),

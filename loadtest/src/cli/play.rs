@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use pinfold_loadtest::campaign::Campaign;
-use pinfold_loadtest::report::Report;
+use pinfold_loadtest::report::{Detail, Report};
 use pinfold_loadtest::run::Progress;
 use pinfold_loadtest::scenario::{Scenario, Span, shipped};
 
@@ -27,6 +27,9 @@ pub(super) struct Choice {
     /// How long to measure, instead of what the scenario says, such as 20s
     #[arg(long)]
     measure: Option<Span>,
+    /// Show every figure, not only the telling ones
+    #[arg(long)]
+    all: bool,
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -66,10 +69,15 @@ pub(super) fn play(mut campaign: Campaign, choice: &Choice) -> io::Result<ExitCo
     let progress = Progress::new(campaign.length());
     let report = campaign.run(&progress);
     drop(progress);
-    report.write_text(&mut io::stdout().lock())?;
+    report.write_text(&mut io::stdout().lock(), detail(choice.all))?;
     write(json, |out| report.write_json(out))?;
     write(html, |out| report.write_html(out))?;
     Ok(verdict(&report))
+}
+
+/// How much `--all` asks for.
+pub(super) const fn detail(all: bool) -> Detail {
+    if all { Detail::All } else { Detail::Telling }
 }
 
 fn write(

@@ -7,10 +7,15 @@ use std::process::ExitCode;
 
 use pinfold_loadtest::report::Report;
 
+use super::play::detail;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// What `--json` wrote
     file: PathBuf,
+    /// Show every figure, not only the telling ones
+    #[arg(long)]
+    all: bool,
     /// Write it as a page instead
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -20,7 +25,7 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let report = Report::read_json(&fs::read_to_string(&arguments.file)?)?;
     match &arguments.html {
         Some(file) => report.write_html(&mut io::BufWriter::new(fs::File::create(file)?))?,
-        None => report.write_text(&mut io::stdout().lock())?,
+        None => report.write_text(&mut io::stdout().lock(), detail(arguments.all))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -198,6 +198,7 @@ impl OfLoad<'_> {
         }
         let mut gaps = Vec::new();
         let (mut not_back, mut violations) = (0, 0);
+        let mut silence = Duration::ZERO;
         for life in after {
             let earlier = before.iter().find(|earlier| earlier.name == life.name);
             let known = earlier.map_or(0, |earlier| earlier.stats.gaps_total);
@@ -210,6 +211,7 @@ impl OfLoad<'_> {
                 to: gap.to_node.clone(),
                 ms: gap.duration.as_secs_f64() * 1e3,
             }));
+            silence = silence.max(life.stats.longest_silence);
             not_back += life.connections.saturating_sub(life.stats.open);
             violations += life.pin_violations - earlier.map_or(0, |earlier| earlier.pin_violations);
         }
@@ -230,6 +232,7 @@ impl OfLoad<'_> {
                 self.figure(figure, gap);
             }
         }
+        self.figure("silence_max_ms", silence.as_secs_f64() * 1e3);
         self.figure("not_back", whole(not_back as u64));
         self.figure("pin_violations", whole(violations));
         self.findings.gaps.extend(gaps);
