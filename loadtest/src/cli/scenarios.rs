@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         None => {
             for (name, text) in shipped() {
                 let scenario = Scenario::parse(name, text)?;
-                writeln!(out, "{name:23} {}", scenario.title)?;
+                writeln!(out, "{name:24} {}", scenario.title)?;
             }
         }
     }
