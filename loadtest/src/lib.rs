@@ -14,7 +14,6 @@ pub mod figure;
 pub mod http;
 pub mod lines;
 pub mod load;
-pub mod measure;
 pub mod partner;
 pub mod peer;
 pub mod process;
