@@ -141,7 +141,10 @@ impl Kind {
         let output = Command::new(program).arg(self.version_option()).output();
         let output = output.map(|output| [output.stdout, output.stderr].concat());
         let text = String::from_utf8_lossy(&output.unwrap_or_default()).into_owned();
-        text.lines().next().unwrap_or_default().trim().to_owned()
+        // Some say where they come from as well.
+        let first = text.lines().next().unwrap_or_default();
+        let version = first.split(" - ").next().unwrap_or_default();
+        version.trim().to_owned()
     }
 }
 

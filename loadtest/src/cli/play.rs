@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pinfold_loadtest::campaign::Campaign;
@@ -64,8 +64,8 @@ impl Choice {
 pub(super) fn play(mut campaign: Campaign, choice: &Choice) -> io::Result<ExitCode> {
     campaign.rounds = choice.rounds.map(|rounds| rounds.max(1));
     // Before hours of measuring: whether the reports can be written at all.
-    let json = choice.json.as_ref().map(File::create).transpose()?;
-    let html = choice.html.as_ref().map(File::create).transpose()?;
+    let json = choice.json.as_deref().map(create).transpose()?;
+    let html = choice.html.as_deref().map(create).transpose()?;
     let progress = Progress::new(campaign.length());
     let report = campaign.run(&progress);
     drop(progress);
@@ -78,6 +78,16 @@ pub(super) fn play(mut campaign: Campaign, choice: &Choice) -> io::Result<ExitCo
 /// How much `--all` asks for.
 pub(super) const fn detail(all: bool) -> Detail {
     if all { Detail::All } else { Detail::Telling }
+}
+
+/// The file that is to be written.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    File::create(path).map_err(|error| naming(path, &error))
+}
+
+/// An error with the file it is about.
+pub(super) fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn write(

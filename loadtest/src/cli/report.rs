@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use pinfold_loadtest::report::Report;
 
-use super::play::detail;
+use super::play::{create, detail, naming};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -22,9 +22,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> io::Result<ExitCode> {
-    let report = Report::read_json(&fs::read_to_string(&arguments.file)?)?;
+    let file = &arguments.file;
+    let text = fs::read_to_string(file).map_err(|error| naming(file, &error))?;
+    let report = Report::read_json(&text).map_err(|error| naming(file, &error))?;
     match &arguments.html {
-        Some(file) => report.write_html(&mut io::BufWriter::new(fs::File::create(file)?))?,
+        Some(page) => report.write_html(&mut io::BufWriter::new(create(page)?))?,
         None => report.write_text(&mut io::stdout().lock(), detail(arguments.all))?,
     }
     Ok(ExitCode::SUCCESS)
