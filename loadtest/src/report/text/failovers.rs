@@ -7,14 +7,14 @@ use super::{LOAD_WIDTH, grouped};
 use crate::figure::BALANCER;
 use crate::report::{Played, median};
 
-const BALANCER_WIDTH: usize = 15;
+const BALANCER_WIDTH: usize = 14;
 
 /// Title, figure and width of each column.
 const COLUMNS: [(&str, &str, usize); 6] = [
     ("moves", "moves", 6),
     ("gap p50", "gap_p50_ms", 9),
-    ("p99 ms", "gap_p99_ms", 8),
-    ("longest", "silence_max_ms", 8),
+    ("p99 ms", "gap_p99_ms", 9),
+    ("longest", "silence_max_ms", 9),
     ("not back", "not_back", 9),
     ("disturbed", "disturbed_elsewhere", 10),
 ];
