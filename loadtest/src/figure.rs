@@ -39,7 +39,7 @@ const fn detail(name: &'static str, of: &'static str, meaning: &'static str) -> 
 
 /// Every figure.
 #[rustfmt::skip]
-pub const FIGURES: [Figure; 34] = [
+pub const FIGURES: [Figure; 35] = [
     telling("moves", "partners", "changes of node"),
     telling("gap_p50_ms", "partners", "how long nobody answered at a change of node"),
     telling("gap_p99_ms", "partners", "the same"),
@@ -60,6 +60,7 @@ pub const FIGURES: [Figure; 34] = [
     detail("calm_p99_us", "with latencies", "over the calmer half of the quarters of a second"),
     detail("max_us", "with latencies", "the longest"),
     detail("late_p99_us", "with latencies", "how late the harness itself was in sending"),
+    detail("late_max_us", "with latencies", "the same, the worst: a stall of this machine"),
     detail("standing", "all", "sessions that stand at the end"),
     telling("troubles", "all", "everything that went wrong for a client"),
     detail("refused", "all", "connections that were refused"),

@@ -1,6 +1,6 @@
 //! Whose connections were lost though nothing had happened to their node.
 //!
-//! Pure. A node that something happens to answers for no end from then until a second after it was
+//! Pure. A node that something happens to answers for no end from then until half a second after it was
 //! mended; at any other time its connections are nobody's to end.
 
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::Happened;
 use crate::load::Ends;
 
 /// What a node's trouble causes may show itself a moment after it: a verdict that was on its way.
-const AFTERWARDS: f64 = 1.0;
+const AFTERWARDS: f64 = 0.5;
 
 /// How many of `ends` cannot be explained by `events`, which are in the order of their times since
 /// `start`.
@@ -61,8 +61,8 @@ mod tests {
         for (node, at_ms, disturbed) in [
             ("edge1", 999, 1),
             ("edge1", 1000, 0),
-            ("edge1", 2499, 0),
-            ("edge1", 2501, 1),
+            ("edge1", 1999, 0),
+            ("edge1", 2001, 1),
             ("edge2", 2000, 1),
             ("edge2", 90_000, 0),
             ("edge3", 5500, 1),

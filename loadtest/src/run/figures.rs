@@ -170,10 +170,9 @@ impl OfLoad<'_> {
         }
         self.figure("calm_p99_us", whole(latency.calm().value_at_quantile(0.99)));
         if !latency.lateness().is_empty() {
-            self.figure(
-                "late_p99_us",
-                whole(latency.lateness().value_at_quantile(0.99)),
-            );
+            let lateness = latency.lateness();
+            self.figure("late_p99_us", whole(lateness.value_at_quantile(0.99)));
+            self.figure("late_max_us", whole(lateness.max()));
         }
         let curve = Curve {
             quantiles: QUANTILES

@@ -55,6 +55,15 @@ fn peers_serve_and_are_shown_beside_each_other() {
 }
 
 #[test]
+fn what_a_peer_cannot_do_is_left_out_in_words() {
+    if installed().contains(&"haproxy") {
+        let answer = loadtest(&["run", "failover-after-reloads", "--balancer", "haproxy"]);
+        answer.is(1, &["FAILED    haproxy: HAProxy reloads by a new process"]);
+        answer.fits();
+    }
+}
+
+#[test]
 fn a_killed_node_is_survived_by_every_peer_and_its_partner_is_seen_to_move() {
     let tiny = Tiny::new(
         r#"
