@@ -92,8 +92,18 @@ impl Campaign {
         let mut runs = Vec::new();
         let mut failures = self.absent.clone();
         let rounds = self.rounds_of(scenario);
+        let (mut able, mut left_out) = (Vec::new(), Vec::new());
+        for contender in &self.contenders {
+            match contender.cannot_run(scenario) {
+                None => able.push(contender),
+                Some(why) => left_out.push(format!("{}: {why}", contender.name())),
+            }
+        }
+        if able.is_empty() {
+            failures.append(&mut left_out);
+        }
         for round in 1..=rounds {
-            let mut turn: Vec<_> = self.contenders.iter().collect();
+            let mut turn = able.clone();
             let first = (round as usize - 1)
                 .checked_rem(turn.len())
                 .unwrap_or_default();
@@ -107,7 +117,9 @@ impl Campaign {
                 }
             }
         }
-        Played::weigh(scenario, runs, failures)
+        let mut played = Played::weigh(scenario, runs, failures);
+        played.left_out = left_out;
+        played
     }
 
     fn made(&self) -> Made {

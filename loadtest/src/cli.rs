@@ -2,7 +2,6 @@
 
 mod compare;
 mod edge;
-mod failover_gap;
 mod play;
 mod report;
 mod run;
@@ -32,8 +31,6 @@ enum Command {
     Report(report::Arguments),
     /// Run a simulated Edge Server until SIGTERM or the end of standard input
     Edge(edge::Arguments),
-    /// Measure how long a stubborn partner is cut off when its node fails
-    FailoverGap(failover_gap::Arguments),
 }
 
 pub(super) fn run() -> ExitCode {
@@ -43,7 +40,6 @@ pub(super) fn run() -> ExitCode {
         Command::Scenarios(arguments) => scenarios::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Edge(arguments) => edge::run(&arguments),
-        Command::FailoverGap(arguments) => failover_gap::run(&arguments),
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "error: {error}");

@@ -11,6 +11,7 @@ mod client;
 mod connects;
 mod flood;
 mod idle;
+mod latency;
 mod pace;
 mod partners;
 mod record;
@@ -31,8 +32,9 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::oneshot;
 
+pub use self::latency::Latency;
 pub use self::partners::{Gap, Life};
-pub use self::record::{Latency, Record, Trouble, Unit};
+pub use self::record::{Ends, Record, Trouble, Unit};
 use crate::scenario::{Load, Scenario};
 
 /// Where the loads go.

@@ -77,8 +77,8 @@ pub(crate) trait Witness: std::fmt::Debug + Send + Sync {
     fn replied(&self, asked: Instant);
     /// It came from another node than the one before, on the same connection.
     fn moved(&self);
-    /// An attempt or a connection ended.
-    fn ended(&self, kind: ErrorKind, had_stood: bool);
+    /// An attempt ended, or a connection that `node` had answered.
+    fn ended(&self, kind: ErrorKind, node: Option<&str>);
 }
 
 impl Plan {

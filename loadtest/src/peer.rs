@@ -78,6 +78,18 @@ impl Kind {
         }
     }
 
+    /// Why it cannot be told to read its configuration again.
+    #[must_use]
+    pub const fn refuses_to_reload(self) -> Option<&'static str> {
+        match self {
+            Self::Haproxy | Self::HaproxySplice => {
+                Some("HAProxy reloads by a new process, which this harness does not follow")
+            }
+            Self::Direct => Some("there is no balancer that could reload"),
+            Self::Pinfold | Self::Nginx => None,
+        }
+    }
+
     /// The program of that name, beside this one or on the path.
     const fn program(self) -> &'static str {
         match self {
@@ -129,7 +141,10 @@ impl Kind {
         let output = Command::new(program).arg(self.version_option()).output();
         let output = output.map(|output| [output.stdout, output.stderr].concat());
         let text = String::from_utf8_lossy(&output.unwrap_or_default()).into_owned();
-        text.lines().next().unwrap_or_default().trim().to_owned()
+        // Some say where they come from as well.
+        let first = text.lines().next().unwrap_or_default();
+        let version = first.split(" - ").next().unwrap_or_default();
+        version.trim().to_owned()
     }
 }
 
@@ -281,10 +296,8 @@ impl Peer {
             .running
             .as_mut()
             .ok_or_else(|| io::Error::other("a balancer that others run is not reloaded"))?;
-        if matches!(running.kind, Kind::Haproxy | Kind::HaproxySplice) {
-            return Err(io::Error::other(
-                "HAProxy reloads by a new process, which this harness does not follow",
-            ));
+        if let Some(why) = running.kind.refuses_to_reload() {
+            return Err(io::Error::other(why));
         }
         running.reloads += 1;
         let (kind, reloads) = (running.kind, running.reloads);

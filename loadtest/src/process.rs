@@ -86,13 +86,16 @@ impl Process {
     /// until the handle is dropped.
     ///
     /// # Errors
-    /// The program cannot be started.
+    /// The program cannot be started; the message names it.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn()?;
+        let mut child = command.spawn().map_err(|error| {
+            let program = Path::new(command.get_program());
+            io::Error::new(error.kind(), format!("{}: {error}", program.display()))
+        })?;
         let output = Arc::new(Output::default());
         if let Some(stdout) = child.stdout.take() {
             output::drain(stdout, Arc::clone(&output));

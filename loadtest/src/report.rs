@@ -13,9 +13,11 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::text::Detail;
 pub use self::verdict::{Check, RatioFound};
+use crate::figure;
 use crate::run::Findings;
-use crate::scenario::Scenario;
+use crate::scenario::{Load, Scenario};
 
 /// One run of the program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,12 +54,18 @@ pub struct Played {
     pub title: String,
     /// What it shows.
     pub about: String,
+    /// Whose figures there are, in the order in which they are shown.
+    #[serde(default)]
+    pub loads: Vec<String>,
     /// Every run, in the order in which they were made.
     pub runs: Vec<Run>,
     /// What must hold of one balancer.
     pub checks: Vec<Check>,
     /// What must hold beside others.
     pub ratios: Vec<RatioFound>,
+    /// Who was not run, and why.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// Runs that failed, and balancers that could not be had.
     pub failures: Vec<String>,
 }
@@ -80,9 +88,11 @@ impl Played {
             name: scenario.name.clone(),
             title: scenario.title.clone(),
             about: scenario.about.trim().to_owned(),
+            loads: in_order(scenario),
             checks: verdict::checks(scenario, &runs),
             ratios: verdict::ratios(scenario, &runs),
             runs,
+            left_out: Vec::new(),
             failures,
         }
     }
@@ -114,17 +124,22 @@ impl Played {
         names
     }
 
-    /// Every figure that says something, in order.
+    /// Every figure that says something, load by load, what matters first.
     fn figures(&self) -> Vec<&str> {
         let all = self.runs.iter().flat_map(|run| run.findings.figures.iter());
         let telling = all.filter(|(_, value)| **value != 0.0);
         let mut figures: Vec<_> = telling.map(|(figure, _)| figure.as_str()).collect();
-        figures.sort_unstable();
+        let place = |figure: &str| {
+            let load = figure.split('.').next().unwrap_or_default();
+            let at = self.loads.iter().position(|known| known == load);
+            (at.unwrap_or(self.loads.len()), figure::rank(figure))
+        };
+        figures.sort_by_key(|figure| (place(figure), *figure));
         figures.dedup();
         figures
     }
 
-    /// What was left out, of whom.
+    /// What was left out, of whom, and who was.
     fn notes(&self) -> Vec<String> {
         let notes = self.runs.iter().flat_map(|run| {
             let Findings {
@@ -134,7 +149,7 @@ impl Played {
                 .iter()
                 .map(move |note| format!("{balancer}: {note}"))
         });
-        let mut notes: Vec<_> = notes.collect();
+        let mut notes: Vec<_> = notes.chain(self.left_out.iter().cloned()).collect();
         notes.sort_unstable();
         notes.dedup();
         notes
@@ -175,6 +190,16 @@ impl Report {
     pub fn read_json(text: &str) -> io::Result<Self> {
         Ok(serde_json::from_str(text)?)
     }
+}
+
+/// Whose figures a scenario has: partners first, for whom all this is.
+fn in_order(scenario: &Scenario) -> Vec<String> {
+    let (partners, others): (Vec<_>, Vec<_>) = scenario
+        .loads()
+        .partition(|load| matches!(load, Load::Partners(_)));
+    let loads = partners.into_iter().chain(others);
+    let names = loads.map(|load| load.name().to_owned());
+    names.chain([figure::BALANCER.to_owned()]).collect()
 }
 
 /// The middle of `values`; of an even number, the mean of the two in the middle.

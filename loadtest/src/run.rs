@@ -3,6 +3,7 @@
 //! Owns the order of things and the window that counts. The loads run on a thread of their own; this
 //! one looks at the balancer's cost from time to time and makes happen what the scenario says.
 
+mod disturbed;
 mod figures;
 mod fit;
 mod nodes;
@@ -55,6 +56,20 @@ impl Contender {
         match self {
             Self::Program { kind, .. } => kind.name(),
             Self::Elsewhere(_) => "elsewhere",
+        }
+    }
+
+    /// Why `scenario` cannot be run against it: something is to happen that cannot be made to.
+    #[must_use]
+    pub fn cannot_run(&self, scenario: &Scenario) -> Option<&'static str> {
+        let mut reloads = scenario
+            .events
+            .iter()
+            .filter(|event| event.to == "balancer");
+        match self {
+            Self::Program { kind, .. } => reloads.next().and_then(|_| kind.refuses_to_reload()),
+            Self::Elsewhere(_) if scenario.events.is_empty() => None,
+            Self::Elsewhere(_) => Some("what others run cannot be made to fail from here"),
         }
     }
 
@@ -197,19 +212,14 @@ impl Bench {
         progress.phase("warming up");
         rest_until(Instant::now() + scenario.run.warm_up.0);
         progress.phase("measuring");
-        let window = Window::open(stage.records(), length);
+        let window = Window::open(stage.records(), length, at_rest);
         let before = Edges::read(self.cost()?, stage.records());
         self.stage = Some(stage);
         let (course, events) = self.watch(scenario, window.start(), &before.cost, progress)?;
         let after = Edges::read(self.cost()?, self.records());
         rest_until(Instant::now() + AFTERMATH);
-        let mut findings = window.close(
-            self.records(),
-            &scenario.balancer,
-            &at_rest,
-            &before,
-            &after,
-        );
+        let mut findings =
+            window.close(self.records(), &scenario.balancer, &before, &after, &events);
         findings.course = course;
         findings.events = events;
         Ok(findings)

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pinfold_loadtest::campaign::Campaign;
-use pinfold_loadtest::report::Report;
+use pinfold_loadtest::report::{Detail, Report};
 use pinfold_loadtest::run::Progress;
 use pinfold_loadtest::scenario::{Scenario, Span, shipped};
 
@@ -27,6 +27,9 @@ pub(super) struct Choice {
     /// How long to measure, instead of what the scenario says, such as 20s
     #[arg(long)]
     measure: Option<Span>,
+    /// Show every figure, not only the telling ones
+    #[arg(long)]
+    all: bool,
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -61,15 +64,30 @@ impl Choice {
 pub(super) fn play(mut campaign: Campaign, choice: &Choice) -> io::Result<ExitCode> {
     campaign.rounds = choice.rounds.map(|rounds| rounds.max(1));
     // Before hours of measuring: whether the reports can be written at all.
-    let json = choice.json.as_ref().map(File::create).transpose()?;
-    let html = choice.html.as_ref().map(File::create).transpose()?;
+    let json = choice.json.as_deref().map(create).transpose()?;
+    let html = choice.html.as_deref().map(create).transpose()?;
     let progress = Progress::new(campaign.length());
     let report = campaign.run(&progress);
     drop(progress);
-    report.write_text(&mut io::stdout().lock())?;
+    report.write_text(&mut io::stdout().lock(), detail(choice.all))?;
     write(json, |out| report.write_json(out))?;
     write(html, |out| report.write_html(out))?;
     Ok(verdict(&report))
+}
+
+/// How much `--all` asks for.
+pub(super) const fn detail(all: bool) -> Detail {
+    if all { Detail::All } else { Detail::Telling }
+}
+
+/// The file that is to be written.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    File::create(path).map_err(|error| naming(path, &error))
+}
+
+/// An error with the file it is about.
+pub(super) fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn write(

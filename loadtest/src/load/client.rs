@@ -61,6 +61,11 @@ impl Client {
         &self.stream
     }
 
+    /// Who answers; empty before the first answer.
+    pub(super) const fn node(&self) -> &[u8] {
+        &self.node
+    }
+
     /// Says `message` and waits for the answer to it, with patience.
     pub(super) async fn ask(&mut self, message: &[u8]) -> Result<(), Trouble> {
         say(&self.stream, message)?;

@@ -71,6 +71,8 @@ impl Hall {
             self.record.settle();
         }
         // Nothing was asked, so whatever comes is wrong.
-        client.listen_on(|_| is(false)).await
+        let trouble = client.listen_on(|_| is(false)).await;
+        self.record.lost(client.node());
+        trouble
     }
 }

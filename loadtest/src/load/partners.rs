@@ -122,9 +122,10 @@ impl Witness for Desk {
         self.record.trouble(Trouble::WrongNode);
     }
 
-    fn ended(&self, kind: ErrorKind, had_stood: bool) {
-        if had_stood {
+    fn ended(&self, kind: ErrorKind, node: Option<&str>) {
+        if let Some(node) = node {
             self.record.one_less_stands();
+            self.record.lost(node.as_bytes());
         }
         self.record.trouble(match kind {
             ErrorKind::Refused => Trouble::Refused,

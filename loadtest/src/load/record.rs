@@ -2,8 +2,7 @@
 //!
 //! Owns counting and timing. One thread writes, another reads at the edges of the window that
 //! counts: the lock is free whenever a message takes it, which costs tens of nanoseconds beside the
-//! microseconds of its system calls. A latency belongs to the slice of the window in which its
-//! message was due.
+//! microseconds of its system calls.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,11 +10,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::latency::Latency;
 use super::partners::Life;
 use crate::partner::Watch;
+
+/// When connections that had been answered ended, by the node that had answered them.
+pub type Ends = BTreeMap<String, Vec<Instant>>;
+
+/// Ends of one node, and nodes, that are remembered: a balancer that loses more has gone mad.
+const ENDS_MAX: usize = 100_000;
+const NODES_MAX: usize = 1_000;
 
 /// What a load counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +122,7 @@ pub struct Record {
 struct Detail {
     latency: Option<Latency>,
     troubles: BTreeMap<Trouble, u64>,
+    ends: Ends,
     partners: Vec<Watch>,
 }
 
@@ -161,11 +168,12 @@ impl Record {
         self.is_settled.load(Relaxed)
     }
 
-    /// From `at` on, for `length`, latencies and troubles count.
+    /// For `length` from `at` on latencies count; troubles and ends count from now on.
     pub fn open_window(&self, at: Instant, length: Duration) {
         let mut detail = self.detail();
         detail.latency = Some(Latency::new(at, length));
         detail.troubles.clear();
+        detail.ends.clear();
     }
 
     /// Takes what the window has gathered. Whoever waits a moment after its end has the answers to
@@ -180,6 +188,11 @@ impl Record {
     #[must_use]
     pub fn troubles(&self) -> BTreeMap<Trouble, u64> {
         self.detail().troubles.clone()
+    }
+
+    /// Takes what the window has gathered of ends.
+    pub fn take_ends(&self) -> Ends {
+        std::mem::take(&mut self.detail().ends)
     }
 
     /// What each partner has lived through so far; empty for other loads.
@@ -226,6 +239,19 @@ impl Record {
         }
     }
 
+    /// A connection that `node` had answered has ended, though it was to be kept.
+    pub(super) fn lost(&self, node: &[u8]) {
+        let (now, node) = (Instant::now(), String::from_utf8_lossy(node));
+        let ends = &mut self.detail().ends;
+        if let Some(ends) = ends.get_mut(&*node) {
+            if ends.len() < ENDS_MAX {
+                ends.push(now);
+            }
+        } else if ends.len() < NODES_MAX {
+            ends.insert(node.into_owned(), vec![now]);
+        }
+    }
+
     /// One more session stands, until what is given back is dropped.
     pub(super) fn stand(&self) -> Standing<'_> {
         self.one_more_stands();
@@ -263,133 +289,16 @@ impl Drop for Standing<'_> {
     }
 }
 
-/// Short beside a noisy neighbour's turn, long enough for a percentile of its own.
-const SLICE: Duration = Duration::from_millis(250);
-/// Whoever waits longer than this has been lost.
-const LONGEST_US: u64 = 60_000_000;
-
-/// How long units took, by slices of the window.
-#[derive(Debug)]
-pub struct Latency {
-    start: Instant,
-    slices: Vec<Histogram<u64>>,
-    lateness: Histogram<u64>,
-}
-
-impl Latency {
-    fn new(start: Instant, length: Duration) -> Self {
-        let slices = length.as_nanos().div_ceil(SLICE.as_nanos());
-        let slices = usize::try_from(slices).unwrap_or(1).clamp(1, 100_000);
-        Self {
-            start,
-            // Not cloned: so the memory of a slice comes to be when it is written to.
-            slices: (0..slices).map(|_| histogram()).collect(),
-            lateness: histogram(),
-        }
-    }
-
-    fn add(&mut self, due: Instant, now: Instant) {
-        let Some(since) = due.checked_duration_since(self.start) else {
-            return;
-        };
-        let slice = usize::try_from(since.as_nanos() / SLICE.as_nanos()).unwrap_or(usize::MAX);
-        if let Some(slice) = self.slices.get_mut(slice) {
-            slice.saturating_record(micros(now.saturating_duration_since(due)));
-        }
-    }
-
-    fn add_lateness(&mut self, lateness: Duration) {
-        self.lateness.saturating_record(micros(lateness));
-    }
-
-    /// All latencies, in microseconds.
-    #[must_use]
-    pub fn all(&self) -> Histogram<u64> {
-        self.sum(self.slices.iter())
-    }
-
-    /// The latencies of the calmer half of the slices, by their 99th percentile: a neighbour on the
-    /// machine disturbs some slices, a slow balancer all of them.
-    #[must_use]
-    pub fn calm(&self) -> Histogram<u64> {
-        let mut slices: Vec<_> = self
-            .slices
-            .iter()
-            .filter(|slice| !slice.is_empty())
-            .collect();
-        slices.sort_by_key(|slice| slice.value_at_quantile(0.99));
-        let half = slices.len().div_ceil(2);
-        self.sum(slices.into_iter().take(half))
-    }
-
-    /// The 99th percentile of each slice, in microseconds; zero where nothing was due.
-    #[must_use]
-    pub fn course(&self) -> Vec<u64> {
-        let p99 = |slice: &Histogram<u64>| slice.value_at_quantile(0.99);
-        self.slices.iter().map(p99).collect()
-    }
-
-    /// How late this program itself was in sending, in microseconds.
-    #[must_use]
-    pub const fn lateness(&self) -> &Histogram<u64> {
-        &self.lateness
-    }
-
-    fn sum<'a>(&self, slices: impl Iterator<Item = &'a Histogram<u64>>) -> Histogram<u64> {
-        let mut sum = histogram();
-        for slice in slices {
-            // Of one shape, so nothing can be refused.
-            let _ = sum.add(slice);
-        }
-        sum
-    }
-}
-
-/// Three digits: a thousandth of any figure.
-fn histogram() -> Histogram<u64> {
-    // With explicit bounds: one that grows by itself saturates at two microseconds.
-    Histogram::new_with_bounds(1, LONGEST_US, 3).expect("the bounds are constants in order")
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_latency_counts_from_the_time_it_was_due_and_only_within_the_window() {
+    fn units_count_without_a_window_and_latencies_do_not() {
         let record = Record::new("talk", Unit::RoundTrip);
-        let start = Instant::now();
-        let mut latency = Latency::new(start, Duration::from_secs(1));
-        latency.add(start - Duration::from_millis(1), start);
-        latency.add(
-            start + Duration::from_secs(2),
-            start + Duration::from_secs(3),
-        );
-        assert!(latency.all().is_empty());
-        latency.add(start, start + Duration::from_millis(40));
-        assert!(latency.all().max().abs_diff(40_000) < 100);
-        record.done(start);
+        record.done(Instant::now());
         assert_eq!(record.units(), 1);
         assert!(record.close_window().0.is_none());
-    }
-
-    #[test]
-    fn the_calm_half_leaves_a_disturbed_slice_out_and_keeps_a_slow_balancer() {
-        let start = Instant::now();
-        let mut latency = Latency::new(start, Duration::from_secs(1));
-        for (slice, millis) in [(0, 2), (1, 90), (2, 2), (3, 3)] {
-            let due = start + SLICE * slice;
-            for _ in 0..100 {
-                latency.add(due, due + Duration::from_millis(millis));
-            }
-        }
-        assert!(latency.calm().max() < 2_100);
-        assert!(latency.all().max() >= 90_000);
-        assert_eq!(latency.course().len(), 4);
     }
 
     #[test]

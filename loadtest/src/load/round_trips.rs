@@ -40,9 +40,8 @@ fn begin_in_step(
         let wanted = plan.connections.into();
         spawn_local(async move {
             loop {
-                if let Err(trouble) = ask_again(address, number, &message, &record, wanted).await {
-                    record.trouble(trouble);
-                }
+                let trouble = live(address, number, &message, &record, wanted).await;
+                record.trouble(trouble);
                 sleep(PAUSE).await;
             }
         });
@@ -72,22 +71,31 @@ fn begin_in_time(
     Ok(())
 }
 
-async fn ask_again(
+/// One connection from its beginning to its end.
+async fn live(
     address: SocketAddr,
     number: u32,
     message: &[u8],
     record: &Record,
     wanted: u64,
-) -> Result<(), Trouble> {
-    let mut client = Client::connect(address, number).await?;
-    client.ask(message).await?;
+) -> Trouble {
+    let mut client = match Client::connect(address, number).await {
+        Ok(client) => client,
+        Err(trouble) => return trouble,
+    };
+    if let Err(trouble) = client.ask(message).await {
+        return trouble;
+    }
     let _standing = record.stand();
     if record.standing() == wanted {
         record.settle();
     }
     loop {
         let due = Instant::now();
-        client.ask(message).await?;
+        if let Err(trouble) = client.ask(message).await {
+            record.lost(client.node());
+            return trouble;
+        }
         record.done(due);
     }
 }

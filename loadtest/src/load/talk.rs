@@ -180,9 +180,11 @@ impl Line {
             record.settle();
         }
         *self.stream.borrow_mut() = Some(Rc::clone(client.stream()));
-        client
+        let trouble = client
             .listen_on(|answer| self.answered(answer, message, record))
-            .await
+            .await;
+        record.lost(client.node());
+        trouble
     }
 
     fn answered(&self, answer: &[u8], message: &[u8], record: &Record) -> Result<(), Trouble> {

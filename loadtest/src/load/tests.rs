@@ -195,6 +195,32 @@ async fn sessions_of_a_killed_node_are_one_reset_each_and_the_others_stand() {
     assert_eq!(world.record().standing(), 10);
 }
 
+#[tokio::test]
+async fn connections_that_are_lost_are_charged_to_the_node_that_answered_them() {
+    for (load, on_each) in [
+        (IN_STEP, 4),
+        (IN_TIME, 4),
+        (IDLE, 10),
+        (USERS, 20),
+        (PARTNERS, 8),
+    ] {
+        let world = World::open(load).await;
+        world.until_settled().await;
+        world.edges[0].kill().await;
+        world.until_in_trouble(Trouble::Refused).await;
+        world
+            .until("all of one down", |record| record.standing() == on_each)
+            .await;
+        let ends = world.record().take_ends();
+        let counts: Vec<_> = ends
+            .iter()
+            .map(|(node, ends)| (node.as_str(), ends.len() as u64))
+            .collect();
+        // Attempts that nobody answered are nobody's.
+        assert_eq!(counts, [("edge1", on_each)], "{load}");
+    }
+}
+
 /// Answers the first line of each connection as one node and the others as another.
 fn turncoat() -> SocketAddr {
     let listener = TcpListener::bind(ANY).unwrap();

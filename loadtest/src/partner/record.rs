@@ -125,6 +125,16 @@ struct Slot {
 }
 
 impl Slot {
+    /// Tells who had served the connection that ends, if anybody had.
+    fn end(&mut self) -> Option<String> {
+        self.open = false;
+        let had_served = std::mem::take(&mut self.served);
+        self.last
+            .as_ref()
+            .filter(|_| had_served)
+            .map(|(_, node)| node.clone())
+    }
+
     fn is_served_elsewhere(&self, than: &str) -> bool {
         let elsewhere = self.last.as_ref().is_some_and(|(_, node)| node != than);
         self.open && self.served && elsewhere
@@ -208,19 +218,16 @@ impl Record {
 
     /// Notes an end and tells whether the connection had served.
     pub(super) fn ended(&self, slot: usize, kind: ErrorKind) -> bool {
-        let had_served = self.note(|book| {
+        let node = self.note(|book| {
             *book.stats.errors.entry(kind).or_default() += 1;
-            let had_served = book.slots.get_mut(slot).is_some_and(|slot| {
-                slot.open = false;
-                std::mem::take(&mut slot.served)
-            });
+            let node = book.slots.get_mut(slot).and_then(Slot::end);
             book.forgive();
-            had_served
+            node
         });
         if let Some(witness) = &self.witness {
-            witness.ended(kind, had_served);
+            witness.ended(kind, node.as_deref());
         }
-        had_served
+        node.is_some()
     }
 
     pub(super) fn stats(&self) -> Stats {

@@ -1,8 +1,8 @@
 //! HAProxy: its configuration.
 //!
 //! Sources: its configuration manual, sections 3 (`global`), 4 (`option splice-auto`,
-//! `splice-request`, `splice-response`, `option redispatch`), 5 (`defer-accept`, `check`,
-//! `on-marked-down`).
+//! `splice-request`, `splice-response`, `option redispatch`), 5 (`defer-accept`, `check`, `fastinter`,
+//! `observe`, `on-error`, `on-marked-down`).
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -70,7 +70,9 @@ listen {name}
     balance leastconn
     stick-table type ip size 200k expire 20m
     stick on src
-{check}    default-server check inter 400ms fastinter 50ms fall 2 rise {rise} on-marked-down shutdown-sessions
+{check}    default-server check inter 400ms fastinter {FAST_INTERVAL_MS}ms fall 2 rise {rise}
+    default-server observe layer4 error-limit 1 on-error mark-down
+    default-server on-marked-down shutdown-sessions
 ",
             name = listener.name,
             defer = if listener.client_speaks_first() {
@@ -118,11 +120,13 @@ fn sessions(description: &Description<'_>) -> u64 {
     wanted.min(description.descriptors.saturating_sub(RESERVED) / 2)
 }
 
+/// From one check to the next while a server is going down or coming up.
+const FAST_INTERVAL_MS: u128 = 50;
+
 /// Good checks in a row before a server is used again, to take as long as Pinfold waits.
 fn rise(description: &Description<'_>) -> u128 {
-    const INTERVAL_MS: u128 = 400;
     let wait = description.balancer.return_after.0.as_millis();
-    wait.div_ceil(INTERVAL_MS).max(3)
+    wait.div_ceil(FAST_INTERVAL_MS).max(3)
 }
 
 /// A ClientHello of TLS 1.2 (RFC 5246, section 7.4.1.2): four common suites, and the extensions that a

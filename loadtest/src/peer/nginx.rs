@@ -2,7 +2,8 @@
 //!
 //! Sources: the documentation of ngx_stream_core_module, ngx_stream_proxy_module and
 //! ngx_stream_upstream_module. The open edition has no active health checks: a node counts as failed
-//! for `fail_timeout` after `max_fails` failed connects.
+//! for `fail_timeout` after `max_fails` failed connects, which its workers tell each other in a `zone`.
+//! A node that accepts and says nothing never fails a connect, so it is never found.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -35,6 +36,9 @@ pub(super) fn configuration(
     let sessions: u64 = listeners.iter().map(|it| u64::from(it.max_sessions)).sum();
     // Two connections a session, and any worker may get most of them.
     let connections = 2 * sessions + 64;
+    // It counts in seconds.
+    let return_after = description.balancer.return_after.0;
+    let fail_timeout = return_after.as_millis().div_ceil(1000).max(1);
     let mut text = format!(
         "\
 {module}daemon off;
@@ -61,12 +65,12 @@ stream {{
         let name = &listener.name;
         let _ = writeln!(
             text,
-            "    upstream {name} {{\n        hash $remote_addr consistent;"
+            "    upstream {name} {{\n        zone {name} 64k;\n        hash $remote_addr consistent;"
         );
         for (_, address) in description.nodes {
             let _ = writeln!(
                 text,
-                "        server {address} max_fails=1 fail_timeout=5s;"
+                "        server {address} max_fails=1 fail_timeout={fail_timeout}s;"
             );
         }
         let options = match listener.service.as_str() {

@@ -49,7 +49,13 @@ fn is_accepted(kind: Kind, check: impl FnOnce(&mut Command, &Directory)) {
         partners: &partners,
         descriptors: 20_000,
     };
-    let targets = Peer::direct(&description).targets;
+    let targets = ["federation", "other"].map(|listener| Target {
+        listener: listener.to_owned(),
+        addresses: vec![SocketAddr::from((
+            Ipv4Addr::LOCALHOST,
+            free_ports(1).unwrap()[0],
+        ))],
+    });
     let text = configuration(kind, &description, &targets, &directory, 0);
     fs::write(directory.file(CONFIGURATION), &text).unwrap();
     let mut command = Command::new(program);

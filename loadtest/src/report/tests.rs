@@ -142,6 +142,79 @@ fn a_report_survives_being_written_and_read() {
     );
 }
 
+/// What `scenario` could show at most: every figure of every load, of every balancer.
+fn everything_of(scenario: &Scenario) -> Played {
+    let loads = scenario.loads().map(|load| load.name().to_owned());
+    let loads: Vec<_> = loads.chain([figure::BALANCER.to_owned()]).collect();
+    let names = loads.iter().flat_map(|load| {
+        let names = figure::FIGURES
+            .iter()
+            .map(move |it| format!("{load}.{}", it.name));
+        names.filter(|name| figure::find(name).is_some())
+    });
+    let names: Vec<_> = names.collect();
+    let figures: Vec<_> = names.iter().map(|name| (name.as_str(), 2_345.0)).collect();
+    let balancers = ["pinfold", "haproxy", "haproxy-splice", "nginx", "direct"];
+    let runs = balancers.map(|balancer| {
+        let mut run = run(balancer, 1, &figures);
+        run.findings.left_out = vec!["audio: it does not relay UDP at all".to_owned()];
+        run.findings.events.push(crate::run::Happened {
+            at: 1.0,
+            to: "edge1".to_owned(),
+            command: "kill".to_owned(),
+        });
+        run
+    });
+    let mut played = Played::weigh(scenario, runs.into(), vec!["word ".repeat(30)]);
+    played.left_out =
+        vec!["haproxy: for a reason that takes some words to tell, as they do".to_owned()];
+    played
+}
+
+#[test]
+fn no_shipped_scenario_is_wider_than_a_terminal() {
+    let mut lines = 0;
+    for (name, text) in crate::scenario::shipped() {
+        let report = Report {
+            made: Made::default(),
+            scenarios: vec![everything_of(&Scenario::parse(name, text).unwrap())],
+        };
+        for detail in [Detail::Telling, Detail::All] {
+            let mut out = Vec::new();
+            report.write_text(&mut out, detail).unwrap();
+            for line in std::str::from_utf8(&out).unwrap().lines() {
+                assert!(line.chars().count() <= 80, "{name}: {line}");
+                lines += 1;
+            }
+        }
+    }
+    assert!(lines > 500);
+}
+
+#[test]
+fn figures_come_load_by_load_with_partners_first_and_what_matters_first() {
+    let scenario = scenario(
+        "[[partners]]\nname = \"a-partner\"\ngeneration = \"ocs-2007\"\npartners = 1\ninterval = \"5ms\"\n",
+    );
+    let figures = [
+        ("balancer.processors", 1.0),
+        ("a-partner.p50_us", 1.0),
+        ("a-partner.moves", 1.0),
+        ("talk.troubles", 0.0),
+        ("talk.per_second", 1.0),
+    ];
+    let played = Played::weigh(&scenario, vec![run("pinfold", 1, &figures)], Vec::new());
+    assert_eq!(
+        played.figures(),
+        [
+            "a-partner.moves",
+            "a-partner.p50_us",
+            "talk.per_second",
+            "balancer.processors"
+        ]
+    );
+}
+
 #[test]
 fn the_middle_of_an_even_number_lies_between_two() {
     assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));

@@ -1,40 +1,64 @@
 //! A report on a terminal of 80 columns.
 
+mod failovers;
+
 use std::io::{self, Write};
 
 use super::{Check, Played, RatioFound, Report, median};
+use crate::figure;
 
-/// Columns of figures, so that four balancers and the names fit.
+const WIDTH: usize = 80;
+
+/// Names of loads in front of other names.
+const LOAD_WIDTH: usize = 12;
+
+/// Columns of figures, so that four balancers and the names fit; more have less room each.
 const FIGURE_WIDTH: usize = 28;
 const COLUMN_WIDTH: usize = 12;
+
+/// What follows a verdict.
+const INDENT: usize = 12;
+
+/// How much of a report is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// What it is hard to read without.
+    Telling,
+    /// Every figure that says something.
+    All,
+}
 
 impl Report {
     /// Writes it for people.
     ///
     /// # Errors
     /// What writing refuses.
-    pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+    pub fn write_text(&self, out: &mut impl Write, detail: Detail) -> io::Result<()> {
         for played in &self.scenarios {
-            played.write_text(out)?;
+            played.write_text(out, detail)?;
         }
         let failed = self.scenarios.iter().filter(|played| !played.holds());
         let failed: Vec<_> = failed.map(|played| played.name.as_str()).collect();
         match failed.as_slice() {
             [] => writeln!(out, "everything holds"),
-            names => writeln!(out, "does not hold: {}", names.join(", ")),
+            names => write_wrapped(out, 0, &format!("does not hold: {}", names.join(", "))),
         }
     }
 }
 
 impl Played {
-    fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "{}: {}", self.name, self.title)?;
+    fn write_text(&self, out: &mut impl Write, detail: Detail) -> io::Result<()> {
+        write_wrapped(out, 2, &format!("{}: {}", self.name, self.title))?;
         let balancers = self.balancers();
+        let has_failovers = failovers::is_wanted(self);
+        if has_failovers {
+            failovers::write(out, self, &balancers)?;
+        }
         if !balancers.is_empty() {
-            self.write_figures(out, &balancers)?;
+            self.write_figures(out, &balancers, detail, has_failovers)?;
         }
         for note in self.notes() {
-            writeln!(out, "  left out  {note}")?;
+            write_wrapped(out, INDENT, &format!("  left out  {note}"))?;
         }
         for ratio in &self.ratios {
             write_ratio(out, ratio)?;
@@ -43,29 +67,74 @@ impl Played {
             write_check(out, check)?;
         }
         for failure in &self.failures {
-            writeln!(out, "  FAILED    {failure}")?;
+            write_wrapped(out, INDENT, &format!("  FAILED    {failure}"))?;
         }
         writeln!(out)
     }
 
     /// The median over the rounds of every figure that says something.
-    fn write_figures(&self, out: &mut impl Write, balancers: &[&str]) -> io::Result<()> {
-        write_names(out, "median over the rounds", balancers)?;
-        for figure in self.figures() {
-            write!(out, "  {figure:FIGURE_WIDTH$}")?;
+    fn write_figures(
+        &self,
+        out: &mut impl Write,
+        balancers: &[&str],
+        detail: Detail,
+        has_failovers: bool,
+    ) -> io::Result<()> {
+        let is_told = |figure: &&str| has_failovers && failovers::tells(figure);
+        let figures: Vec<_> = self
+            .figures()
+            .into_iter()
+            .filter(|it| !is_told(it))
+            .collect();
+        let is_shown = |figure: &&str| match detail {
+            Detail::All => true,
+            Detail::Telling => self.is_telling(figure, has_failovers),
+        };
+        let shown: Vec<_> = figures.iter().copied().filter(is_shown).collect();
+        let column = (WIDTH - 2 - FIGURE_WIDTH)
+            .checked_div(balancers.len())
+            .map_or(COLUMN_WIDTH, |width| width.min(COLUMN_WIDTH));
+        write_names(out, "median over the rounds", balancers, column)?;
+        for figure in &shown {
+            if figure.chars().count() > FIGURE_WIDTH {
+                write!(out, "  {figure}\n  {:FIGURE_WIDTH$}", "")?;
+            } else {
+                write!(out, "  {figure:FIGURE_WIDTH$}")?;
+            }
             for balancer in balancers {
                 let value = median(&self.values(balancer, figure));
                 let value = value.map_or_else(|| "-".to_owned(), number);
-                write!(out, "{value:>COLUMN_WIDTH$}")?;
+                write!(out, "{value:>column$}")?;
             }
             writeln!(out)?;
         }
-        Ok(())
+        match figures.len() - shown.len() {
+            0 => Ok(()),
+            more => writeln!(out, "  … and {more} more with --all"),
+        }
+    }
+
+    /// Where nodes fail, how fast the rest was matters to whoever expects something of it; how far
+    /// this machine itself stood still does, because a gap may be no more than that.
+    fn is_telling(&self, figure: &str, has_failovers: bool) -> bool {
+        let is_expected = self.checks.iter().any(|check| check.figure == figure)
+            || self.ratios.iter().any(|ratio| ratio.figure == figure);
+        if has_failovers {
+            let always = ["troubles", "late_max_us", "processors", "resident_mib"];
+            let name = figure.split_once('.').map_or(figure, |(_, name)| name);
+            return is_expected || always.contains(&name);
+        }
+        is_expected || figure::find(figure).is_some_and(|known| known.is_telling)
     }
 }
 
 /// Names of columns; what follows a hyphen goes below.
-fn write_names(out: &mut impl Write, title: &str, balancers: &[&str]) -> io::Result<()> {
+fn write_names(
+    out: &mut impl Write,
+    title: &str,
+    balancers: &[&str],
+    column: usize,
+) -> io::Result<()> {
     let split = |name: &str| -> (String, String) {
         let parts = name
             .split_once('-')
@@ -75,7 +144,7 @@ fn write_names(out: &mut impl Write, title: &str, balancers: &[&str]) -> io::Res
     let (above, below): (Vec<_>, Vec<_>) = balancers.iter().map(|name| split(name)).unzip();
     let names = |row: &[String]| {
         row.iter()
-            .map(|name| format!("{name:>COLUMN_WIDTH$}"))
+            .map(|name| format!("{name:>column$}"))
             .collect::<String>()
     };
     writeln!(out, "  {title:FIGURE_WIDTH$}{}", names(&above))?;
@@ -87,15 +156,15 @@ fn write_names(out: &mut impl Write, title: &str, balancers: &[&str]) -> io::Res
 
 fn write_ratio(out: &mut impl Write, ratio: &RatioFound) -> io::Result<()> {
     let (least, greatest) = ratio.spread();
-    writeln!(
-        out,
+    let text = format!(
         "  {}  {} {:.2} × {} ({least:.2} to {greatest:.2}), at most {}",
         verdict(ratio.holds),
         ratio.figure,
         ratio.median,
         ratio.against,
         number(ratio.at_most),
-    )
+    );
+    write_wrapped(out, INDENT, &text)
 }
 
 fn write_check(out: &mut impl Write, check: &Check) -> io::Result<()> {
@@ -109,14 +178,37 @@ fn write_check(out: &mut impl Write, check: &Check) -> io::Result<()> {
     if let Some(most) = check.at_most {
         bounds.push(format!("at most {}", number(most)));
     }
-    writeln!(
-        out,
+    let text = format!(
         "  {}  {} of {}: {found}, {}",
         verdict(check.holds),
         check.figure,
         check.balancer,
         bounds.join(" and "),
-    )
+    );
+    write_wrapped(out, INDENT, &text)
+}
+
+/// Writes `text`, and breaks lines that are too long at blanks; what is broken off stands below, that
+/// far from the left.
+fn write_wrapped(out: &mut impl Write, indent: usize, text: &str) -> io::Result<()> {
+    for line in text.lines() {
+        let mut used = 0;
+        for (at, word) in line.split(' ').enumerate() {
+            let size = word.chars().count();
+            if at == 0 {
+                out.write_all(word.as_bytes())?;
+                used = size;
+            } else if used + 1 + size > WIDTH {
+                write!(out, "\n{:indent$}{word}", "")?;
+                used = indent + size;
+            } else {
+                write!(out, " {word}")?;
+                used += 1 + size;
+            }
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 const fn verdict(holds: bool) -> &'static str {
@@ -156,6 +248,31 @@ fn grouped(whole: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_are_broken_at_blanks_and_nothing_is_lost() {
+        let long = format!(
+            "  FAILED    {}\nnext line",
+            "seven77 ".repeat(20).trim_end()
+        );
+        let mut out = Vec::new();
+        write_wrapped(&mut out, INDENT, &long).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&text), words(&long));
+        assert!(
+            text.lines()
+                .nth(1)
+                .unwrap()
+                .starts_with("            seven77")
+        );
+        assert_eq!(text.lines().last(), Some("next line"));
+    }
 
     #[test]
     fn numbers_have_the_digits_that_mean_something() {

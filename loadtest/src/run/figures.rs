@@ -1,34 +1,14 @@
 //! From what was counted to figures with names.
 //!
-//! A figure is `LOAD.FIGURE`, where `LOAD` is the name a scenario gives to a load, or
-//! `balancer.FIGURE`. What there is:
-//!
-//! | figure | of which loads | meaning |
-//! |---|---|---|
-//! | `per_second` | all but idle | units done in a second: round trips, connections, packets |
-//! | `gb_per_second` | bulk | 10⁹ bytes in a second |
-//! | `cpu_us` | the only one of a scenario | processor time of the balancer for a unit |
-//! | `cpu_s_per_gb` | the only one, bulk | the same for 10⁹ bytes |
-//! | `p50_us` `p90_us` `p99_us` `max_us` | with latencies | from the time a unit was due |
-//! | `calm_p99_us` | with latencies | over the calmer half of the quarters of a second |
-//! | `late_p99_us` | with latencies | how late the harness itself was in sending |
-//! | `standing` | all | sessions that stand at the end |
-//! | `troubles` | all | everything that went wrong for a client |
-//! | `refused` `reset` `closed` `silent` `wrong_node` `wrong_bytes` `unsent` `ours` | all | the same by kind |
-//! | `moves` `gap_p50_ms` `gap_p99_ms` `gap_max_ms` | partners | changes of node, and how long nobody answered |
-//! | `not_back` | partners | connections that do not stand at the end |
-//! | `pin_violations` | partners | connections of one partner on two nodes |
-//! | `disturbed_elsewhere` | partners, round trips | connections lost on nodes that nothing happened to |
-//! | `kib_per_session` `descriptors_per_session` | the only one, idle | beside the balancer at rest |
-//! | `processors` `resident_mib` `descriptors` | balancer | processors kept busy; memory and descriptors at the end |
-//! | `imbalance` | balancer | the busiest thread beside the mean of those that relay |
+//! Names and order are those of [`crate::figure`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Curve, Findings, TimedGap, mib};
+use super::{Curve, Findings, Happened, TimedGap, disturbed, mib};
 use crate::cost::Cost;
+use crate::figure;
 use crate::load::{Latency, Life, Record, Trouble, Unit};
 use crate::scenario::Balancer;
 
@@ -54,18 +34,21 @@ impl Edges {
 #[derive(Debug)]
 pub(super) struct Window {
     start: Instant,
+    at_rest: Cost,
     /// What the partners of each load had lived through before.
     lives: Vec<Vec<Life>>,
 }
 
 impl Window {
-    pub(super) fn open(records: &[Arc<Record>], length: Duration) -> Self {
+    /// Opens it for so long; `at_rest` is the balancer before anybody called.
+    pub(super) fn open(records: &[Arc<Record>], length: Duration, at_rest: Cost) -> Self {
         let start = Instant::now();
         records
             .iter()
             .for_each(|record| record.open_window(start, length));
         Self {
             start,
+            at_rest,
             lives: records.iter().map(|record| record.partners()).collect(),
         }
     }
@@ -79,9 +62,9 @@ impl Window {
         &self,
         records: &[Arc<Record>],
         balancer: &Balancer,
-        at_rest: &Cost,
         before: &Edges,
         after: &Edges,
+        events: &[Happened],
     ) -> Findings {
         let mut findings = Findings::default();
         let seconds = (after.at - before.at).as_secs_f64();
@@ -102,12 +85,16 @@ impl Window {
                 load.costs(record.unit(), units, spent);
             }
             if is_only && record.unit() == Unit::Session {
-                load.room(record.standing(), at_rest, &after.cost);
+                load.room(record.standing(), &self.at_rest, &after.cost);
             }
             load.figure("standing", whole(record.standing()));
             let (latency, troubles) = record.close_window();
             load.latencies(latency.as_ref());
             load.troubles(&troubles);
+            if matches!(record.unit(), Unit::RoundTrip | Unit::Session) {
+                let ends = disturbed::elsewhere(&record.take_ends(), events, self.start);
+                load.figure("disturbed_elsewhere", whole(ends));
+            }
             if let Some(lives) = self.lives.get(at) {
                 load.partners(lives, &record.partners(), self.start);
             }
@@ -126,6 +113,7 @@ struct OfLoad<'a> {
 impl OfLoad<'_> {
     fn figure(&mut self, figure: &str, value: f64) {
         let name = format!("{}.{figure}", self.name);
+        debug_assert!(figure::find(&name).is_some(), "{name} is not listed");
         self.findings.figures.insert(name, value);
     }
 
@@ -182,10 +170,9 @@ impl OfLoad<'_> {
         }
         self.figure("calm_p99_us", whole(latency.calm().value_at_quantile(0.99)));
         if !latency.lateness().is_empty() {
-            self.figure(
-                "late_p99_us",
-                whole(latency.lateness().value_at_quantile(0.99)),
-            );
+            let lateness = latency.lateness();
+            self.figure("late_p99_us", whole(lateness.value_at_quantile(0.99)));
+            self.figure("late_max_us", whole(lateness.max()));
         }
         let curve = Curve {
             quantiles: QUANTILES
@@ -210,6 +197,7 @@ impl OfLoad<'_> {
         }
         let mut gaps = Vec::new();
         let (mut not_back, mut violations) = (0, 0);
+        let mut silence = Duration::ZERO;
         for life in after {
             let earlier = before.iter().find(|earlier| earlier.name == life.name);
             let known = earlier.map_or(0, |earlier| earlier.stats.gaps_total);
@@ -222,6 +210,7 @@ impl OfLoad<'_> {
                 to: gap.to_node.clone(),
                 ms: gap.duration.as_secs_f64() * 1e3,
             }));
+            silence = silence.max(life.stats.longest_silence);
             not_back += life.connections.saturating_sub(life.stats.open);
             violations += life.pin_violations - earlier.map_or(0, |earlier| earlier.pin_violations);
         }
@@ -242,6 +231,7 @@ impl OfLoad<'_> {
                 self.figure(figure, gap);
             }
         }
+        self.figure("silence_max_ms", silence.as_secs_f64() * 1e3);
         self.figure("not_back", whole(not_back as u64));
         self.figure("pin_violations", whole(violations));
         self.findings.gaps.extend(gaps);
@@ -261,7 +251,9 @@ fn of_balancer(
         return;
     }
     let mut figure = |name: &str, value: f64| {
-        findings.figures.insert(format!("balancer.{name}"), value);
+        let name = format!("{}.{name}", figure::BALANCER);
+        debug_assert!(figure::find(&name).is_some(), "{name} is not listed");
+        findings.figures.insert(name, value);
     };
     figure("processors", spent.as_secs_f64() / seconds);
     figure("resident_mib", mib(after.cost.resident_bytes));

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Event, Load, Scenario};
+use crate::figure;
 
 /// Enough for any machine, and short of exhausting this one.
 const CONNECTIONS_MAX: u32 = 100_000;
@@ -59,7 +60,7 @@ fn event(scenario: &Scenario, event: &Event) -> Result<(), String> {
 }
 
 fn loads(scenario: &Scenario) -> Result<(), String> {
-    let mut names = HashSet::from(["balancer"]);
+    let mut names = HashSet::from([figure::BALANCER]);
     let mut any = false;
     for load in scenario.loads() {
         any = true;
@@ -118,15 +119,20 @@ fn figures(scenario: &Scenario) -> Result<(), String> {
     let names: HashSet<_> = scenario
         .loads()
         .map(Load::name)
-        .chain(["balancer"])
+        .chain([figure::BALANCER])
         .collect();
     let expected = scenario.expectations.iter().map(|it| &it.figure);
     let ratios = scenario.ratios.iter().map(|it| &it.figure);
-    for figure in expected.chain(ratios) {
-        let load = figure.split_once('.').map(|(load, _)| load);
+    for name in expected.chain(ratios) {
+        let load = name.split_once('.').map(|(load, _)| load);
         if !load.is_some_and(|load| names.contains(load)) {
             return Err(format!(
-                "\"{figure}\" is not a figure: it begins with the name of a load or \"balancer\", and a dot"
+                "\"{name}\" is not a figure: it begins with the name of a load or \"balancer\", and a dot"
+            ));
+        }
+        if figure::find(name).is_none() {
+            return Err(format!(
+                "\"{name}\" is not a figure; `pinfold-loadtest scenarios --figures` lists them"
             ));
         }
     }

@@ -22,6 +22,9 @@ pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
         "partner-freeze",
         "node-pause",
         "failover-after-reloads",
+        "freeze-after-reloads",
+        "failover-among-thousands",
+        "freeze-among-thousands",
         "edge-pool-12k-users",
     ]
     .into_iter()

@@ -78,6 +78,10 @@ fn mistakes_are_named_with_their_remedy() {
             "is not a figure",
         ),
         (
+            "[[expect]]\nfigure = \"talk.p51_us\"\nat_most = 1\n",
+            "scenarios --figures",
+        ),
+        (
             "[[expect]]\nfigure = \"talk.p50_us\"\n",
             "nothing is expected",
         ),
