@@ -49,6 +49,9 @@ pub enum Kind {
     Haproxy,
     /// HAProxy with splicing forced both ways.
     HaproxySplice,
+    /// HAProxy with `option splice-auto` and accepts deferred until the client speaks, as Pinfold does
+    /// by itself.
+    HaproxyDefer,
     /// nginx with its `stream` module.
     Nginx,
     /// Nobody: clients go to the nodes by themselves.
@@ -63,6 +66,7 @@ impl Kind {
             Self::Pinfold => "pinfold",
             Self::Haproxy => "haproxy",
             Self::HaproxySplice => "haproxy-splice",
+            Self::HaproxyDefer => "haproxy-defer",
             Self::Nginx => "nginx",
             Self::Direct => "direct",
         }
@@ -72,7 +76,9 @@ impl Kind {
     #[must_use]
     pub fn refuses(self, service: &str) -> Option<&'static str> {
         match (self, service) {
-            (Self::Haproxy | Self::HaproxySplice, "udp") => Some("HAProxy does not relay UDP"),
+            (Self::Haproxy | Self::HaproxySplice | Self::HaproxyDefer, "udp") => {
+                Some("HAProxy does not relay UDP")
+            }
             (Self::Pinfold, "udp") => Some("this version of Pinfold does not relay UDP"),
             _ => None,
         }
@@ -82,7 +88,7 @@ impl Kind {
     #[must_use]
     pub const fn refuses_to_reload(self) -> Option<&'static str> {
         match self {
-            Self::Haproxy | Self::HaproxySplice => {
+            Self::Haproxy | Self::HaproxySplice | Self::HaproxyDefer => {
                 Some("HAProxy reloads by a new process, which this harness does not follow")
             }
             Self::Direct => Some("there is no balancer that could reload"),
@@ -94,7 +100,7 @@ impl Kind {
     const fn program(self) -> &'static str {
         match self {
             Self::Pinfold => "pinfold",
-            Self::Haproxy | Self::HaproxySplice => "haproxy",
+            Self::Haproxy | Self::HaproxySplice | Self::HaproxyDefer => "haproxy",
             Self::Nginx => "nginx",
             Self::Direct => "",
         }
@@ -103,7 +109,11 @@ impl Kind {
     const fn version_option(self) -> &'static str {
         match self {
             Self::Pinfold => "--version",
-            Self::Haproxy | Self::HaproxySplice | Self::Nginx | Self::Direct => "-v",
+            Self::Haproxy
+            | Self::HaproxySplice
+            | Self::HaproxyDefer
+            | Self::Nginx
+            | Self::Direct => "-v",
         }
     }
 
@@ -124,7 +134,9 @@ impl Kind {
         found.find(|file| file.is_file()).ok_or_else(|| {
             let remedy = match self {
                 Self::Pinfold => "cargo build --release --workspace",
-                Self::Haproxy | Self::HaproxySplice => "apt-get install haproxy",
+                Self::Haproxy | Self::HaproxySplice | Self::HaproxyDefer => {
+                    "apt-get install haproxy"
+                }
                 Self::Nginx => "apt-get install nginx libnginx-mod-stream",
                 Self::Direct => "",
             };
@@ -216,7 +228,9 @@ impl Peer {
             .collect();
         let mut command = Command::new(program);
         match kind {
-            Kind::Haproxy | Kind::HaproxySplice => haproxy::arguments(&mut command, &directory),
+            Kind::Haproxy | Kind::HaproxySplice | Kind::HaproxyDefer => {
+                haproxy::arguments(&mut command, &directory)
+            }
             Kind::Nginx => nginx::arguments(&mut command, &directory),
             Kind::Pinfold | Kind::Direct => pinfold::arguments(&mut command, &directory),
         }
@@ -350,9 +364,12 @@ fn configuration(
     reloads: u32,
 ) -> String {
     match kind {
-        Kind::Haproxy => haproxy::configuration(description, targets, haproxy::Splice::Auto),
+        Kind::Haproxy => haproxy::configuration(description, targets, haproxy::Tuning::Auto),
+        Kind::HaproxyDefer => {
+            haproxy::configuration(description, targets, haproxy::Tuning::Deferred)
+        }
         Kind::HaproxySplice => {
-            haproxy::configuration(description, targets, haproxy::Splice::Forced)
+            haproxy::configuration(description, targets, haproxy::Tuning::Forced)
         }
         Kind::Nginx => nginx::configuration(description, targets, directory),
         Kind::Pinfold | Kind::Direct => {

@@ -12,13 +12,15 @@ use crate::load::Target;
 use crate::process::Directory;
 use crate::scenario::Listener;
 
-/// How it is told to use splice(2).
+/// What it is told besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Splice {
-    /// As it sees fit.
+pub(super) enum Tuning {
+    /// To splice as it sees fit.
     Auto,
-    /// Always.
+    /// To splice always.
     Forced,
+    /// To splice as it sees fit, and to accept once the client has said something.
+    Deferred,
 }
 
 pub(super) fn arguments(command: &mut Command, directory: &Directory) {
@@ -30,11 +32,11 @@ pub(super) fn arguments(command: &mut Command, directory: &Directory) {
 pub(super) fn configuration(
     description: &Description<'_>,
     targets: &[Target],
-    splice: Splice,
+    tuning: Tuning,
 ) -> String {
-    let options = match splice {
-        Splice::Auto => "    option splice-auto\n",
-        Splice::Forced => "    option splice-request\n    option splice-response\n",
+    let options = match tuning {
+        Tuning::Auto | Tuning::Deferred => "    option splice-auto\n",
+        Tuning::Forced => "    option splice-request\n    option splice-response\n",
     };
     let mut text = format!(
         "\
@@ -75,7 +77,7 @@ listen {name}
     default-server on-marked-down shutdown-sessions
 ",
             name = listener.name,
-            defer = if listener.client_speaks_first() {
+            defer = if tuning == Tuning::Deferred && listener.client_speaks_first() {
                 " defer-accept"
             } else {
                 ""
