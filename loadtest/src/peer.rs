@@ -27,6 +27,9 @@ use crate::scenario::{Balancer, Generation};
 /// How long one may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long one may take to end in order.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
 /// Balancers that the harness can start.
 #[derive(
     Clone,
@@ -204,6 +207,15 @@ struct Running {
     process: Process,
     reloads: u32,
     directory: Directory,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The workers of nginx outlive a master that is killed: it must end them itself.
+        if self.kind == Kind::Nginx && self.process.signal(Signal::TERM).is_ok() {
+            let _ = self.process.wait_exit(STOP_LIMIT);
+        }
+    }
 }
 
 impl Peer {

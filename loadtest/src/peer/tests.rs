@@ -98,6 +98,32 @@ fn a_program_that_ends_at_once_is_told_with_what_it_said() {
 }
 
 #[test]
+fn nobody_of_a_balancer_outlives_it() {
+    let balancer = balancer();
+    let description = Description {
+        balancer: &balancer,
+        nodes: &[(
+            "edge1".to_owned(),
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
+        )],
+        partners: &[],
+        descriptors: 20_000,
+    };
+    for kind in [Kind::Haproxy, Kind::Nginx] {
+        let Ok(program) = kind.find() else {
+            assert!(std::env::var_os("CI").is_none(), "{kind} is not installed");
+            continue;
+        };
+        let peer = Peer::start(kind, &program, &description).unwrap();
+        let addresses: Vec<_> = peer.targets()[0].addresses.clone();
+        let ports: Vec<_> = addresses.iter().map(SocketAddr::port).collect();
+        drop(peer);
+        let gone = wait_until(START_LIMIT, || (!all_listening(&ports)).then_some(()));
+        assert!(gone.is_some(), "{kind} still listens on {ports:?}");
+    }
+}
+
+#[test]
 fn whoever_is_missing_is_named_with_a_remedy() {
     for kind in [Kind::Pinfold, Kind::Haproxy, Kind::Nginx] {
         if let Err(error) = kind.find() {
