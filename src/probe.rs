@@ -14,7 +14,6 @@ use crate::clock::Moment;
 use crate::config::model::{ProbeKind, ProxySend};
 use crate::inspect::{proxy, tls};
 use crate::net::dial::{Opening, Refusal, dial};
-use crate::net::options::LegOptions;
 use crate::pool::health::{Event, ProbeFailure};
 
 /// What is asked, and how long an answer is waited for.
@@ -66,11 +65,7 @@ enum Unanswered {
 }
 
 async fn answer(question: Question, address: NodeAddr) -> Result<TcpStream, Unanswered> {
-    const OPTIONS: LegOptions = LegOptions {
-        keepalive: None,
-        user_timeout: None,
-    };
-    let mut connection = dial(address.socket(), &OPTIONS, Opening::Theirs)
+    let mut connection = dial(address.socket(), Opening::Theirs)
         .await
         .map_err(|error| judge(&error))?;
     let header = match question.proxy_protocol {

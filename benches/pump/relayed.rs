@@ -102,4 +102,6 @@ impl Meter for Passing {
     }
 
     fn came_down(&self, _: u64) {}
+
+    fn lasted(&self, _: &TcpStream) {}
 }

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::options::{LegOptions, reset_on_close};
+use super::options::{reset_on_close, set_at_once};
 use crate::sys;
 
 /// What a failed dial says, and of whom.
@@ -56,22 +56,19 @@ pub enum Opening {
     Theirs,
 }
 
-/// Connects to `address`.
+/// Connects to `address`. What a connection needs only once it lasts is for the caller to set:
+/// [`LegOptions::apply_lasting`](super::options::LegOptions::apply_lasting).
 ///
 /// # Errors
 ///
 /// See [`Refusal`].
-pub async fn dial(
-    address: SocketAddr,
-    options: &LegOptions,
-    opening: Opening,
-) -> io::Result<TcpStream> {
+pub async fn dial(address: SocketAddr, opening: Opening) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
-    options.apply(&socket)?;
+    set_at_once(&socket)?;
     if opening == Opening::Ours {
         // The first byte acknowledges the handshake too, which saves both sides a packet.
         sys::option::set_no_quick_ack(&socket)?;
@@ -108,15 +105,10 @@ fn not_itself(stream: TcpStream, address: SocketAddr) -> io::Result<TcpStream> {
 mod tests {
     use super::*;
 
-    const OPTIONS: LegOptions = LegOptions {
-        keepalive: None,
-        user_timeout: None,
-    };
-
     #[tokio::test]
     async fn a_listening_node_is_reached() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = dial(listener.local_addr().unwrap(), &OPTIONS, Opening::Ours)
+        let stream = dial(listener.local_addr().unwrap(), Opening::Ours)
             .await
             .unwrap();
         assert!(stream.nodelay().unwrap());
@@ -127,7 +119,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let error = dial(address, &OPTIONS, Opening::Ours).await.unwrap_err();
+        let error = dial(address, Opening::Ours).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(Refusal::of(&error), Refusal::Node);
     }

@@ -35,9 +35,18 @@ impl LegOptions {
     ///
     /// What `setsockopt(2)` refuses.
     pub fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
+        set_at_once(socket)?;
+        self.apply_lasting(socket)
+    }
+
+    /// Sets what a connection needs once it has lasted: until then, whoever dialled it has a deadline of
+    /// its own, and most short connections never get there.
+    ///
+    /// # Errors
+    ///
+    /// What `setsockopt(2)` refuses.
+    pub fn apply_lasting(&self, socket: &impl AsFd) -> io::Result<()> {
         let socket = SockRef::from(socket);
-        // Nagle's delay would hold back every small SIP message.
-        socket.set_tcp_nodelay(true)?;
         match self.keepalive {
             Some(interval) => {
                 let keepalive = TcpKeepalive::new()
@@ -57,6 +66,16 @@ impl LegOptions {
         }
         Ok(())
     }
+}
+
+/// Sets what a connection needs before its first byte: Nagle's delay would hold back every small SIP
+/// message.
+///
+/// # Errors
+///
+/// What `setsockopt(2)` refuses.
+pub fn set_at_once(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)
 }
 
 /// Options of a listening socket.

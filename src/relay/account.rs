@@ -4,6 +4,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::net::TcpStream;
+
 use super::pump::Meter;
 use super::report::{Lost, Report};
 use super::session::Seat;
@@ -11,6 +13,7 @@ use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
 use crate::config::model::LogSessions;
+use crate::net::options::LegOptions;
 use crate::partner::table::Known;
 use crate::snapshot::{Endpoint, ListenerCounters};
 use crate::telemetry::counters::EndpointSlot;
@@ -231,5 +234,11 @@ impl Meter for Counting<'_> {
             .set(self.account.bytes_down.get() + bytes);
         self.listener.bytes_down.add(bytes);
         self.endpoint.hear(self.account.context.sessions.now());
+    }
+
+    fn lasted(&self, node: &TcpStream) {
+        let options = LegOptions::from(&self.account.policy.listener.config);
+        // A connection that refuses them is about to fail by itself.
+        let _ = options.apply_lasting(node);
     }
 }

@@ -61,12 +61,14 @@ const BUFFER_SIZE: usize = 64 * 1024;
 /// little more is won, and a slow reader would hold it (`benches/pump.rs`).
 const PIPE_SIZE: usize = 512 * 1024;
 
-/// Told of every byte that passes.
+/// Told of every byte that passes, and once that the session has lasted.
 pub trait Meter {
     /// Bytes were sent to the node.
     fn sent_up(&self, bytes: u64);
     /// Bytes came from the node.
     fn came_down(&self, bytes: u64);
+    /// The session has lasted: the connection to the node may be given what it now needs.
+    fn lasted(&self, node: &TcpStream);
 }
 
 /// One end of a session.
@@ -170,6 +172,9 @@ impl<'a, M: Meter> Pump<'a, M> {
         if let Poll::Ready(interrupt) = self.seat.poll_interrupt(context) {
             return Poll::Ready(End::Interrupted(interrupt, self.first_finished));
         }
+        if self.seat.has_just_lasted() {
+            self.meter.lasted(&self.node);
+        }
         let (before, heard) = (self.progress(), self.down.taken());
         let result = self.poll_directions(context);
         if self.down.taken() != heard {
@@ -249,6 +254,7 @@ impl<'a, M: Meter> Pump<'a, M> {
 impl Meter for () {
     fn sent_up(&self, _: u64) {}
     fn came_down(&self, _: u64) {}
+    fn lasted(&self, _: &TcpStream) {}
 }
 
 #[cfg(test)]

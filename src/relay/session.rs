@@ -45,9 +45,21 @@ pub struct SessionId {
 /// Which node and port a session has to do with; zero is none. See `snapshot::Endpoint`.
 pub type EndpointNumber = u32;
 
+/// How long a session has been there, as far as anybody asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// The wheel has not come by yet.
+    Short,
+    /// It has, and the session does not know.
+    Lasting,
+    /// The session knows.
+    Settled,
+}
+
 /// What the worker knows of one session.
 pub struct Session {
     is_partner: Cell<bool>,
+    age: Cell<Age>,
     /// Which listener it came in by; a number that outlives reloads.
     pub listener: u32,
     interrupt: Cell<Option<Interrupt>>,
@@ -106,6 +118,25 @@ impl Session {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// The wheel has come by, at the latest when the dial should have been answered.
+    fn outlast(&self) {
+        if self.age.get() == Age::Short {
+            self.age.set(Age::Lasting);
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Whether it has lasted, told once: since the wheel came by for the first time.
+    pub fn has_just_lasted(&self) -> bool {
+        let has = self.age.get() == Age::Lasting;
+        if has {
+            self.age.set(Age::Settled);
+        }
+        has
     }
 
     /// Bytes have passed: its deadline starts anew.
@@ -177,6 +208,7 @@ impl Sessions {
     pub fn admit(self: &Rc<Self>, listener: u32) -> Seat {
         let session = Rc::new(Session {
             is_partner: Cell::new(false),
+            age: Cell::new(Age::Short),
             listener,
             interrupt: Cell::new(None),
             waker: Cell::new(None),
@@ -207,6 +239,7 @@ impl Sessions {
                 continue;
             }
             session.scheduled.set(Moment::NEVER);
+            session.outlast();
             match session.deadline() {
                 Some(deadline) if deadline <= now => session.interrupt(Interrupt::Deadline),
                 Some(deadline) => self.schedule(id, &session, deadline),

@@ -161,3 +161,31 @@ fn a_node_that_does_not_answer_a_dial_is_passed_over_and_keeps_its_pin() {
         "its session lives"
     );
 }
+
+#[test]
+fn a_session_that_lasts_is_kept_alive_towards_its_node_too() {
+    let node = ScriptedNode::start(Script::Echo);
+    let world = world(&node, "keepalive = \"45s\"\nuser_timeout = \"off\"\n");
+    let mut wire = Wire::connect(world.address(), CLIENT).unwrap();
+    assert!(wire.echoes(b"hello"));
+    let kept = wait_until(SOON, || kept_alive_towards(node.address()).then_some(()));
+    assert!(kept.is_some(), "no keepalive timer runs");
+    assert!(wire.echoes(b"and goes on"));
+}
+
+/// Whether the kernel runs a keepalive timer (proc(5), `/proc/net/tcp`, timer 2) on an established
+/// connection to `node`.
+fn kept_alive_towards(node: SocketAddr) -> bool {
+    let remote = format!(
+        "{:08X}:{:04X}",
+        u32::from_ne_bytes(Ipv4Addr::LOCALHOST.octets()),
+        node.port()
+    );
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().any(|line| {
+        let fields: Vec<_> = line.split_ascii_whitespace().collect();
+        fields.get(2) == Some(&remote.as_str())
+            && fields.get(3) == Some(&"01")
+            && fields.get(5).is_some_and(|timer| timer.starts_with("02:"))
+    })
+}

@@ -62,6 +62,21 @@ fn a_phase_without_a_limit_never_ends_by_itself() {
 }
 
 #[test]
+fn a_session_learns_once_that_it_has_lasted_when_the_wheel_first_comes_by() {
+    let sessions = sessions();
+    let seat = sessions.admit(1);
+    seat.arm(Some(Duration::from_secs(10)));
+    seat.arm(Some(Duration::from_secs(1)));
+    seat.arm(Some(Duration::from_secs(7200)));
+    let told = (0..=20_000).step_by(50).filter(|&millis| {
+        sessions.tick(at(millis));
+        seat.has_just_lasted()
+    });
+    let told: Vec<_> = told.collect();
+    assert!(matches!(told[..], [1000..=1100]), "{told:?}");
+}
+
+#[test]
 fn a_left_seat_is_used_again_and_old_timers_do_not_hit_the_newcomer() {
     let sessions = sessions();
     let old = sessions.admit(1);

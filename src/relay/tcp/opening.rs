@@ -13,7 +13,6 @@ use super::arrival::{Arrival, FIRST_BYTES_MAX, arrive};
 use super::{Life, end_client, outcome_of};
 use crate::clock::Moment;
 use crate::net::dial::{Opening, Refusal, dial};
-use crate::net::options::LegOptions;
 use crate::pool::select::{Choice, Standing};
 use crate::snapshot::{Endpoint, Place, Ticket};
 use crate::telemetry::outcome::Outcome;
@@ -124,7 +123,6 @@ impl<'a> Life<'a> {
 
     async fn dial(self, endpoint: &Endpoint, first: &FirstBytes) -> Result<TcpStream, Undialled> {
         let config = &self.policy().listener.config;
-        let options = LegOptions::from(config);
         let opening = if first.bytes.is_empty() {
             Opening::Theirs
         } else {
@@ -134,7 +132,7 @@ impl<'a> Life<'a> {
         let reports = &self.context().reports;
         match self
             .seat
-            .guard(dial(endpoint.address.socket(), &options, opening))
+            .guard(dial(endpoint.address.socket(), opening))
             .await
         {
             Ok(Ok(connection)) => Ok(connection),
