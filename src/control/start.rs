@@ -238,6 +238,8 @@ fn token(config: &Config) -> Result<Option<String>, StartError> {
 
 /// How many sessions the descriptors carry.
 fn capacity(config: &Config) -> Capacity {
+    // Read now, because a worker never reads a file.
+    let _ = sys::limits::first_local_port();
     let descriptors = sys::limits::raise_descriptors();
     let possible = sessions_carried(descriptors);
     let wanted: u64 = config

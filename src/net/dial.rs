@@ -93,7 +93,9 @@ pub async fn dial(address: SocketAddr, opening: Opening) -> io::Result<TcpStream
 /// The kernel may pick the very port that is dialled, and where nobody listens on it TCP then
 /// connects the socket to itself: a dead node that echoes. Only a laboratory has such nodes.
 fn not_itself(stream: TcpStream, address: SocketAddr) -> io::Result<TcpStream> {
-    if address.ip().is_loopback() && stream.local_addr()? == address {
+    let may_be_itself =
+        address.ip().is_loopback() && address.port() >= sys::limits::first_local_port();
+    if may_be_itself && stream.local_addr()? == address {
         // Or the port would stay taken for a minute, and the node could not come back.
         reset_on_close(&stream);
         return Err(Errno::CONNREFUSED.into());

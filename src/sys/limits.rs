@@ -1,4 +1,6 @@
-//! Limits of the process.
+//! Limits of the process and the system.
+
+use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -18,9 +20,30 @@ pub fn raise_descriptors() -> u64 {
     limit.current.unwrap_or(u64::MAX)
 }
 
+/// The first of the ports that the kernel gives to sockets that connect: `ip(7)`,
+/// `ip_local_port_range`. Read once; 0, below all others, where the system does not tell.
+#[must_use]
+pub fn first_local_port() -> u16 {
+    static FIRST: OnceLock<u16> = OnceLock::new();
+    *FIRST.get_or_init(|| {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+        let range = range.unwrap_or_default();
+        let first = range.split_ascii_whitespace().next();
+        first.and_then(|port| port.parse().ok()).unwrap_or_default()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_that_connects_gets_no_port_below_the_first() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(stream.local_addr().unwrap().port() >= first_local_port());
+        assert!(first_local_port() > 0);
+    }
 
     #[test]
     fn raising_twice_changes_nothing_more() {
