@@ -15,6 +15,7 @@ pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
         "round-trips",
         "connections",
         "latency",
+        "latency-beside-bulk",
         "idle-sessions",
         "accept-balance",
         "connection-flood",
