@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::task::coop::has_budget_remaining;
 
 /// Whether the task already waits for bytes of a source.
 ///
@@ -39,8 +40,11 @@ pub fn poll_read(
     let room = buffer.len();
     loop {
         if *waiting == Waiting::No {
+            // A task that has used up its turn is told to wait too, and then nobody would wake it for
+            // this source: coop::has_budget_remaining tells the two apart.
+            let is_heard = has_budget_remaining();
             let ready = source.poll_read_ready(context);
-            if ready.is_pending() {
+            if ready.is_pending() && is_heard {
                 *waiting = Waiting::Yes;
             }
             ready!(ready)?;
@@ -195,6 +199,30 @@ mod tests {
         let read = tokio::time::timeout(Duration::from_secs(10), reading).await;
         assert_eq!(read.unwrap().unwrap(), 1);
         assert_eq!((looks, waiting), (3, Waiting::No));
+    }
+
+    #[tokio::test]
+    async fn whoever_has_used_up_its_turn_is_woken_all_the_same() {
+        let (near, mut far) = pair().await;
+        let (started, start) = tokio::sync::oneshot::channel();
+        let mut started = Some(started);
+        // A task of its own, because only tasks have turns.
+        let reading = tokio::spawn(async move {
+            let (mut buffer, mut waiting) = ([0; 64], Waiting::No);
+            poll_fn(|context| {
+                if let Some(started) = started.take() {
+                    // As the other direction of a busy session does.
+                    while near.poll_write_ready(context).is_ready() {}
+                    let _ = started.send(());
+                }
+                poll_read(context, &near, &mut buffer, &mut waiting)
+            })
+            .await
+        });
+        start.await.unwrap();
+        far.write_all(b"hello").unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(10), reading).await;
+        assert_eq!(read.unwrap().unwrap().unwrap(), 5);
     }
 
     #[tokio::test]
