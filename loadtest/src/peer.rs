@@ -52,9 +52,9 @@ pub enum Kind {
     Haproxy,
     /// HAProxy with splicing forced both ways.
     HaproxySplice,
-    /// HAProxy with `option splice-auto` and accepts deferred until the client speaks, as Pinfold does
-    /// by itself.
-    HaproxyDefer,
+    /// HAProxy with `option splice-auto` and whatever else its manual has for speed, much of which Pinfold
+    /// does by itself.
+    HaproxyTuned,
     /// nginx with its `stream` module.
     Nginx,
     /// Nobody: clients go to the nodes by themselves.
@@ -69,7 +69,7 @@ impl Kind {
             Self::Pinfold => "pinfold",
             Self::Haproxy => "haproxy",
             Self::HaproxySplice => "haproxy-splice",
-            Self::HaproxyDefer => "haproxy-defer",
+            Self::HaproxyTuned => "haproxy-tuned",
             Self::Nginx => "nginx",
             Self::Direct => "direct",
         }
@@ -79,7 +79,7 @@ impl Kind {
     #[must_use]
     pub fn refuses(self, service: &str) -> Option<&'static str> {
         match (self, service) {
-            (Self::Haproxy | Self::HaproxySplice | Self::HaproxyDefer, "udp") => {
+            (Self::Haproxy | Self::HaproxySplice | Self::HaproxyTuned, "udp") => {
                 Some("HAProxy does not relay UDP")
             }
             (Self::Pinfold, "udp") => Some("this version of Pinfold does not relay UDP"),
@@ -91,7 +91,7 @@ impl Kind {
     #[must_use]
     pub const fn refuses_to_reload(self) -> Option<&'static str> {
         match self {
-            Self::Haproxy | Self::HaproxySplice | Self::HaproxyDefer => {
+            Self::Haproxy | Self::HaproxySplice | Self::HaproxyTuned => {
                 Some("HAProxy reloads by a new process, which this harness does not follow")
             }
             Self::Direct => Some("there is no balancer that could reload"),
@@ -103,7 +103,7 @@ impl Kind {
     const fn program(self) -> &'static str {
         match self {
             Self::Pinfold => "pinfold",
-            Self::Haproxy | Self::HaproxySplice | Self::HaproxyDefer => "haproxy",
+            Self::Haproxy | Self::HaproxySplice | Self::HaproxyTuned => "haproxy",
             Self::Nginx => "nginx",
             Self::Direct => "",
         }
@@ -114,7 +114,7 @@ impl Kind {
             Self::Pinfold => "--version",
             Self::Haproxy
             | Self::HaproxySplice
-            | Self::HaproxyDefer
+            | Self::HaproxyTuned
             | Self::Nginx
             | Self::Direct => "-v",
         }
@@ -137,7 +137,7 @@ impl Kind {
         found.find(|file| file.is_file()).ok_or_else(|| {
             let remedy = match self {
                 Self::Pinfold => "cargo build --release --workspace",
-                Self::Haproxy | Self::HaproxySplice | Self::HaproxyDefer => {
+                Self::Haproxy | Self::HaproxySplice | Self::HaproxyTuned => {
                     "apt-get install haproxy"
                 }
                 Self::Nginx => "apt-get install nginx libnginx-mod-stream",
@@ -240,7 +240,7 @@ impl Peer {
             .collect();
         let mut command = Command::new(program);
         match kind {
-            Kind::Haproxy | Kind::HaproxySplice | Kind::HaproxyDefer => {
+            Kind::Haproxy | Kind::HaproxySplice | Kind::HaproxyTuned => {
                 haproxy::arguments(&mut command, &directory)
             }
             Kind::Nginx => nginx::arguments(&mut command, &directory),
@@ -377,9 +377,7 @@ fn configuration(
 ) -> String {
     match kind {
         Kind::Haproxy => haproxy::configuration(description, targets, haproxy::Tuning::Auto),
-        Kind::HaproxyDefer => {
-            haproxy::configuration(description, targets, haproxy::Tuning::Deferred)
-        }
+        Kind::HaproxyTuned => haproxy::configuration(description, targets, haproxy::Tuning::Speed),
         Kind::HaproxySplice => {
             haproxy::configuration(description, targets, haproxy::Tuning::Forced)
         }

@@ -35,7 +35,7 @@ pub(super) fn configuration(
     let listeners = &description.balancer.listeners;
     let sessions: u64 = listeners.iter().map(|it| u64::from(it.max_sessions)).sum();
     // Two connections a session, and any worker may get most of them.
-    let connections = 2 * sessions + 64;
+    let connections = (2 * sessions + 64).min(description.descriptors);
     // It counts in seconds.
     let return_after = description.balancer.return_after.0;
     let fail_timeout = return_after.as_millis().div_ceil(1000).max(1);

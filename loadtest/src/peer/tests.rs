@@ -66,7 +66,7 @@ fn is_accepted(kind: Kind, check: impl FnOnce(&mut Command, &Directory)) {
 
 #[test]
 fn haproxy_accepts_what_it_is_told() {
-    for kind in [Kind::Haproxy, Kind::HaproxySplice, Kind::HaproxyDefer] {
+    for kind in [Kind::Haproxy, Kind::HaproxySplice, Kind::HaproxyTuned] {
         is_accepted(kind, |command, directory| {
             command
                 .args(["-c", "-f"])
