@@ -395,7 +395,7 @@ fn give_way(context: &mut Context<'_>) {
 }
 
 /// What one direction moves before the other sessions of the worker get their turn.
-const TURN_BYTES: u64 = 512 << 10;
+const TURN_BYTES: u64 = 1 << 20;
 /// A read below this would have been cheaper to copy.
 const SMALL_READ: usize = 16 * 1024;
 /// So many small reads in a row end the splicing; a bulk stream has one now and then.
