@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::task::coop::has_budget_remaining;
 
 /// Whether the task already waits for bytes of a source.
 ///
@@ -40,7 +41,8 @@ pub fn poll_read(
     loop {
         if *waiting == Waiting::No {
             let ready = source.poll_read_ready(context);
-            if ready.is_pending() {
+            // A task that has done enough for one turn is put off before the runtime looks at the source.
+            if ready.is_pending() && has_budget_remaining() {
                 *waiting = Waiting::Yes;
             }
             ready!(ready)?;
@@ -141,6 +143,8 @@ mod tests {
     use std::net::TcpListener;
     use std::time::Duration;
 
+    use tokio::task::coop;
+
     use super::*;
 
     async fn pair() -> (TcpStream, std::net::TcpStream) {
@@ -195,6 +199,37 @@ mod tests {
         let read = tokio::time::timeout(Duration::from_secs(10), reading).await;
         assert_eq!(read.unwrap().unwrap(), 1);
         assert_eq!((looks, waiting), (3, Waiting::No));
+    }
+
+    /// The runtime makes a task that has done much wait for its next turn, whatever has come.
+    #[tokio::test]
+    async fn who_was_put_off_for_having_done_much_is_still_woken() {
+        let (near, mut far) = pair().await;
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut tell = Some(tell);
+        // A task of its own: a deadline around it would wake it, too.
+        let reading = tokio::spawn(async move {
+            let (mut buffer, mut waiting, mut looks) = ([0; 4], Waiting::No, 0);
+            poll_fn(|context| {
+                looks += 1;
+                while looks == 1 && coop::has_budget_remaining() {
+                    if let Poll::Ready(used) = coop::poll_proceed(context) {
+                        used.made_progress();
+                    }
+                }
+                let read = poll_read(context, &near, &mut buffer, &mut waiting);
+                if looks == 2 {
+                    assert!(read.is_pending());
+                    let _ = tell.take().unwrap().send(());
+                }
+                read
+            })
+            .await
+        });
+        told.await.unwrap();
+        far.write_all(b"x").unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(10), reading).await;
+        assert_eq!(read.expect("it is woken").unwrap().unwrap(), 1);
     }
 
     #[tokio::test]
