@@ -139,6 +139,13 @@ impl Session {
         has
     }
 
+    /// It goes on with another node, for which it has lasted no less.
+    pub fn goes_on(&self) {
+        if self.age.get() == Age::Settled {
+            self.age.set(Age::Lasting);
+        }
+    }
+
     /// Bytes have passed: its deadline starts anew.
     fn touch(&self, now: Moment) {
         self.active_at.set(now);
