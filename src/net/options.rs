@@ -36,7 +36,12 @@ impl LegOptions {
     /// What `setsockopt(2)` refuses.
     pub fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
         set_at_once(socket)?;
-        self.apply_lasting(socket)
+        self.apply_lasting(socket)?;
+        if self.user_timeout.is_none() {
+            // It may have had one before a reload.
+            SockRef::from(socket).set_tcp_user_timeout(None)?;
+        }
+        Ok(())
     }
 
     /// Sets what a connection needs once it has lasted: until then, whoever dialled it has a deadline of
@@ -115,4 +120,25 @@ const DEFER_PATIENCE: Duration = Duration::from_secs(1);
 pub fn reset_on_close(socket: &impl AsFd) {
     // A socket that the kernel has already torn down refuses; it is gone either way.
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reload_switches_off_is_off_on_a_socket_that_had_it() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let minute = Some(Duration::from_secs(60));
+        for (keepalive, user_timeout) in [(minute, minute), (None, None)] {
+            let options = LegOptions {
+                keepalive,
+                user_timeout,
+            };
+            options.apply(&socket).unwrap();
+            let socket = SockRef::from(&socket);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), user_timeout);
+            assert_eq!(socket.keepalive().unwrap(), keepalive.is_some());
+        }
+    }
 }

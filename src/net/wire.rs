@@ -143,7 +143,13 @@ mod tests {
     use std::future::poll_fn;
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::sync::{Arc, Mutex};
+    use std::task::Waker;
     use std::time::Duration;
+
+    use proptest::prelude::*;
+    use tokio::task::coop;
 
     use super::*;
 
@@ -201,28 +207,133 @@ mod tests {
         assert_eq!((looks, waiting), (3, Waiting::No));
     }
 
+    /// The runtime makes a task that has done much wait for its next turn, whatever has come.
     #[tokio::test]
-    async fn whoever_has_used_up_its_turn_is_woken_all_the_same() {
+    async fn who_was_put_off_for_having_done_much_is_still_woken() {
         let (near, mut far) = pair().await;
-        let (started, start) = tokio::sync::oneshot::channel();
-        let mut started = Some(started);
-        // A task of its own, because only tasks have turns.
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut tell = Some(tell);
+        // A task of its own: a deadline around it would wake it, too.
         let reading = tokio::spawn(async move {
-            let (mut buffer, mut waiting) = ([0; 64], Waiting::No);
+            let (mut buffer, mut waiting, mut looks) = ([0; 4], Waiting::No, 0);
             poll_fn(|context| {
-                if let Some(started) = started.take() {
-                    // As the other direction of a busy session does.
-                    while near.poll_write_ready(context).is_ready() {}
-                    let _ = started.send(());
+                looks += 1;
+                if looks == 1 {
+                    spend(context);
                 }
-                poll_read(context, &near, &mut buffer, &mut waiting)
+                let read = poll_read(context, &near, &mut buffer, &mut waiting);
+                if looks == 2 {
+                    assert!(read.is_pending());
+                    let _ = tell.take().unwrap().send(());
+                }
+                read
             })
             .await
         });
-        start.await.unwrap();
-        far.write_all(b"hello").unwrap();
+        told.await.unwrap();
+        far.write_all(b"x").unwrap();
         let read = tokio::time::timeout(Duration::from_secs(10), reading).await;
-        assert_eq!(read.unwrap().unwrap().unwrap(), 5);
+        assert_eq!(read.expect("it is woken").unwrap().unwrap(), 1);
+    }
+
+    /// What happens to a reader.
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        /// So many bytes come, and are waited for.
+        Bytes(usize),
+        /// So many bytes come, and something else at once.
+        MoreToCome(usize),
+        /// It is woken for another reason.
+        Wake,
+        /// The same, when it has done too much for one turn already.
+        Spent,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (1..20_usize).prop_map(Event::Bytes),
+            (1..20_usize).prop_map(Event::MoreToCome),
+            Just(Event::Wake),
+            Just(Event::Spent),
+        ]
+    }
+
+    fn spend(context: &mut Context<'_>) {
+        while has_budget_remaining() {
+            if let Poll::Ready(used) = coop::poll_proceed(context) {
+                used.made_progress();
+            }
+        }
+    }
+
+    /// Lives through `events` with a buffer of `room` bytes. The reader is a task of its own, because a
+    /// deadline around it would wake it, too.
+    async fn live_through(events: Vec<Event>, room: usize) {
+        let (near, mut far) = pair().await;
+        let (tell, mut told) = tokio::sync::watch::channel(0);
+        let waker = Arc::<Mutex<Option<Waker>>>::default();
+        let is_spent = Arc::<AtomicBool>::default();
+        let (known, spent) = (Arc::clone(&waker), Arc::clone(&is_spent));
+        let reader = tokio::spawn(async move {
+            let (mut buffer, mut waiting) = (vec![0; room], Waiting::No);
+            let mut received = Vec::new();
+            poll_fn(|context| {
+                *known.lock().unwrap() = Some(context.waker().clone());
+                if spent.swap(false, SeqCst) {
+                    spend(context);
+                }
+                loop {
+                    let count = ready!(poll_read(context, &near, &mut buffer, &mut waiting))?;
+                    if count == 0 {
+                        return Poll::Ready(Ok::<_, io::Error>(()));
+                    }
+                    received.extend_from_slice(&buffer[..count]);
+                    let _ = tell.send(received.len());
+                }
+            })
+            .await
+            .map(|()| received)
+        });
+        let mut sent = Vec::new();
+        for event in events {
+            match event {
+                Event::Bytes(count) | Event::MoreToCome(count) => {
+                    let bytes: Vec<_> = (sent.len()..sent.len() + count)
+                        .map(|at| at.to_le_bytes()[0])
+                        .collect();
+                    far.write_all(&bytes).unwrap();
+                    sent.extend_from_slice(&bytes);
+                }
+                Event::Wake | Event::Spent => {
+                    is_spent.store(matches!(event, Event::Spent), SeqCst);
+                    if let Some(waker) = waker.lock().unwrap().take() {
+                        waker.wake();
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+            if let Event::Bytes(_) = event {
+                let all = told.wait_for(|received| *received == sent.len());
+                let all = tokio::time::timeout(Duration::from_secs(10), all).await;
+                all.expect("they are read").unwrap();
+            }
+        }
+        drop(far);
+        let received = tokio::time::timeout(Duration::from_secs(10), reader).await;
+        assert_eq!(received.expect("the end is read").unwrap().unwrap(), sent);
+    }
+
+    proptest! {
+        // A stall takes its time to fail: few attempts to make it smaller.
+        #![proptest_config(ProptestConfig { max_shrink_iters: 4, ..ProptestConfig::with_cases(256) })]
+        #[test]
+        fn whatever_wakes_a_reader_every_byte_is_read_and_the_end(
+            events in proptest::collection::vec(event(), 0..20),
+            room in 1..16_usize,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(live_through(events, room));
+        }
     }
 
     #[tokio::test]

@@ -139,6 +139,13 @@ impl Session {
         has
     }
 
+    /// It goes on with another node, for which it has lasted no less.
+    pub fn goes_on(&self) {
+        if self.age.get() == Age::Settled {
+            self.age.set(Age::Lasting);
+        }
+    }
+
     /// Bytes have passed: its deadline starts anew.
     fn touch(&self, now: Moment) {
         self.active_at.set(now);
@@ -352,6 +359,14 @@ impl Seat {
     pub fn arm(&self, limit: Option<Duration>) {
         self.session.touch(self.sessions.now());
         self.session.limit.set(limit);
+        if let Some(deadline) = self.session.deadline() {
+            self.sessions.schedule(self.id, &self.session, deadline);
+        }
+    }
+
+    /// An interrupt was passed over. A deadline that came together with it was passed over as well, so the
+    /// session is put on the wheel again.
+    pub fn go_on_regardless(&self) {
         if let Some(deadline) = self.session.deadline() {
             self.sessions.schedule(self.id, &self.session, deadline);
         }

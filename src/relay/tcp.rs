@@ -125,8 +125,12 @@ impl<'a> Life<'a> {
 
     /// A listener may leave the sessions of a dead node to end by themselves.
     fn is_left_alone(&self, end: &End) -> bool {
-        matches!(end, End::Interrupted(Interrupt::NodeDown, _))
-            && self.policy().listener.config.on_node_down == OnNodeDown::Leave
+        let is_left = matches!(end, End::Interrupted(Interrupt::NodeDown, _))
+            && self.policy().listener.config.on_node_down == OnNodeDown::Leave;
+        if is_left {
+            self.seat.go_on_regardless();
+        }
+        is_left
     }
 
     fn tell_reset(&self, end: &End) {

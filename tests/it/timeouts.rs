@@ -1,6 +1,6 @@
 //! How long who is waited for, and that an end passes both ways.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use pinfold_loadtest::process::wait_until;
@@ -171,6 +171,31 @@ fn a_session_that_lasts_is_kept_alive_towards_its_node_too() {
     let kept = wait_until(SOON, || kept_alive_towards(node.address()).then_some(()));
     assert!(kept.is_some(), "no keepalive timer runs");
     assert!(wire.echoes(b"and goes on"));
+}
+
+#[test]
+fn a_session_that_lasts_is_kept_alive_towards_the_node_that_replaced_a_silent_one_too() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (address, node) = (
+        silent.local_addr().unwrap(),
+        ScriptedNode::start(Script::Echo),
+    );
+    let world = World::start_with(0, |setup| {
+        setup.node("silent", address);
+        setup.node("sound", node.address());
+        setup.fabrikam = "node = \"silent\"".into();
+        let more = "keepalive = \"45s\"\nuser_timeout = \"off\"\nconnect_timeout = \"200ms\"";
+        setup.listeners[0].more = format!("{more}{UNASKED}");
+    });
+    let mut wire = Wire::connect(world.address(), FABRIKAM).unwrap();
+    wire.send(b"hello").unwrap();
+    let dialled = silent.accept().unwrap().0;
+    let kept = || kept_alive_towards(address).then_some(());
+    assert!(wait_until(SOON, kept).is_some(), "it lasts");
+    Wire(dialled).reset();
+    assert_eq!(wire.receive(5).unwrap(), b"hello");
+    let kept = || kept_alive_towards(node.address()).then_some(());
+    assert!(wait_until(SOON, kept).is_some(), "no keepalive timer runs");
 }
 
 /// Whether the kernel runs a keepalive timer (proc(5), `/proc/net/tcp`, timer 2) on an established

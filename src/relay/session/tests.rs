@@ -77,6 +77,19 @@ fn a_session_learns_once_that_it_has_lasted_when_the_wheel_first_comes_by() {
 }
 
 #[test]
+fn a_deadline_that_a_stronger_interrupt_swallowed_comes_again() {
+    let sessions = sessions();
+    let seat = sessions.admit(1);
+    seat.arm(Some(Duration::from_millis(200)));
+    sessions.tick(at(300));
+    seat.interrupt(Interrupt::NodeDown);
+    assert_eq!(seat.interrupt.take(), Some(Interrupt::NodeDown));
+    seat.go_on_regardless();
+    assert!(interrupted_by(&sessions, &seat, 350, 500).is_some());
+    assert_eq!(seat.interrupt.get(), Some(Interrupt::Deadline));
+}
+
+#[test]
 fn a_left_seat_is_used_again_and_old_timers_do_not_hit_the_newcomer() {
     let sessions = sessions();
     let old = sessions.admit(1);

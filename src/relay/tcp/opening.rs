@@ -107,6 +107,7 @@ impl<'a> Life<'a> {
                 Err(Unanswered::Again(again, bytes)) => {
                     placing.failed(&choice, Failure::Refused);
                     self.account.count_replay();
+                    self.seat.goes_on();
                     may_replay = false;
                     (client, first) = (again, bytes);
                 }
