@@ -73,6 +73,10 @@ pub(crate) enum Character {
 pub(crate) trait Witness: std::fmt::Debug + Send + Sync {
     /// A connection has brought its first good reply.
     fn stood(&self);
+    /// A line was said at that moment.
+    fn said(&self, at: Instant);
+    /// Nobody waits any longer for a reply to a line of that moment.
+    fn forgot(&self, asked: Instant);
     /// A good reply came to a line of that moment.
     fn replied(&self, asked: Instant);
     /// It came from another node than the one before, on the same connection.

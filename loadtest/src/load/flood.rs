@@ -80,9 +80,10 @@ impl Crowd {
     }
 
     async fn come(self: Rc<Self>, number: u32, due: Instant) {
+        let question = self.record.ask(due);
         match timeout(PATIENCE, self.enter(number)).await {
             Ok(Ok(client)) => {
-                self.record.done(due);
+                question.done();
                 self.hold(client);
             }
             Ok(Err(trouble)) => self.record.trouble(trouble),

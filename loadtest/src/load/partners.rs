@@ -114,8 +114,17 @@ impl Witness for Desk {
         }
     }
 
+    fn said(&self, at: Instant) {
+        self.record.asked(at);
+    }
+
     fn replied(&self, asked: Instant) {
-        self.record.done(asked);
+        self.record.count(1);
+        self.record.answered(asked);
+    }
+
+    fn forgot(&self, asked: Instant) {
+        self.record.forgotten(asked);
     }
 
     fn moved(&self) {

@@ -76,9 +76,10 @@ async fn live(
     address: SocketAddr,
     number: u32,
     message: &[u8],
-    record: &Record,
+    record: &Arc<Record>,
     wanted: u64,
 ) -> Trouble {
+    let first = record.ask(Instant::now());
     let mut client = match Client::connect(address, number).await {
         Ok(client) => client,
         Err(trouble) => return trouble,
@@ -86,16 +87,17 @@ async fn live(
     if let Err(trouble) = client.ask(message).await {
         return trouble;
     }
+    drop(first);
     let _standing = record.stand();
     if record.standing() == wanted {
         record.settle();
     }
     loop {
-        let due = Instant::now();
+        let question = record.ask(Instant::now());
         if let Err(trouble) = client.ask(message).await {
             record.lost(client.node());
             return trouble;
         }
-        record.done(due);
+        question.done();
     }
 }

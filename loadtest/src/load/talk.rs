@@ -19,7 +19,7 @@ use super::agenda::Agenda;
 use super::client::{Client, PATIENCE, hang_up, is, say};
 use super::pace::Pace;
 use super::pick;
-use super::record::{Record, Trouble};
+use super::record::{Question, Record, Trouble};
 
 /// Pause after a connection that failed.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
@@ -57,10 +57,19 @@ struct Line {
     is_silent: Cell<bool>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Said {
-    deed: Deed,
-    due: Instant,
+#[derive(Debug)]
+enum Said {
+    Message(Question),
+    KeepAlive(Instant),
+}
+
+impl Said {
+    const fn due(&self) -> Instant {
+        match self {
+            Self::Message(question) => question.due(),
+            Self::KeepAlive(due) => *due,
+        }
+    }
 }
 
 impl Talk {
@@ -105,7 +114,7 @@ impl Talk {
                 };
                 // Whatever was said and not answered has failed.
                 let said = line.unanswered.take();
-                let lost = said.iter().filter(|said| said.deed == Deed::Message);
+                let lost = said.iter().filter(|said| matches!(said, Said::Message(_)));
                 record.failed(trouble, (lost.count() as u64).max(1));
                 sleep(PAUSE).await;
             }
@@ -144,9 +153,9 @@ impl Talk {
         let Some(line) = self.lines.get(number as usize) else {
             return;
         };
-        let (bytes, answers) = match deed {
-            Deed::KeepAlive => (KEEP_ALIVE, KEEP_ALIVE_LINES),
-            Deed::Message | Deed::Open => (&*self.message, 1),
+        let bytes = match deed {
+            Deed::KeepAlive => KEEP_ALIVE,
+            Deed::Message | Deed::Open => &*self.message,
         };
         let stream = line.stream.borrow();
         let said = stream.as_ref().map(|stream| {
@@ -154,9 +163,16 @@ impl Talk {
             say(stream, bytes)
         });
         if matches!(said, Some(Ok(()))) {
-            let said = Said { deed, due };
             let mut unanswered = line.unanswered.borrow_mut();
-            unanswered.extend(std::iter::repeat_n(said, answers));
+            match deed {
+                Deed::KeepAlive => {
+                    let answers = 0..KEEP_ALIVE_LINES;
+                    unanswered.extend(answers.map(|_| Said::KeepAlive(due)));
+                }
+                Deed::Message | Deed::Open => {
+                    unanswered.push_back(Said::Message(self.record.ask(due)));
+                }
+            }
         } else if deed == Deed::Message {
             // Why the connection failed is told where it is read from.
             self.record.trouble(Trouble::Unsent);
@@ -166,7 +182,8 @@ impl Talk {
 
 impl Line {
     /// One connection from its beginning to its end.
-    async fn live(&self, message: &[u8], record: &Record, wanted: u64) -> Trouble {
+    async fn live(&self, message: &[u8], record: &Arc<Record>, wanted: u64) -> Trouble {
+        let first = record.ask(Instant::now());
         let mut client = match Client::connect(self.address, self.number).await {
             Ok(client) => client,
             Err(trouble) => return trouble,
@@ -175,31 +192,33 @@ impl Line {
         if let Err(trouble) = client.ask(message).await {
             return trouble;
         }
+        drop(first);
         let _standing = record.stand();
         if record.standing() == wanted {
             record.settle();
         }
         *self.stream.borrow_mut() = Some(Rc::clone(client.stream()));
         let trouble = client
-            .listen_on(|answer| self.answered(answer, message, record))
+            .listen_on(|answer| self.answered(answer, message))
             .await;
         record.lost(client.node());
         trouble
     }
 
-    fn answered(&self, answer: &[u8], message: &[u8], record: &Record) -> Result<(), Trouble> {
+    fn answered(&self, answer: &[u8], message: &[u8]) -> Result<(), Trouble> {
         let said = self.unanswered.borrow_mut().pop_front();
-        let said = said.ok_or(Trouble::WrongBytes)?;
-        if said.deed == Deed::KeepAlive {
-            return is(matches!(answer, b"\n" | b"\r\n"));
+        match said.ok_or(Trouble::WrongBytes)? {
+            Said::KeepAlive(_) => is(matches!(answer, b"\n" | b"\r\n")),
+            Said::Message(question) => {
+                is(answer == message)?;
+                question.done();
+                Ok(())
+            }
         }
-        is(answer == message)?;
-        record.done(said.due);
-        Ok(())
     }
 
     fn give_up_if_silent(&self, stream: &TcpStream, now: Instant) {
-        let oldest = self.unanswered.borrow().front().map(|said| said.due);
+        let oldest = self.unanswered.borrow().front().map(Said::due);
         if oldest.is_some_and(|due| now.saturating_duration_since(due) > PATIENCE) {
             self.is_silent.set(true);
             hang_up(stream);

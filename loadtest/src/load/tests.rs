@@ -342,6 +342,51 @@ async fn silence_is_told_in_the_end_by_whoever_waits_for_an_answer() {
 }
 
 #[tokio::test]
+async fn what_nobody_answers_is_counted_when_the_window_closes() {
+    for load in [
+        IN_STEP,
+        IN_TIME,
+        CONNECTS,
+        CONNECTS_IN_TIME,
+        USERS,
+        PARTNERS,
+        UDP,
+    ] {
+        let world = World::open(load).await;
+        world.until_settled().await;
+        for edge in &world.edges {
+            edge.freeze();
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let (latency, troubles) = world.record().close_window();
+        let latency = latency.unwrap();
+        assert!(troubles.is_empty(), "{load}: {troubles:?}");
+        assert!(latency.unanswered() >= 4, "{load}");
+        assert!(latency.all().max() > 150_000, "{load}");
+        for edge in &world.edges {
+            edge.thaw();
+        }
+        world.until_units_grow_by(20).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_stands_still_is_silent() {
+    for load in [DOWN, UP] {
+        let world = World::open(load).await;
+        world.until_settled().await;
+        for edge in &world.edges {
+            edge.freeze();
+        }
+        world.until_in_trouble(Trouble::Silent).await;
+        for edge in &world.edges {
+            edge.thaw();
+        }
+        world.until_units_grow_by(20).await;
+    }
+}
+
+#[tokio::test]
 async fn connections_that_cannot_be_opened_in_time_are_unsent_and_never_too_many() {
     let world = World::open(&CONNECTS_IN_TIME.replace("400", "4")).await;
     world.until_settled().await;

@@ -198,6 +198,20 @@ impl Record {
         self.book().stats.sent += 1;
     }
 
+    /// A line is about to be sent, at `at`.
+    pub(super) fn said(&self, at: Instant) {
+        if let Some(witness) = &self.witness {
+            witness.said(at);
+        }
+    }
+
+    /// Nobody will answer a line said at `asked`: its connection has ended.
+    pub(super) fn forgot(&self, asked: Instant) {
+        if let Some(witness) = &self.witness {
+            witness.forgot(asked);
+        }
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.book().slots.len()
     }
