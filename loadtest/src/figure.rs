@@ -45,7 +45,7 @@ pub const FIGURES: [Figure; 36] = [
     telling("gap_p99_ms", "partners", "the same"),
     telling("gap_max_ms", "partners", "the same, the longest"),
     telling("silence_max_ms", "partners", "the longest without an answer, moved or not"),
-    telling("not_back", "partners", "connections that do not stand at the end"),
+    telling("not_back", "partners", "connections that are not answered at the end"),
     telling("disturbed_elsewhere", "partners, round trips, users, idle", "connections lost while their node was well"),
     telling("pin_violations", "partners", "connections of one partner on two nodes"),
     telling("per_second", "all but bulk and idle", "round trips, connections or packets done in a second"),

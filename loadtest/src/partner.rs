@@ -207,6 +207,10 @@ impl Watch {
         self.0.stats()
     }
 
+    pub(crate) fn served(&self) -> usize {
+        self.0.served()
+    }
+
     pub(crate) fn pin_violations(&self) -> u64 {
         self.0.pin_violations()
     }

@@ -22,6 +22,8 @@ pub struct Life {
     pub name: String,
     /// How many connections it keeps.
     pub connections: usize,
+    /// How many of them are answered at present.
+    pub served: usize,
     /// Its replies, gaps and errors since the start.
     pub stats: Stats,
     /// Connections that were first answered by another node than the one that answered, then and
@@ -34,6 +36,7 @@ impl Life {
         Self {
             name: watch.name().to_owned(),
             connections: watch.connections(),
+            served: watch.served(),
             stats: watch.stats(),
             pin_violations: watch.pin_violations(),
         }

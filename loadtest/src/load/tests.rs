@@ -467,6 +467,29 @@ async fn partners_speak_what_they_are_told_to_and_are_known_by_name_and_address(
 }
 
 #[tokio::test]
+async fn a_partner_that_is_accepted_and_never_answered_is_not_back() {
+    let world = World::open(PARTNERS).await;
+    world.until_settled().await;
+    for edge in &world.edges {
+        edge.mute(true);
+        edge.kill().await;
+        edge.revive().await.unwrap();
+    }
+    let is_accepted = |record: &Record| {
+        let mut lives = record.partners().into_iter();
+        lives.all(|life| life.stats.open == 4 && life.served == 0)
+    };
+    world.until("accepted", is_accepted).await;
+    for edge in &world.edges {
+        edge.mute(false);
+        edge.kill().await;
+        edge.revive().await.unwrap();
+    }
+    let is_back = |record: &Record| record.partners().iter().all(|life| life.served == 4);
+    world.until("back", is_back).await;
+}
+
+#[tokio::test]
 async fn the_gaps_of_a_swapped_node_are_told_and_are_no_violation_of_pins() {
     let mut world = World::open(PARTNERS).await;
     world.until_settled().await;

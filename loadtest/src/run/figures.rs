@@ -213,7 +213,7 @@ impl OfLoad<'_> {
                 ms: gap.duration.as_secs_f64() * 1e3,
             }));
             silence = silence.max(life.stats.longest_silence);
-            not_back += life.connections.saturating_sub(life.stats.open);
+            not_back += life.connections.saturating_sub(life.served);
             violations += life.pin_violations - earlier.map_or(0, |earlier| earlier.pin_violations);
         }
         gaps.sort_by(|one, other| one.at.total_cmp(&other.at));
