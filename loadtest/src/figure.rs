@@ -61,7 +61,7 @@ pub const FIGURES: [Figure; 36] = [
     detail("max_us", "with latencies", "the longest"),
     detail("late_p99_us", "with latencies", "how late the harness itself was in sending"),
     detail("late_max_us", "with latencies", "the same, the worst: a stall of this machine"),
-    telling("unanswered", "with latencies", "due within the window and not answered half a second after it"),
+    telling("unanswered", "with latencies", "due within the window, not answered soon after it"),
     detail("standing", "all", "sessions that stand at the end"),
     telling("troubles", "all", "everything that went wrong for a client"),
     detail("refused", "all", "connections that were refused"),

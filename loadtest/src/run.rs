@@ -22,7 +22,7 @@ use self::nodes::Nodes;
 pub use self::progress::Progress;
 use crate::cost::Cost;
 use crate::load::{Record, Stage, Target};
-use crate::peer::{Description, Kind, PartnerAddress, Peer};
+use crate::peer::{Description, ELSEWHERE, Kind, PartnerAddress, Peer};
 use crate::process::{raise_descriptor_limit, rest_until, wait_until};
 use crate::scenario::Scenario;
 
@@ -55,7 +55,7 @@ impl Contender {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Program { kind, .. } => kind.name(),
-            Self::Elsewhere(_) => "elsewhere",
+            Self::Elsewhere(_) => ELSEWHERE,
         }
     }
 
@@ -282,6 +282,12 @@ impl Bench {
             rest_until(next_event.min(next_sample).min(end));
             let now = Instant::now();
             if now >= end && next_event >= end {
+                if let Some((_, event)) = agenda.peek() {
+                    return Err(io::Error::other(format!(
+                        "the event \"{}\" never came: the measuring was over",
+                        event.command
+                    )));
+                }
                 return Ok((course, events));
             }
             if let Some((_, event)) = agenda.next_if(|(at, _)| *at <= now) {

@@ -266,20 +266,22 @@ impl Scenario {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn parse(name: &str, text: &str) -> io::Result<Self> {
-        let invalid = |message: String| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("scenario \"{name}\": {message}"),
-            )
-        };
         let mut scenario: Self =
-            toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
+            toml::from_str(text).map_err(|error| invalid(name, &error.to_string()))?;
         name.clone_into(&mut scenario.name);
         for (group, partners) in scenario.partners.iter_mut().enumerate() {
             partners.group = u8::try_from(group).unwrap_or(u8::MAX);
         }
-        check::check(&scenario).map_err(invalid)?;
+        scenario.check()?;
         Ok(scenario)
+    }
+
+    /// Checks it as a whole; whoever has changed it does so again.
+    ///
+    /// # Errors
+    /// The first thing that cannot be, with its remedy.
+    pub fn check(&self) -> io::Result<()> {
+        check::check(self).map_err(|message| invalid(&self.name, &message))
     }
 
     /// All loads, in the order of their kinds.
@@ -346,6 +348,13 @@ impl Scenario {
             .iter_mut()
             .for_each(|load| slower(&mut load.rate));
     }
+}
+
+fn invalid(name: &str, message: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("scenario \"{name}\": {message}"),
+    )
 }
 
 #[cfg(test)]
