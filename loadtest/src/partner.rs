@@ -40,6 +40,9 @@ pub struct Plan {
     /// reply puts it back to the first. A connection that has served is replaced the instant it
     /// ends.
     pub ladder: Vec<Duration>,
+    /// Pause before a connection that has served is replaced, and what its first ones are opened
+    /// within; zero unless it has to spare whom it calls.
+    pub rest: Duration,
     /// Silence after which it gives a connection up by itself; a stubborn partner never does.
     pub patience: Option<Duration>,
     /// The address it calls from; by default the system chooses.
@@ -96,6 +99,7 @@ impl Plan {
             interval: Duration::from_millis(5),
             // Short beside every promise that is measured, long beside a refused connect.
             ladder: vec![Duration::from_millis(2)],
+            rest: Duration::ZERO,
             patience: None,
             source: None,
             speech: Speech::Plain,

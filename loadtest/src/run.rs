@@ -24,7 +24,7 @@ use crate::cost::Cost;
 use crate::load::{Record, Stage, Target};
 use crate::peer::{Description, ELSEWHERE, Kind, PartnerAddress, Peer};
 use crate::process::{raise_descriptor_limit, rest_until, wait_until};
-use crate::scenario::Scenario;
+use crate::scenario::{Load, Scenario};
 
 /// From one look at the balancer's cost to the next.
 const SAMPLE: Duration = Duration::from_millis(500);
@@ -157,7 +157,7 @@ pub fn run(
     edge: &Path,
     progress: &Progress,
 ) -> io::Result<Findings> {
-    let mut left_out = Vec::new();
+    let mut left_out = scenario.limited.clone();
     let scenario = fit::fit(
         scenario,
         |service| contender.refuses(service),
@@ -237,12 +237,15 @@ impl Bench {
 
     fn settle(&self, scenario: &Scenario, stage: &Stage, progress: &Progress) -> io::Result<()> {
         progress.phase("settling");
-        let sign_in = scenario
-            .users
-            .iter()
-            .map(|users| f64::from(users.users) / users.sign_in_rate);
-        let longest = Duration::from_secs_f64(sign_in.fold(0.0, f64::max));
-        wait_until(SETTLE_LIMIT + longest, || stage.is_settled().then_some(())).ok_or_else(|| {
+        let longest = scenario
+            .loads()
+            .map(Load::opening)
+            .max()
+            .unwrap_or_default();
+        wait_until(SETTLE_LIMIT.saturating_add(longest), || {
+            stage.is_settled().then_some(())
+        })
+        .ok_or_else(|| {
             let waiting = stage.records().iter().filter(|record| !record.is_settled());
             let waiting: Vec<_> = waiting
                 .map(|record| {

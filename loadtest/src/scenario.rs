@@ -5,6 +5,7 @@
 //! touches a socket.
 
 mod check;
+mod limit;
 mod loads;
 mod shipped;
 mod time;
@@ -30,6 +31,9 @@ pub struct Scenario {
     /// The name of its file, without the ending.
     #[serde(skip)]
     pub name: String,
+    /// What was changed to be careful with what others run.
+    #[serde(skip)]
+    pub limited: Vec<String>,
     /// One line for people.
     pub title: String,
     /// What it shows, and how to read it.
@@ -322,31 +326,6 @@ impl Scenario {
         partners.iter_mut().for_each(|load| load.scale(factor));
         flood.iter_mut().for_each(|load| load.scale(factor));
         udp_flows.iter_mut().for_each(|load| load.scale(factor));
-    }
-}
-
-impl Scenario {
-    /// Lets no load send more than `rate` messages or connections a second, not even those that
-    /// otherwise go as fast as they are answered.
-    pub fn limit(&mut self, rate: f64) {
-        let slower = |given: &mut f64| *given = given.min(rate);
-        let slower_if_any =
-            |given: &mut Option<f64>| *given = Some(given.map_or(rate, |given| given.min(rate)));
-        self.round_trips
-            .iter_mut()
-            .for_each(|load| slower_if_any(&mut load.rate));
-        self.connects
-            .iter_mut()
-            .for_each(|load| slower_if_any(&mut load.rate));
-        self.users
-            .iter_mut()
-            .for_each(|load| slower(&mut load.sign_in_rate));
-        self.flood
-            .iter_mut()
-            .for_each(|load| slower(&mut load.rate));
-        self.udp_flows
-            .iter_mut()
-            .for_each(|load| slower(&mut load.rate));
     }
 }
 

@@ -87,6 +87,7 @@ fn plan_of(plan: &Partners, number: u32, addresses: &[SocketAddr]) -> Plan {
         connections: plan.connections as usize,
         interval: plan.interval.0,
         ladder: plan.ladder.iter().map(|pause| pause.0).collect(),
+        rest: plan.rest.0,
         patience: None,
         // Elsewhere the system chooses.
         source: addresses

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use super::agenda::{Agenda, period};
+use super::agenda::{Agenda, period, turn};
 use super::client::{Client, message};
 use super::pick;
 use super::record::{Record, Trouble};
@@ -56,17 +56,22 @@ fn begin_in_time(
     addresses: &[SocketAddr],
     record: Arc<Record>,
 ) -> io::Result<()> {
-    let talk = Talk::new(plan.connections, addresses, message(plan.bytes), record)?;
+    let message = (message(plan.bytes), plan.rest);
+    let talk = Talk::new(plan.connections, addresses, message, record)?;
     let between = period(rate);
     let each = between * plan.connections;
-    let start = Instant::now() + PAUSE * 5;
+    let now = Instant::now();
+    let start = now + PAUSE * 5;
     let mut agenda = Agenda::default();
     for number in 0..plan.connections {
-        talk.open(number);
+        let opening = turn(plan.rest.0, number, plan.connections);
+        agenda.enter(now + opening, (number, Deed::Open));
         agenda.enter(start + between * number, (number, Deed::Message));
     }
     spawn_local(talk.keep(agenda, move |agenda, due, entry| {
-        agenda.enter(due + each, entry);
+        if entry.1 == Deed::Message {
+            agenda.enter(due + each, entry);
+        }
     }));
     Ok(())
 }

@@ -20,6 +20,7 @@ use super::client::{Client, PATIENCE, hang_up, is, say};
 use super::pace::Pace;
 use super::pick;
 use super::record::{Question, Record, Trouble};
+use crate::scenario::Span;
 
 /// Pause after a connection that failed.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
@@ -46,6 +47,8 @@ pub(super) struct Talk {
     lines: Vec<Rc<Line>>,
     message: Rc<[u8]>,
     record: Arc<Record>,
+    /// Pause after a connection that failed.
+    pause: Duration,
 }
 
 #[derive(Debug)]
@@ -73,11 +76,11 @@ impl Said {
 }
 
 impl Talk {
-    /// `count` connections, none of them open yet; the record is settled once all stand.
+    /// `count` connections, none of them open yet, which rest before they are opened again; the record is settled once all stand.
     pub(super) fn new(
         count: u32,
         addresses: &[SocketAddr],
-        message: Rc<[u8]>,
+        (message, rest): (Rc<[u8]>, Span),
         record: Arc<Record>,
     ) -> io::Result<Self> {
         let line = |number| {
@@ -93,6 +96,7 @@ impl Talk {
             lines: (0..count).map(line).collect::<io::Result<_>>()?,
             message,
             record,
+            pause: rest.0.max(PAUSE),
         })
     }
 
@@ -102,7 +106,7 @@ impl Talk {
             return;
         };
         let (record, message) = (Arc::clone(&self.record), Rc::clone(&self.message));
-        let wanted = self.lines.len() as u64;
+        let (wanted, pause) = (self.lines.len() as u64, self.pause);
         spawn_local(async move {
             loop {
                 let trouble = line.live(&message, &record, wanted).await;
@@ -116,7 +120,7 @@ impl Talk {
                 let said = line.unanswered.take();
                 let lost = said.iter().filter(|said| matches!(said, Said::Message(_)));
                 record.failed(trouble, (lost.count() as u64).max(1));
-                sleep(PAUSE).await;
+                sleep(pause).await;
             }
         });
     }

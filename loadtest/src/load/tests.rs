@@ -108,9 +108,13 @@ fn stage(load: &str, addresses: Vec<SocketAddr>) -> io::Result<Stage> {
         "title = \"t\"\nabout = \"a\"\nrun = {{ warm_up = \"0s\", measure = \"1s\" }}\n{load}"
     );
     let scenario = Scenario::parse("test", &text).unwrap();
+    stage_of(&scenario, addresses)
+}
+
+fn stage_of(scenario: &Scenario, addresses: Vec<SocketAddr>) -> io::Result<Stage> {
     let listener = "main".to_owned();
     Stage::open(
-        &scenario,
+        scenario,
         &[Target {
             listener,
             addresses,
@@ -517,6 +521,28 @@ async fn the_gaps_of_a_swapped_node_are_told_and_are_no_violation_of_pins() {
         {
             assert_eq!((from_node.as_str(), to_node.as_str()), ("edge1", "edge3"));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_limit_holds_for_messages_and_connections_of_every_load_even_if_all_of_them_fail() {
+    const RATE: f64 = 60.0;
+    for load in ALL {
+        let text = format!(
+            "title = \"t\"\nabout = \"a\"\nrun = {{ warm_up = \"0s\", measure = \"1s\" }}\n{load}"
+        );
+        let mut scenario = Scenario::parse("test", &text).unwrap();
+        scenario.limit(RATE);
+        assert!(!scenario.limited.is_empty(), "{load}");
+        let edge = SimulatedEdge::start("edge1", ANY).await.unwrap();
+        // Nobody's connection outlives its second line.
+        edge.reset_after(Some(150));
+        let _stage = stage_of(&scenario, vec![edge.address()]).unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let seen = edge.counters();
+        assert!(seen.accepted <= 40, "{load}: {} connections", seen.accepted);
+        // A line at the beginning of each connection, keep-alives and messages.
+        assert!(seen.lines + seen.datagrams <= 160, "{load}: {seen:?}");
     }
 }
 

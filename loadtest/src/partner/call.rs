@@ -33,6 +33,9 @@ pub(super) async fn keep_calling(plan: Arc<Plan>, record: Arc<Record>, slot: usi
     }
     let mut choice = slot;
     let mut failures = 0;
+    if !plan.rest.is_zero() {
+        sleep(plan.rest.mul_f64(fastrand::f64())).await;
+    }
     loop {
         let address = plan.addresses.get(choice % plan.addresses.len()).copied();
         let Some(address) = address else { return };
@@ -40,6 +43,9 @@ pub(super) async fn keep_calling(plan: Arc<Plan>, record: Arc<Record>, slot: usi
         choice = choice.wrapping_add(1);
         if record.ended(slot, kind) {
             failures = 0;
+            if !plan.rest.is_zero() {
+                sleep(plan.rest).await;
+            }
         } else {
             sleep(rung(&plan.ladder, failures)).await;
             failures += 1;
