@@ -215,8 +215,9 @@ impl Bench {
         let window = Window::open(stage.records(), length, at_rest);
         let before = Edges::read(self.cost()?, stage.records());
         self.stage = Some(stage);
-        let (course, events) = self.watch(scenario, window.start(), &before.cost, progress)?;
-        let after = Edges::read(self.cost()?, self.records());
+        let start = window.start();
+        let (course, events, last) = self.watch(scenario, start, &before.cost, progress)?;
+        let after = Edges::read(self.cost()?.with_ended(&last), self.records());
         rest_until(Instant::now() + AFTERMATH);
         let mut findings =
             window.close(self.records(), &scenario.balancer, &before, &after, &events);
@@ -261,14 +262,15 @@ impl Bench {
         })
     }
 
-    /// Lets the window pass: looks at the balancer, and makes happen what is to happen.
+    /// Lets the window pass: looks at the balancer, and makes happen what is to happen. The cost at the
+    /// last look comes with it.
     fn watch(
         &mut self,
         scenario: &Scenario,
         start: Instant,
         before: &Cost,
         progress: &Progress,
-    ) -> io::Result<(Vec<Sample>, Vec<Happened>)> {
+    ) -> io::Result<(Vec<Sample>, Vec<Happened>, Cost)> {
         let mut agenda: Vec<_> = scenario
             .events
             .iter()
@@ -291,7 +293,7 @@ impl Bench {
                         event.command
                     )));
                 }
-                return Ok((course, events));
+                return Ok((course, events, last));
             }
             if let Some((_, event)) = agenda.next_if(|(at, _)| *at <= now) {
                 let to = self.happen(scenario, &event.to, &event.command)?;
@@ -302,7 +304,7 @@ impl Bench {
                 });
             }
             if now >= next_sample {
-                let cost = self.cost()?;
+                let cost = self.cost()?.with_ended(&last);
                 let busy = cost.processor().saturating_sub(last.processor());
                 course.push(Sample {
                     at: (now - start).as_secs_f64(),
