@@ -170,11 +170,9 @@ async fn every_kind_of_load_counts_the_death_of_its_node_and_recovers() {
         }
         world.until_in_trouble(Trouble::Refused).await;
         let standing = if load == UDP { 10 } else { 0 };
-        if load != FLOOD {
-            world
-                .until("all down", |record| record.standing() == standing)
-                .await;
-        }
+        world
+            .until("all down", |record| record.standing() == standing)
+            .await;
         for edge in &world.edges {
             edge.revive().await.unwrap();
         }
