@@ -118,7 +118,7 @@ impl Campaign {
             }
         }
         let mut played = Played::weigh(scenario, runs, failures);
-        played.left_out = left_out;
+        played.left_out.append(&mut left_out);
         played
     }
 

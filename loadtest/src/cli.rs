@@ -1,4 +1,7 @@
 //! The command line: one file per subcommand.
+//!
+//! Exit codes follow `sysexits.h`: 0 everything holds, 1 something does not, 64 usage, 69 it could not
+//! be run.
 
 mod compare;
 mod edge;
@@ -34,7 +37,15 @@ enum Command {
 }
 
 pub(super) fn run() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and the version are none.
+        Err(told) => {
+            let _ = told.print();
+            return ExitCode::from(if told.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let done = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Scenarios(arguments) => scenarios::run(&arguments),
@@ -43,6 +54,12 @@ pub(super) fn run() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "error: {error}");
-        ExitCode::FAILURE
+        ExitCode::from(UNAVAILABLE)
     })
 }
+
+/// `sysexits.h`: the command was used incorrectly.
+const USAGE: u8 = 64;
+
+/// `sysexits.h`: something that is needed is not there, so nothing can be told.
+pub(super) const UNAVAILABLE: u8 = 69;

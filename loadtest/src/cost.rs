@@ -39,7 +39,7 @@ impl Cost {
             match cost.add(pid) {
                 Ok(children) => waiting.extend(children),
                 // A child that has ended in between.
-                Err(_) if !cost.threads.is_empty() => {}
+                Err(error) if is_gone(&error) && !cost.threads.is_empty() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -50,6 +50,15 @@ impl Cost {
     #[must_use]
     pub fn processor(&self) -> Duration {
         self.threads.values().sum()
+    }
+
+    /// Keeps what threads had spent by `earlier` that have ended since; their last moments are lost.
+    #[must_use]
+    pub fn with_ended(mut self, earlier: &Self) -> Self {
+        for (thread, time) in &earlier.threads {
+            self.threads.entry(*thread).or_insert(*time);
+        }
+        self
     }
 
     /// Processor time of each thread since `before`, the busiest first.
@@ -74,20 +83,39 @@ impl Cost {
             };
             let task = format!("/proc/{pid}/task/{thread}");
             // A thread may end between the listing and the reading.
-            if let Ok(text) = fs::read_to_string(format!("{task}/schedstat")) {
-                self.threads.insert(thread, on_processor(&text)?);
-            }
-            let list = fs::read_to_string(format!("{task}/children")).unwrap_or_default();
+            let Some(text) = of_task(&task, "schedstat")? else {
+                continue;
+            };
+            self.threads.insert(thread, on_processor(&text)?);
+            let list = of_task(&task, "children")?.unwrap_or_default();
             children.extend(
                 list.split_ascii_whitespace()
                     .filter_map(|pid| pid.parse::<u32>().ok()),
             );
         }
         let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        self.resident_bytes += proportional(&memory);
+        self.resident_bytes += proportional(&memory)?;
         self.descriptors += fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
         Ok(children)
     }
+}
+
+/// A file of a thread; `None` if the thread has ended.
+fn of_task(task: &str, file: &str) -> io::Result<Option<String>> {
+    match fs::read_to_string(format!("{task}/{file}")) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if is_gone(&error) && !fs::exists(task)? => Ok(None),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{task}/{file}: {error}"),
+        )),
+    }
+}
+
+/// Whether an error says that the process or thread has ended.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 fn on_processor(schedstat: &str) -> io::Result<Duration> {
@@ -103,11 +131,17 @@ fn on_processor(schedstat: &str) -> io::Result<Duration> {
     })
 }
 
-fn proportional(smaps_rollup: &str) -> u64 {
+fn proportional(smaps_rollup: &str) -> io::Result<u64> {
     let mut lines = smaps_rollup.lines();
     let line = lines.find_map(|line| line.strip_prefix("Pss:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or_default() * 1024
+    let kib = kib.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "smaps_rollup is not as proc(5) says",
+        )
+    });
+    Ok(kib? * 1024)
 }
 
 #[cfg(test)]
@@ -151,6 +185,29 @@ mod tests {
         let pid = grandchild.and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
         rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::KILL).unwrap();
         assert!(both.is_some());
+    }
+
+    #[test]
+    fn what_a_thread_spent_before_it_ended_is_kept() {
+        let spent = |times: &[(u32, u64)]| Cost {
+            threads: times
+                .iter()
+                .map(|(thread, millis)| (*thread, Duration::from_millis(*millis)))
+                .collect(),
+            ..Cost::default()
+        };
+        let (before, middle) = (spent(&[(1, 10)]), spent(&[(1, 20), (2, 50)]));
+        let after = spent(&[(1, 30)]).with_ended(&middle);
+        assert_eq!(after.processor(), Duration::from_millis(80));
+        let since = after.threads_since(&before);
+        assert_eq!(since, [50, 20].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn memory_that_is_not_told_is_an_error() {
+        assert_eq!(proportional("Rss: 9 kB\nPss:   4 kB\n").unwrap(), 4096);
+        proportional("Rss: 9 kB\n").unwrap_err();
+        of_task("/proc/self/task/../", "no such file").unwrap_err();
     }
 
     #[test]

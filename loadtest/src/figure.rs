@@ -39,13 +39,13 @@ const fn detail(name: &'static str, of: &'static str, meaning: &'static str) -> 
 
 /// Every figure.
 #[rustfmt::skip]
-pub const FIGURES: [Figure; 35] = [
+pub const FIGURES: [Figure; 36] = [
     telling("moves", "partners", "changes of node"),
     telling("gap_p50_ms", "partners", "how long nobody answered at a change of node"),
     telling("gap_p99_ms", "partners", "the same"),
     telling("gap_max_ms", "partners", "the same, the longest"),
     telling("silence_max_ms", "partners", "the longest without an answer, moved or not"),
-    telling("not_back", "partners", "connections that do not stand at the end"),
+    telling("not_back", "partners", "connections that are not answered at the end"),
     telling("disturbed_elsewhere", "partners, round trips, users, idle", "connections lost while their node was well"),
     telling("pin_violations", "partners", "connections of one partner on two nodes"),
     telling("per_second", "all but bulk and idle", "round trips, connections or packets done in a second"),
@@ -61,6 +61,7 @@ pub const FIGURES: [Figure; 35] = [
     detail("max_us", "with latencies", "the longest"),
     detail("late_p99_us", "with latencies", "how late the harness itself was in sending"),
     detail("late_max_us", "with latencies", "the same, the worst: a stall of this machine"),
+    telling("unanswered", "with latencies", "due within the window, not answered soon after it"),
     detail("standing", "all", "sessions that stand at the end"),
     telling("troubles", "all", "everything that went wrong for a client"),
     detail("refused", "all", "connections that were refused"),

@@ -40,6 +40,9 @@ pub struct Plan {
     /// reply puts it back to the first. A connection that has served is replaced the instant it
     /// ends.
     pub ladder: Vec<Duration>,
+    /// Pause before a connection that has served is replaced, and what its first ones are opened
+    /// within; zero unless it has to spare whom it calls.
+    pub rest: Duration,
     /// Silence after which it gives a connection up by itself; a stubborn partner never does.
     pub patience: Option<Duration>,
     /// The address it calls from; by default the system chooses.
@@ -73,6 +76,10 @@ pub(crate) enum Character {
 pub(crate) trait Witness: std::fmt::Debug + Send + Sync {
     /// A connection has brought its first good reply.
     fn stood(&self);
+    /// A line was said at that moment.
+    fn said(&self, at: Instant);
+    /// Nobody waits any longer for a reply to a line of that moment.
+    fn forgot(&self, asked: Instant);
     /// A good reply came to a line of that moment.
     fn replied(&self, asked: Instant);
     /// It came from another node than the one before, on the same connection.
@@ -92,6 +99,7 @@ impl Plan {
             interval: Duration::from_millis(5),
             // Short beside every promise that is measured, long beside a refused connect.
             ladder: vec![Duration::from_millis(2)],
+            rest: Duration::ZERO,
             patience: None,
             source: None,
             speech: Speech::Plain,
@@ -201,6 +209,10 @@ impl Watch {
 
     pub(crate) fn stats(&self) -> Stats {
         self.0.stats()
+    }
+
+    pub(crate) fn served(&self) -> usize {
+        self.0.served()
     }
 
     pub(crate) fn pin_violations(&self) -> u64 {

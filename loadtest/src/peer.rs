@@ -61,6 +61,9 @@ pub enum Kind {
     Direct,
 }
 
+/// The name of a balancer that others run.
+pub const ELSEWHERE: &str = "elsewhere";
+
 impl Kind {
     /// Its name in commands, figures and reports.
     #[must_use]

@@ -63,7 +63,7 @@ pub struct Played {
     pub checks: Vec<Check>,
     /// What must hold beside others.
     pub ratios: Vec<RatioFound>,
-    /// Who was not run, and why.
+    /// Who was not run and what could not be weighed, and why.
     #[serde(default)]
     pub left_out: Vec<String>,
     /// Runs that failed, and balancers that could not be had.
@@ -91,8 +91,8 @@ impl Played {
             loads: in_order(scenario),
             checks: verdict::checks(scenario, &runs),
             ratios: verdict::ratios(scenario, &runs),
+            left_out: verdict::unweighed(scenario, &runs),
             runs,
-            left_out: Vec::new(),
             failures,
         }
     }

@@ -22,9 +22,9 @@ use self::nodes::Nodes;
 pub use self::progress::Progress;
 use crate::cost::Cost;
 use crate::load::{Record, Stage, Target};
-use crate::peer::{Description, Kind, PartnerAddress, Peer};
+use crate::peer::{Description, ELSEWHERE, Kind, PartnerAddress, Peer};
 use crate::process::{raise_descriptor_limit, rest_until, wait_until};
-use crate::scenario::Scenario;
+use crate::scenario::{Load, Scenario};
 
 /// From one look at the balancer's cost to the next.
 const SAMPLE: Duration = Duration::from_millis(500);
@@ -55,7 +55,7 @@ impl Contender {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Program { kind, .. } => kind.name(),
-            Self::Elsewhere(_) => "elsewhere",
+            Self::Elsewhere(_) => ELSEWHERE,
         }
     }
 
@@ -157,7 +157,7 @@ pub fn run(
     edge: &Path,
     progress: &Progress,
 ) -> io::Result<Findings> {
-    let mut left_out = Vec::new();
+    let mut left_out = scenario.limited.clone();
     let scenario = fit::fit(
         scenario,
         |service| contender.refuses(service),
@@ -215,8 +215,9 @@ impl Bench {
         let window = Window::open(stage.records(), length, at_rest);
         let before = Edges::read(self.cost()?, stage.records());
         self.stage = Some(stage);
-        let (course, events) = self.watch(scenario, window.start(), &before.cost, progress)?;
-        let after = Edges::read(self.cost()?, self.records());
+        let start = window.start();
+        let (course, events, last) = self.watch(scenario, start, &before.cost, progress)?;
+        let after = Edges::read(self.cost()?.with_ended(&last), self.records());
         rest_until(Instant::now() + AFTERMATH);
         let mut findings =
             window.close(self.records(), &scenario.balancer, &before, &after, &events);
@@ -237,12 +238,15 @@ impl Bench {
 
     fn settle(&self, scenario: &Scenario, stage: &Stage, progress: &Progress) -> io::Result<()> {
         progress.phase("settling");
-        let sign_in = scenario
-            .users
-            .iter()
-            .map(|users| f64::from(users.users) / users.sign_in_rate);
-        let longest = Duration::from_secs_f64(sign_in.fold(0.0, f64::max));
-        wait_until(SETTLE_LIMIT + longest, || stage.is_settled().then_some(())).ok_or_else(|| {
+        let longest = scenario
+            .loads()
+            .map(Load::opening)
+            .max()
+            .unwrap_or_default();
+        wait_until(SETTLE_LIMIT.saturating_add(longest), || {
+            stage.is_settled().then_some(())
+        })
+        .ok_or_else(|| {
             let waiting = stage.records().iter().filter(|record| !record.is_settled());
             let waiting: Vec<_> = waiting
                 .map(|record| {
@@ -258,14 +262,15 @@ impl Bench {
         })
     }
 
-    /// Lets the window pass: looks at the balancer, and makes happen what is to happen.
+    /// Lets the window pass: looks at the balancer, and makes happen what is to happen. The cost at the
+    /// last look comes with it.
     fn watch(
         &mut self,
         scenario: &Scenario,
         start: Instant,
         before: &Cost,
         progress: &Progress,
-    ) -> io::Result<(Vec<Sample>, Vec<Happened>)> {
+    ) -> io::Result<(Vec<Sample>, Vec<Happened>, Cost)> {
         let mut agenda: Vec<_> = scenario
             .events
             .iter()
@@ -282,7 +287,13 @@ impl Bench {
             rest_until(next_event.min(next_sample).min(end));
             let now = Instant::now();
             if now >= end && next_event >= end {
-                return Ok((course, events));
+                if let Some((_, event)) = agenda.peek() {
+                    return Err(io::Error::other(format!(
+                        "the event \"{}\" never came: the measuring was over",
+                        event.command
+                    )));
+                }
+                return Ok((course, events, last));
             }
             if let Some((_, event)) = agenda.next_if(|(at, _)| *at <= now) {
                 let to = self.happen(scenario, &event.to, &event.command)?;
@@ -293,7 +304,7 @@ impl Bench {
                 });
             }
             if now >= next_sample {
-                let cost = self.cost()?;
+                let cost = self.cost()?.with_ended(&last);
                 let busy = cost.processor().saturating_sub(last.processor());
                 course.push(Sample {
                     at: (now - start).as_secs_f64(),

@@ -5,6 +5,7 @@
 //! touches a socket.
 
 mod check;
+mod limit;
 mod loads;
 mod shipped;
 mod time;
@@ -30,6 +31,9 @@ pub struct Scenario {
     /// The name of its file, without the ending.
     #[serde(skip)]
     pub name: String,
+    /// What was changed to be careful with what others run.
+    #[serde(skip)]
+    pub limited: Vec<String>,
     /// One line for people.
     pub title: String,
     /// What it shows, and how to read it.
@@ -266,20 +270,22 @@ impl Scenario {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn parse(name: &str, text: &str) -> io::Result<Self> {
-        let invalid = |message: String| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("scenario \"{name}\": {message}"),
-            )
-        };
         let mut scenario: Self =
-            toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
+            toml::from_str(text).map_err(|error| invalid(name, &error.to_string()))?;
         name.clone_into(&mut scenario.name);
         for (group, partners) in scenario.partners.iter_mut().enumerate() {
             partners.group = u8::try_from(group).unwrap_or(u8::MAX);
         }
-        check::check(&scenario).map_err(invalid)?;
+        scenario.check()?;
         Ok(scenario)
+    }
+
+    /// Checks it as a whole; whoever has changed it does so again.
+    ///
+    /// # Errors
+    /// The first thing that cannot be, with its remedy.
+    pub fn check(&self) -> io::Result<()> {
+        check::check(self).map_err(|message| invalid(&self.name, &message))
     }
 
     /// All loads, in the order of their kinds.
@@ -323,29 +329,11 @@ impl Scenario {
     }
 }
 
-impl Scenario {
-    /// Lets no load send more than `rate` messages or connections a second, not even those that
-    /// otherwise go as fast as they are answered.
-    pub fn limit(&mut self, rate: f64) {
-        let slower = |given: &mut f64| *given = given.min(rate);
-        let slower_if_any =
-            |given: &mut Option<f64>| *given = Some(given.map_or(rate, |given| given.min(rate)));
-        self.round_trips
-            .iter_mut()
-            .for_each(|load| slower_if_any(&mut load.rate));
-        self.connects
-            .iter_mut()
-            .for_each(|load| slower_if_any(&mut load.rate));
-        self.users
-            .iter_mut()
-            .for_each(|load| slower(&mut load.sign_in_rate));
-        self.flood
-            .iter_mut()
-            .for_each(|load| slower(&mut load.rate));
-        self.udp_flows
-            .iter_mut()
-            .for_each(|load| slower(&mut load.rate));
-    }
+fn invalid(name: &str, message: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("scenario \"{name}\": {message}"),
+    )
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(super) struct Choice {
     #[arg(long, value_name = "PROGRAM")]
     pub(super) pinfold: Option<PathBuf>,
     /// Multiplies sessions, users, partners and rates
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = more_than_nothing)]
     scale: f64,
     /// How often each is run, instead of what the scenario says
     #[arg(long)]
@@ -55,6 +55,7 @@ impl Choice {
             if let Some(measure) = self.measure {
                 scenario.run.measure = measure;
             }
+            scenario.check()?;
         }
         Ok(scenarios)
     }
@@ -69,10 +70,21 @@ pub(super) fn play(mut campaign: Campaign, choice: &Choice) -> io::Result<ExitCo
     let progress = Progress::new(campaign.length());
     let report = campaign.run(&progress);
     drop(progress);
-    report.write_text(&mut io::stdout().lock(), detail(choice.all))?;
+    // The terminal last: whoever reads there may have gone.
     write(json, |out| report.write_json(out))?;
     write(html, |out| report.write_html(out))?;
+    report.write_text(&mut io::stdout().lock(), detail(choice.all))?;
     Ok(verdict(&report))
+}
+
+/// A factor or a rate.
+pub(super) fn more_than_nothing(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number > 0.0 && number.is_finite() {
+        Ok(number)
+    } else {
+        Err("it must be more than 0".to_owned())
+    }
 }
 
 /// How much `--all` asks for.

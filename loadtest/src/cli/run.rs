@@ -10,7 +10,8 @@ use pinfold_loadtest::load::Target;
 use pinfold_loadtest::peer::Kind;
 use pinfold_loadtest::run::Contender;
 
-use super::play::{Choice, play};
+use super::UNAVAILABLE;
+use super::play::{Choice, more_than_nothing, play};
 
 /// New connections and messages a second, where the target is not this machine.
 const CAREFUL_RATE: f64 = 50.0;
@@ -35,7 +36,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     yes: bool,
     /// At such an address, at most so many messages and connections a second for each load
-    #[arg(long, default_value_t = CAREFUL_RATE)]
+    #[arg(long, default_value_t = CAREFUL_RATE, value_parser = more_than_nothing)]
     max_rate: f64,
 }
 
@@ -68,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let mut all = targets.iter().flat_map(|target| &target.addresses);
     if all.any(|address| !address.ip().is_loopback()) {
         if !arguments.yes && !is_wanted(&targets)? {
-            return Ok(ExitCode::FAILURE);
+            return Ok(ExitCode::from(UNAVAILABLE));
         }
         scenarios
             .iter_mut()

@@ -46,6 +46,11 @@ pub(super) fn random_pause(mean: Duration) -> Duration {
     mean.mul_f64(factor)
 }
 
+/// When it is the turn of `number` among `count`, if all have their turns within `length`.
+pub(super) fn turn(length: Duration, number: u32, count: u32) -> Duration {
+    length.mul_f64(f64::from(number) / f64::from(count.max(1)))
+}
+
 /// The distance of events that come `rate` times a second.
 pub(super) fn period(rate: f64) -> Duration {
     Duration::from_secs_f64(1.0 / rate.max(1e-6))

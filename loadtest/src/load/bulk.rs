@@ -7,12 +7,13 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::client::{Client, message, say};
 use super::pick;
@@ -22,6 +23,9 @@ use crate::scenario::{Bulk, Stream};
 
 /// What is taken or given in one call.
 const PIECE: usize = 256 * 1024;
+
+/// A stream that moves nothing for so long is in trouble, and again after as long.
+const SILENCE: Duration = Duration::from_secs(1);
 
 static FILLER: [u8; PIECE] = [b'.'; PIECE];
 
@@ -66,9 +70,15 @@ async fn flow(stream: &TcpStream, way: Stream, record: &Record, wanted: u64) -> 
     };
     let mut standing = None;
     loop {
-        let moved = match way {
-            Stream::Down => discard(stream, &mut nowhere).await,
-            Stream::Up => give(stream).await,
+        let moved = async {
+            match way {
+                Stream::Down => discard(stream, &mut nowhere).await,
+                Stream::Up => give(stream).await,
+            }
+        };
+        let Ok(moved) = timeout(SILENCE, moved).await else {
+            record.trouble(Trouble::Silent);
+            continue;
         };
         match moved {
             Ok(0) => return Trouble::Closed,

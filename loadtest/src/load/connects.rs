@@ -103,10 +103,11 @@ impl Visits {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
         let address = pick(&self.addresses, number).map_err(|error| Trouble::of(&error))?;
+        let question = self.record.ask(due);
         let mut client = Client::connect(address, number % SOURCES).await?;
         say(client.stream(), &self.words)?;
         client.hear(&self.message).await?;
-        self.record.time(due);
+        question.heard();
         client.hear_the_end().await?;
         self.record.count(1);
         self.record.settle();

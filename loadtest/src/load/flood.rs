@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::agenda::period;
-use super::client::{Client, message};
+use super::client::{Client, hang_up, is, message};
 use super::pace::Pace;
 use super::pick;
 use super::record::{Record, Trouble};
@@ -51,7 +52,7 @@ pub(super) fn begin(
 struct Crowd {
     addresses: Rc<[SocketAddr]>,
     message: Rc<[u8]>,
-    held: RefCell<VecDeque<Client>>,
+    held: RefCell<VecDeque<(u32, Rc<TcpStream>)>>,
     held_max: usize,
     waiting: Cell<u32>,
     record: Arc<Record>,
@@ -80,10 +81,11 @@ impl Crowd {
     }
 
     async fn come(self: Rc<Self>, number: u32, due: Instant) {
+        let question = self.record.ask(due);
         match timeout(PATIENCE, self.enter(number)).await {
             Ok(Ok(client)) => {
-                self.record.done(due);
-                self.hold(client);
+                question.done();
+                spawn_local(Rc::clone(&self).hold(number, client));
             }
             Ok(Err(trouble)) => self.record.trouble(trouble),
             Err(_) => self.record.trouble(Trouble::Silent),
@@ -98,12 +100,26 @@ impl Crowd {
         Ok(client)
     }
 
-    fn hold(&self, client: Client) {
-        let mut held = self.held.borrow_mut();
-        held.push_back(client);
-        if held.len() > self.held_max {
-            held.pop_front();
+    /// Holds a connection until it ends, or until it is the oldest of too many.
+    async fn hold(self: Rc<Self>, number: u32, mut client: Client) {
+        let oldest = {
+            let mut held = self.held.borrow_mut();
+            held.push_back((number, Rc::clone(client.stream())));
+            let is_full = held.len() > self.held_max;
+            let oldest = is_full.then(|| held.pop_front()).flatten();
+            self.record.set_standing(held.len() as u64);
+            oldest
+        };
+        if let Some((_, stream)) = oldest {
+            hang_up(&stream);
         }
-        self.record.set_standing(held.len() as u64);
+        // Nothing was asked, so whatever comes is wrong.
+        let trouble = client.listen_on(|_| is(false)).await;
+        let mut held = self.held.borrow_mut();
+        if let Some(at) = held.iter().position(|(known, _)| *known == number) {
+            held.remove(at);
+            self.record.set_standing(held.len() as u64);
+            self.record.trouble(trouble);
+        }
     }
 }

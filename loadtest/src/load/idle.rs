@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+use super::agenda::turn;
 use super::client::{Client, is, message};
 use super::pick;
 use super::record::{Record, Trouble};
@@ -30,11 +31,16 @@ pub(super) fn begin(plan: &Idle, addresses: &[SocketAddr], record: Arc<Record>) 
     });
     for number in 0..plan.sessions {
         let (hall, address) = (Rc::clone(&hall), pick(addresses, number)?);
+        let opening = turn(plan.rest.0, number, plan.sessions);
+        let pause = plan.rest.0.max(PAUSE);
         spawn_local(async move {
+            if !opening.is_zero() {
+                sleep(opening).await;
+            }
             loop {
                 let trouble = hall.hold(address, number).await;
                 hall.record.trouble(trouble);
-                sleep(PAUSE).await;
+                sleep(pause).await;
             }
         });
     }

@@ -16,8 +16,10 @@ const LONGEST_US: u64 = 60_000_000;
 #[derive(Debug)]
 pub struct Latency {
     start: Instant,
+    end: Instant,
     slices: Vec<Histogram<u64>>,
     lateness: Histogram<u64>,
+    unanswered: u64,
 }
 
 impl Latency {
@@ -26,6 +28,8 @@ impl Latency {
         let slices = usize::try_from(slices).unwrap_or(1).clamp(1, 100_000);
         Self {
             start,
+            end: start + length,
+            unanswered: 0,
             // Not cloned: so the memory of a slice comes to be when it is written to.
             slices: (0..slices).map(|_| histogram()).collect(),
             lateness: histogram(),
@@ -39,6 +43,16 @@ impl Latency {
         let slice = usize::try_from(since.as_nanos() / SLICE.as_nanos()).unwrap_or(usize::MAX);
         if let Some(slice) = self.slices.get_mut(slice) {
             slice.saturating_record(micros(now.saturating_duration_since(due)));
+        }
+    }
+
+    /// Nothing has answered by `now` what was due `count` times at `due`: it has taken at least so
+    /// long, and what was due before the window has been waited for throughout.
+    pub(super) fn add_unanswered(&mut self, due: Instant, now: Instant, count: u32) {
+        if due < self.end {
+            self.unanswered += u64::from(count);
+            let since = due.max(self.start);
+            (0..count).for_each(|_| self.add(since, now));
         }
     }
 
@@ -77,6 +91,12 @@ impl Latency {
     #[must_use]
     pub const fn lateness(&self) -> &Histogram<u64> {
         &self.lateness
+    }
+
+    /// How much of what was due before the end of the window was not answered in time to count.
+    #[must_use]
+    pub const fn unanswered(&self) -> u64 {
+        self.unanswered
     }
 
     fn sum<'a>(&self, slices: impl Iterator<Item = &'a Histogram<u64>>) -> Histogram<u64> {

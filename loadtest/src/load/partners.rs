@@ -22,6 +22,8 @@ pub struct Life {
     pub name: String,
     /// How many connections it keeps.
     pub connections: usize,
+    /// How many of them are answered at present.
+    pub served: usize,
     /// Its replies, gaps and errors since the start.
     pub stats: Stats,
     /// Connections that were first answered by another node than the one that answered, then and
@@ -34,6 +36,7 @@ impl Life {
         Self {
             name: watch.name().to_owned(),
             connections: watch.connections(),
+            served: watch.served(),
             stats: watch.stats(),
             pin_violations: watch.pin_violations(),
         }
@@ -84,6 +87,7 @@ fn plan_of(plan: &Partners, number: u32, addresses: &[SocketAddr]) -> Plan {
         connections: plan.connections as usize,
         interval: plan.interval.0,
         ladder: plan.ladder.iter().map(|pause| pause.0).collect(),
+        rest: plan.rest.0,
         patience: None,
         // Elsewhere the system chooses.
         source: addresses
@@ -114,8 +118,17 @@ impl Witness for Desk {
         }
     }
 
+    fn said(&self, at: Instant) {
+        self.record.asked(at);
+    }
+
     fn replied(&self, asked: Instant) {
-        self.record.done(asked);
+        self.record.count(1);
+        self.record.answered(asked);
+    }
+
+    fn forgot(&self, asked: Instant) {
+        self.record.forgotten(asked);
     }
 
     fn moved(&self) {

@@ -5,9 +5,10 @@
 //! microseconds of its system calls.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -121,6 +122,8 @@ pub struct Record {
 #[derive(Debug, Default)]
 struct Detail {
     latency: Option<Latency>,
+    /// When what is not answered yet was due, and how much was due then.
+    waiting: BTreeMap<Instant, u32>,
     troubles: BTreeMap<Trouble, u64>,
     ends: Ends,
     partners: Vec<Watch>,
@@ -177,11 +180,17 @@ impl Record {
     }
 
     /// Takes what the window has gathered. Whoever waits a moment after its end has the answers to
-    /// what was due at its end, too.
+    /// what was due at its end, too; what is not answered even then has taken at least until now.
     pub fn close_window(&self) -> (Option<Latency>, BTreeMap<Trouble, u64>) {
         let mut detail = self.detail();
-        let troubles = detail.troubles.clone();
-        (detail.latency.take(), troubles)
+        let mut latency = detail.latency.take();
+        if let Some(latency) = &mut latency {
+            let now = Instant::now();
+            for (due, count) in &detail.waiting {
+                latency.add_unanswered(*due, now, *count);
+            }
+        }
+        (latency, detail.troubles.clone())
     }
 
     /// What the window has gathered of troubles so far.
@@ -209,17 +218,33 @@ impl Record {
         self.units.fetch_add(units, Relaxed);
     }
 
-    /// A unit that was due at `due` is done now.
-    pub(super) fn done(&self, due: Instant) {
-        self.count(1);
-        self.time(due);
+    /// What was due at `due` is asked, until the question is answered or dropped.
+    pub(super) fn ask(self: &Arc<Self>, due: Instant) -> Question {
+        self.asked(due);
+        Question {
+            record: Arc::clone(self),
+            due,
+            is_answered: false,
+        }
     }
 
-    /// What counts of a unit that was due at `due` is there now.
-    pub(super) fn time(&self, due: Instant) {
-        if let Some(latency) = &mut self.detail().latency {
+    /// What was due at `due` waits for its answer.
+    pub(super) fn asked(&self, due: Instant) {
+        *self.detail().waiting.entry(due).or_default() += 1;
+    }
+
+    /// The answer to what was due at `due` is there now.
+    pub(super) fn answered(&self, due: Instant) {
+        let mut detail = self.detail();
+        detail.forget(due);
+        if let Some(latency) = &mut detail.latency {
             latency.add(due, Instant::now());
         }
+    }
+
+    /// Nobody waits any longer for the answer to what was due at `due`.
+    pub(super) fn forgotten(&self, due: Instant) {
+        self.detail().forget(due);
     }
 
     /// A unit that was due at `due` is begun now.
@@ -280,6 +305,51 @@ impl Record {
     }
 }
 
+impl Detail {
+    fn forget(&mut self, due: Instant) {
+        if let Entry::Occupied(mut waiting) = self.waiting.entry(due) {
+            *waiting.get_mut() -= 1;
+            if *waiting.get() == 0 {
+                waiting.remove();
+            }
+        }
+    }
+}
+
+/// What has been asked; dropping it gives the answer up, of which whoever drops it tells the reason.
+#[derive(Debug)]
+pub(super) struct Question {
+    record: Arc<Record>,
+    due: Instant,
+    is_answered: bool,
+}
+
+impl Question {
+    pub(super) const fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// The answer is there, and with it the unit is done.
+    pub(super) fn done(self) {
+        self.record.count(1);
+        self.heard();
+    }
+
+    /// The answer is there, and the unit goes on.
+    pub(super) fn heard(mut self) {
+        self.is_answered = true;
+        self.record.answered(self.due);
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.record.forgotten(self.due);
+        }
+    }
+}
+
 /// A session that stands, until it is dropped.
 pub(super) struct Standing<'a>(&'a Record);
 
@@ -295,10 +365,28 @@ mod tests {
 
     #[test]
     fn units_count_without_a_window_and_latencies_do_not() {
-        let record = Record::new("talk", Unit::RoundTrip);
-        record.done(Instant::now());
+        let record = Arc::new(Record::new("talk", Unit::RoundTrip));
+        record.ask(Instant::now()).done();
         assert_eq!(record.units(), 1);
         assert!(record.close_window().0.is_none());
+    }
+
+    #[test]
+    fn what_is_not_answered_when_the_window_closes_has_taken_until_then() {
+        let record = Arc::new(Record::new("talk", Unit::RoundTrip));
+        let start = Instant::now() - Duration::from_secs(2);
+        record.open_window(start, Duration::from_secs(1));
+        let before = record.ask(start - Duration::from_secs(1));
+        let twice = [record.ask(start), record.ask(start)];
+        let after = record.ask(start + Duration::from_secs(1));
+        record.ask(start).done();
+        drop(record.ask(start));
+        let latency = record.close_window().0.unwrap();
+        assert_eq!(latency.unanswered(), 3);
+        // And the answered one.
+        assert_eq!(latency.all().len(), 4);
+        assert!(latency.all().min() >= 1_990_000);
+        drop((before, twice, after));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use super::agenda::{Agenda, period};
+use super::agenda::{Agenda, period, turn};
 use super::client::{Client, message};
 use super::pick;
 use super::record::{Record, Trouble};
@@ -56,17 +56,22 @@ fn begin_in_time(
     addresses: &[SocketAddr],
     record: Arc<Record>,
 ) -> io::Result<()> {
-    let talk = Talk::new(plan.connections, addresses, message(plan.bytes), record)?;
+    let message = (message(plan.bytes), plan.rest);
+    let talk = Talk::new(plan.connections, addresses, message, record)?;
     let between = period(rate);
     let each = between * plan.connections;
-    let start = Instant::now() + PAUSE * 5;
+    let now = Instant::now();
+    let start = now + PAUSE * 5;
     let mut agenda = Agenda::default();
     for number in 0..plan.connections {
-        talk.open(number);
+        let opening = turn(plan.rest.0, number, plan.connections);
+        agenda.enter(now + opening, (number, Deed::Open));
         agenda.enter(start + between * number, (number, Deed::Message));
     }
     spawn_local(talk.keep(agenda, move |agenda, due, entry| {
-        agenda.enter(due + each, entry);
+        if entry.1 == Deed::Message {
+            agenda.enter(due + each, entry);
+        }
     }));
     Ok(())
 }
@@ -76,9 +81,10 @@ async fn live(
     address: SocketAddr,
     number: u32,
     message: &[u8],
-    record: &Record,
+    record: &Arc<Record>,
     wanted: u64,
 ) -> Trouble {
+    let first = record.ask(Instant::now());
     let mut client = match Client::connect(address, number).await {
         Ok(client) => client,
         Err(trouble) => return trouble,
@@ -86,16 +92,17 @@ async fn live(
     if let Err(trouble) = client.ask(message).await {
         return trouble;
     }
+    drop(first);
     let _standing = record.stand();
     if record.standing() == wanted {
         record.settle();
     }
     loop {
-        let due = Instant::now();
+        let question = record.ask(Instant::now());
         if let Err(trouble) = client.ask(message).await {
             record.lost(client.node());
             return trouble;
         }
-        record.done(due);
+        question.done();
     }
 }

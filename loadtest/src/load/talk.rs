@@ -19,7 +19,8 @@ use super::agenda::Agenda;
 use super::client::{Client, PATIENCE, hang_up, is, say};
 use super::pace::Pace;
 use super::pick;
-use super::record::{Record, Trouble};
+use super::record::{Question, Record, Trouble};
+use crate::scenario::Span;
 
 /// Pause after a connection that failed.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
@@ -46,6 +47,8 @@ pub(super) struct Talk {
     lines: Vec<Rc<Line>>,
     message: Rc<[u8]>,
     record: Arc<Record>,
+    /// Pause after a connection that failed.
+    pause: Duration,
 }
 
 #[derive(Debug)]
@@ -57,18 +60,27 @@ struct Line {
     is_silent: Cell<bool>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Said {
-    deed: Deed,
-    due: Instant,
+#[derive(Debug)]
+enum Said {
+    Message(Question),
+    KeepAlive(Instant),
+}
+
+impl Said {
+    const fn due(&self) -> Instant {
+        match self {
+            Self::Message(question) => question.due(),
+            Self::KeepAlive(due) => *due,
+        }
+    }
 }
 
 impl Talk {
-    /// `count` connections, none of them open yet; the record is settled once all stand.
+    /// `count` connections, none of them open yet, which rest before they are opened again; the record is settled once all stand.
     pub(super) fn new(
         count: u32,
         addresses: &[SocketAddr],
-        message: Rc<[u8]>,
+        (message, rest): (Rc<[u8]>, Span),
         record: Arc<Record>,
     ) -> io::Result<Self> {
         let line = |number| {
@@ -84,6 +96,7 @@ impl Talk {
             lines: (0..count).map(line).collect::<io::Result<_>>()?,
             message,
             record,
+            pause: rest.0.max(PAUSE),
         })
     }
 
@@ -93,7 +106,7 @@ impl Talk {
             return;
         };
         let (record, message) = (Arc::clone(&self.record), Rc::clone(&self.message));
-        let wanted = self.lines.len() as u64;
+        let (wanted, pause) = (self.lines.len() as u64, self.pause);
         spawn_local(async move {
             loop {
                 let trouble = line.live(&message, &record, wanted).await;
@@ -105,9 +118,9 @@ impl Talk {
                 };
                 // Whatever was said and not answered has failed.
                 let said = line.unanswered.take();
-                let lost = said.iter().filter(|said| said.deed == Deed::Message);
+                let lost = said.iter().filter(|said| matches!(said, Said::Message(_)));
                 record.failed(trouble, (lost.count() as u64).max(1));
-                sleep(PAUSE).await;
+                sleep(pause).await;
             }
         });
     }
@@ -144,9 +157,9 @@ impl Talk {
         let Some(line) = self.lines.get(number as usize) else {
             return;
         };
-        let (bytes, answers) = match deed {
-            Deed::KeepAlive => (KEEP_ALIVE, KEEP_ALIVE_LINES),
-            Deed::Message | Deed::Open => (&*self.message, 1),
+        let bytes = match deed {
+            Deed::KeepAlive => KEEP_ALIVE,
+            Deed::Message | Deed::Open => &*self.message,
         };
         let stream = line.stream.borrow();
         let said = stream.as_ref().map(|stream| {
@@ -154,9 +167,16 @@ impl Talk {
             say(stream, bytes)
         });
         if matches!(said, Some(Ok(()))) {
-            let said = Said { deed, due };
             let mut unanswered = line.unanswered.borrow_mut();
-            unanswered.extend(std::iter::repeat_n(said, answers));
+            match deed {
+                Deed::KeepAlive => {
+                    let answers = 0..KEEP_ALIVE_LINES;
+                    unanswered.extend(answers.map(|_| Said::KeepAlive(due)));
+                }
+                Deed::Message | Deed::Open => {
+                    unanswered.push_back(Said::Message(self.record.ask(due)));
+                }
+            }
         } else if deed == Deed::Message {
             // Why the connection failed is told where it is read from.
             self.record.trouble(Trouble::Unsent);
@@ -166,7 +186,8 @@ impl Talk {
 
 impl Line {
     /// One connection from its beginning to its end.
-    async fn live(&self, message: &[u8], record: &Record, wanted: u64) -> Trouble {
+    async fn live(&self, message: &[u8], record: &Arc<Record>, wanted: u64) -> Trouble {
+        let first = record.ask(Instant::now());
         let mut client = match Client::connect(self.address, self.number).await {
             Ok(client) => client,
             Err(trouble) => return trouble,
@@ -175,31 +196,33 @@ impl Line {
         if let Err(trouble) = client.ask(message).await {
             return trouble;
         }
+        drop(first);
         let _standing = record.stand();
         if record.standing() == wanted {
             record.settle();
         }
         *self.stream.borrow_mut() = Some(Rc::clone(client.stream()));
         let trouble = client
-            .listen_on(|answer| self.answered(answer, message, record))
+            .listen_on(|answer| self.answered(answer, message))
             .await;
         record.lost(client.node());
         trouble
     }
 
-    fn answered(&self, answer: &[u8], message: &[u8], record: &Record) -> Result<(), Trouble> {
+    fn answered(&self, answer: &[u8], message: &[u8]) -> Result<(), Trouble> {
         let said = self.unanswered.borrow_mut().pop_front();
-        let said = said.ok_or(Trouble::WrongBytes)?;
-        if said.deed == Deed::KeepAlive {
-            return is(matches!(answer, b"\n" | b"\r\n"));
+        match said.ok_or(Trouble::WrongBytes)? {
+            Said::KeepAlive(_) => is(matches!(answer, b"\n" | b"\r\n")),
+            Said::Message(question) => {
+                is(answer == message)?;
+                question.done();
+                Ok(())
+            }
         }
-        is(answer == message)?;
-        record.done(said.due);
-        Ok(())
     }
 
     fn give_up_if_silent(&self, stream: &TcpStream, now: Instant) {
-        let oldest = self.unanswered.borrow().front().map(|said| said.due);
+        let oldest = self.unanswered.borrow().front().map(Said::due);
         if oldest.is_some_and(|due| now.saturating_duration_since(due) > PATIENCE) {
             self.is_silent.set(true);
             hang_up(stream);

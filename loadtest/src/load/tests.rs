@@ -108,9 +108,13 @@ fn stage(load: &str, addresses: Vec<SocketAddr>) -> io::Result<Stage> {
         "title = \"t\"\nabout = \"a\"\nrun = {{ warm_up = \"0s\", measure = \"1s\" }}\n{load}"
     );
     let scenario = Scenario::parse("test", &text).unwrap();
+    stage_of(&scenario, addresses)
+}
+
+fn stage_of(scenario: &Scenario, addresses: Vec<SocketAddr>) -> io::Result<Stage> {
     let listener = "main".to_owned();
     Stage::open(
-        &scenario,
+        scenario,
         &[Target {
             listener,
             addresses,
@@ -166,11 +170,9 @@ async fn every_kind_of_load_counts_the_death_of_its_node_and_recovers() {
         }
         world.until_in_trouble(Trouble::Refused).await;
         let standing = if load == UDP { 10 } else { 0 };
-        if load != FLOOD {
-            world
-                .until("all down", |record| record.standing() == standing)
-                .await;
-        }
+        world
+            .until("all down", |record| record.standing() == standing)
+            .await;
         for edge in &world.edges {
             edge.revive().await.unwrap();
         }
@@ -342,6 +344,51 @@ async fn silence_is_told_in_the_end_by_whoever_waits_for_an_answer() {
 }
 
 #[tokio::test]
+async fn what_nobody_answers_is_counted_when_the_window_closes() {
+    for load in [
+        IN_STEP,
+        IN_TIME,
+        CONNECTS,
+        CONNECTS_IN_TIME,
+        USERS,
+        PARTNERS,
+        UDP,
+    ] {
+        let world = World::open(load).await;
+        world.until_settled().await;
+        for edge in &world.edges {
+            edge.freeze();
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let (latency, troubles) = world.record().close_window();
+        let latency = latency.unwrap();
+        assert!(troubles.is_empty(), "{load}: {troubles:?}");
+        assert!(latency.unanswered() >= 4, "{load}");
+        assert!(latency.all().max() > 150_000, "{load}");
+        for edge in &world.edges {
+            edge.thaw();
+        }
+        world.until_units_grow_by(20).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_stands_still_is_silent() {
+    for load in [DOWN, UP] {
+        let world = World::open(load).await;
+        world.until_settled().await;
+        for edge in &world.edges {
+            edge.freeze();
+        }
+        world.until_in_trouble(Trouble::Silent).await;
+        for edge in &world.edges {
+            edge.thaw();
+        }
+        world.until_units_grow_by(20).await;
+    }
+}
+
+#[tokio::test]
 async fn connections_that_cannot_be_opened_in_time_are_unsent_and_never_too_many() {
     let world = World::open(&CONNECTS_IN_TIME.replace("400", "4")).await;
     world.until_settled().await;
@@ -422,6 +469,29 @@ async fn partners_speak_what_they_are_told_to_and_are_known_by_name_and_address(
 }
 
 #[tokio::test]
+async fn a_partner_that_is_accepted_and_never_answered_is_not_back() {
+    let world = World::open(PARTNERS).await;
+    world.until_settled().await;
+    for edge in &world.edges {
+        edge.mute(true);
+        edge.kill().await;
+        edge.revive().await.unwrap();
+    }
+    let is_accepted = |record: &Record| {
+        let mut lives = record.partners().into_iter();
+        lives.all(|life| life.stats.open == 4 && life.served == 0)
+    };
+    world.until("accepted", is_accepted).await;
+    for edge in &world.edges {
+        edge.mute(false);
+        edge.kill().await;
+        edge.revive().await.unwrap();
+    }
+    let is_back = |record: &Record| record.partners().iter().all(|life| life.served == 4);
+    world.until("back", is_back).await;
+}
+
+#[tokio::test]
 async fn the_gaps_of_a_swapped_node_are_told_and_are_no_violation_of_pins() {
     let mut world = World::open(PARTNERS).await;
     world.until_settled().await;
@@ -449,6 +519,28 @@ async fn the_gaps_of_a_swapped_node_are_told_and_are_no_violation_of_pins() {
         {
             assert_eq!((from_node.as_str(), to_node.as_str()), ("edge1", "edge3"));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_limit_holds_for_messages_and_connections_of_every_load_even_if_all_of_them_fail() {
+    const RATE: f64 = 60.0;
+    for load in ALL {
+        let text = format!(
+            "title = \"t\"\nabout = \"a\"\nrun = {{ warm_up = \"0s\", measure = \"1s\" }}\n{load}"
+        );
+        let mut scenario = Scenario::parse("test", &text).unwrap();
+        scenario.limit(RATE);
+        assert!(!scenario.limited.is_empty(), "{load}");
+        let edge = SimulatedEdge::start("edge1", ANY).await.unwrap();
+        // Nobody's connection outlives its second line.
+        edge.reset_after(Some(150));
+        let _stage = stage_of(&scenario, vec![edge.address()]).unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let seen = edge.counters();
+        assert!(seen.accepted <= 40, "{load}: {} connections", seen.accepted);
+        // A line at the beginning of each connection, keep-alives and messages.
+        assert!(seen.lines + seen.datagrams <= 160, "{load}: {seen:?}");
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::spawn_local;
 
 use super::agenda::{Agenda, period};
 use super::pace::Pace;
-use super::record::{Record, Trouble};
+use super::record::{Question, Record, Trouble};
 use super::{pick, source};
 use crate::scenario::UdpFlows;
 
@@ -68,7 +68,7 @@ struct Flow {
 #[derive(Debug, Default)]
 struct Waiting {
     next: u32,
-    packets: VecDeque<(u32, Instant)>,
+    packets: VecDeque<(u32, Question)>,
     node: Box<[u8]>,
 }
 
@@ -129,7 +129,7 @@ async fn hear(flow: Rc<Flow>, record: Arc<Record>) {
 }
 
 impl Flow {
-    fn send(&self, due: Instant, now: Instant, record: &Record) {
+    fn send(&self, due: Instant, now: Instant, record: &Arc<Record>) {
         let mut waiting = self.waiting.borrow_mut();
         record.failed(Trouble::Silent, waiting.drop_lost(now));
         let number = waiting.next;
@@ -139,7 +139,7 @@ impl Flow {
         write_at(&mut packet, 2, &[high, low]);
         write_at(&mut packet, 4, &number.to_be_bytes());
         match self.socket.try_send(&packet) {
-            Ok(_) => waiting.packets.push_back((number, due)),
+            Ok(_) => waiting.packets.push_back((number, record.ask(due))),
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 record.trouble(Trouble::Refused);
             }
@@ -183,8 +183,8 @@ impl Flow {
             return record.trouble(Trouble::WrongBytes);
         }
         // A packet that is not waited for has been given up before.
-        if let Some(due) = waiting.take(number) {
-            record.done(due);
+        if let Some(question) = waiting.take(number) {
+            question.done();
             record.settle();
             if waiting.is_moved(name) {
                 record.trouble(Trouble::WrongNode);
@@ -196,22 +196,22 @@ impl Flow {
 impl Waiting {
     /// Forgets the packets that are lost by `now` and tells how many they were.
     fn drop_lost(&mut self, now: Instant) -> u64 {
-        let is_lost = |due: &Instant| now.saturating_duration_since(*due) > LOST;
+        let is_lost = |it: &Question| now.saturating_duration_since(it.due()) > LOST;
         let mut lost = 0;
-        while self.packets.front().is_some_and(|(_, due)| is_lost(due)) {
+        while self.packets.front().is_some_and(|(_, it)| is_lost(it)) {
             self.packets.pop_front();
             lost += 1;
         }
         lost
     }
 
-    /// When packet `number` was due, if it is still waited for.
-    fn take(&mut self, number: u32) -> Option<Instant> {
+    /// Packet `number`, if it is still waited for.
+    fn take(&mut self, number: u32) -> Option<Question> {
         let at = self
             .packets
             .iter()
             .position(|(waiting, _)| *waiting == number)?;
-        self.packets.remove(at).map(|(_, due)| due)
+        self.packets.remove(at).map(|(_, question)| question)
     }
 
     /// Whether another node than before answers; from then on it is that one.

@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) fn begin(plan: &Users, addresses: &[SocketAddr], record: Arc<Record>) -> io::Result<()> {
     let message = message(plan.message_bytes);
-    let talk = Talk::new(plan.users, addresses, message, record)?;
+    let talk = Talk::new(plan.users, addresses, (message, plan.rest), record)?;
     let (start, between) = (Instant::now(), period(plan.sign_in_rate));
     let mut agenda = Agenda::default();
     for number in 0..plan.users {

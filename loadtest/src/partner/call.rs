@@ -33,6 +33,9 @@ pub(super) async fn keep_calling(plan: Arc<Plan>, record: Arc<Record>, slot: usi
     }
     let mut choice = slot;
     let mut failures = 0;
+    if !plan.rest.is_zero() {
+        sleep(plan.rest.mul_f64(fastrand::f64())).await;
+    }
     loop {
         let address = plan.addresses.get(choice % plan.addresses.len()).copied();
         let Some(address) = address else { return };
@@ -40,6 +43,9 @@ pub(super) async fn keep_calling(plan: Arc<Plan>, record: Arc<Record>, slot: usi
         choice = choice.wrapping_add(1);
         if record.ended(slot, kind) {
             failures = 0;
+            if !plan.rest.is_zero() {
+                sleep(plan.rest).await;
+            }
         } else {
             sleep(rung(&plan.ladder, failures)).await;
             failures += 1;
@@ -121,7 +127,12 @@ async fn converse<S>(stream: S, plan: &Plan, record: &Record, slot: usize) -> Er
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match talk(stream, plan, record, slot).await {
+    let mut unanswered = Unanswered::new(&plan.name);
+    let ended = talk(stream, plan, record, slot, &mut unanswered).await;
+    for (_, asked) in unanswered.waiting {
+        record.forgot(asked);
+    }
+    match ended {
         Ok(never) => match never {},
         Err(error) => ErrorKind::of(&error),
     }
@@ -133,6 +144,7 @@ async fn talk<S>(
     plan: &Plan,
     record: &Record,
     slot: usize,
+    unanswered: &mut Unanswered,
 ) -> io::Result<std::convert::Infallible>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -144,24 +156,26 @@ where
     // The first line at once; the others not in step with those of every other partner.
     let mut ticks = interval_at(Instant::now() + between.mul_f64(fastrand::f64()), between);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut unanswered = Unanswered::new(&plan.name);
     let patience = plan.patience.unwrap_or(FOR_EVER);
     let mut give_up = Instant::now() + patience;
-    say(&mut writer, &mut unanswered, record).await?;
+    say(&mut writer, unanswered, record).await?;
     loop {
         tokio::select! {
             biased;
             read = read_line(&mut reader, &mut answer) => {
                 read?;
-                let (node, asked) =
-                    unanswered.settle(&answer).ok_or(io::ErrorKind::InvalidData)?;
+                let asked = unanswered.oldest();
+                let Some((node, asked)) = unanswered.settle(&answer) else {
+                    asked.into_iter().for_each(|asked| record.forgot(asked));
+                    return Err(io::ErrorKind::InvalidData.into());
+                };
                 record.replied(slot, node, asked);
                 answer.clear();
                 give_up = Instant::now() + patience;
             }
             () = tokio::time::sleep_until(give_up) => return Err(io::ErrorKind::TimedOut.into()),
             _ = ticks.tick(), if unanswered.len() < UNANSWERED_MAX => {
-                say(&mut writer, &mut unanswered, record).await?;
+                say(&mut writer, unanswered, record).await?;
             }
         }
     }
@@ -171,7 +185,8 @@ async fn say<W>(writer: &mut W, unanswered: &mut Unanswered, record: &Record) ->
 where
     W: AsyncWrite + Unpin,
 {
-    let line = unanswered.next();
+    let (line, at) = unanswered.next();
+    record.said(at);
     writer.write_all(&line).await?;
     writer.flush().await?;
     record.sent();
@@ -222,11 +237,15 @@ impl Unanswered {
         self.waiting.len()
     }
 
-    fn next(&mut self) -> Vec<u8> {
-        let number = self.next;
+    fn oldest(&self) -> Option<std::time::Instant> {
+        self.waiting.front().map(|(_, asked)| *asked)
+    }
+
+    fn next(&mut self) -> (Vec<u8>, std::time::Instant) {
+        let (number, now) = (self.next, std::time::Instant::now());
         self.next += 1;
-        self.waiting.push_back((number, std::time::Instant::now()));
-        format!("{} {number}\n", self.name).into_bytes()
+        self.waiting.push_back((number, now));
+        (format!("{} {number}\n", self.name).into_bytes(), now)
     }
 
     /// The node that answers the oldest waiting line, and when that was said, if `answer` is it.

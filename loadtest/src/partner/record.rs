@@ -16,6 +16,9 @@ use super::{Plan, Witness};
 /// Gaps that are remembered one by one.
 const GAPS_MAX: usize = 10_000;
 
+/// A connection whose last reply is no older than this, or than ten intervals, is served.
+const PRESENT: Duration = Duration::from_secs(1);
+
 /// Nodes told apart by name; more names than this are a balancer gone mad.
 const NODES_MAX: usize = 1_000;
 
@@ -144,6 +147,7 @@ impl Slot {
 #[derive(Debug)]
 struct Book {
     stats: Stats,
+    interval: Duration,
     gaps: VecDeque<Gap>,
     slots: Vec<Slot>,
     pin_violations: u64,
@@ -161,6 +165,7 @@ impl Record {
     pub(super) fn new(plan: &Plan, witness: Option<Arc<dyn Witness>>) -> Self {
         let book = Book {
             stats: Stats::default(),
+            interval: plan.interval,
             gaps: VecDeque::new(),
             slots: vec![Slot::default(); plan.connections],
             pin_violations: 0,
@@ -196,6 +201,20 @@ impl Record {
 
     pub(super) fn sent(&self) {
         self.book().stats.sent += 1;
+    }
+
+    /// A line is about to be sent, at `at`.
+    pub(super) fn said(&self, at: Instant) {
+        if let Some(witness) = &self.witness {
+            witness.said(at);
+        }
+    }
+
+    /// Nobody will answer a line said at `asked`: its connection has ended.
+    pub(super) fn forgot(&self, asked: Instant) {
+        if let Some(witness) = &self.witness {
+            witness.forgot(asked);
+        }
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -244,6 +263,18 @@ impl Record {
             .unwrap_or_default();
         stats.longest_silence = stats.longest_silence.max(stats.silent_for);
         stats
+    }
+
+    /// Connections that are served: they have brought a good reply, and the last one is not long ago.
+    /// A balancer's kernel accepts for whoever is never answered; such a one does not count.
+    pub(super) fn served(&self) -> usize {
+        let (now, book) = (Instant::now(), self.book());
+        let limit = book.interval.saturating_mul(10).max(PRESENT);
+        let is_served = |slot: &&Slot| {
+            let last = slot.last.as_ref().map(|(at, _)| now.duration_since(*at));
+            slot.open && slot.served && last.is_some_and(|silence| silence <= limit)
+        };
+        book.slots.iter().filter(is_served).count()
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {

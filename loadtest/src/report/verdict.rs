@@ -118,6 +118,21 @@ pub(super) fn ratios(scenario: &Scenario, runs: &[Run]) -> Vec<RatioFound> {
     ratios.filter_map(|wanted| ratio(wanted, runs)).collect()
 }
 
+/// The other ratios, in words.
+pub(super) fn unweighed(scenario: &Scenario, runs: &[Run]) -> Vec<String> {
+    let ratios = scenario
+        .ratios
+        .iter()
+        .filter(|_| !runs.is_empty())
+        .filter(|wanted| ratio(wanted, runs).is_none());
+    let note = |wanted: &Ratio| {
+        let (figure, rivals) = (&wanted.figure, wanted.against.join(" or "));
+        let ours = Kind::Pinfold.name();
+        format!("the ratio of {figure}: it takes {ours} beside {rivals}")
+    };
+    ratios.map(note).collect()
+}
+
 fn ratio(wanted: &Ratio, runs: &[Run]) -> Option<RatioFound> {
     let ours = Kind::Pinfold.name();
     let of = |balancer: &str| -> Vec<(u32, f64)> {

@@ -89,7 +89,8 @@ impl Window {
             }
             load.figure("standing", whole(record.standing()));
             let (latency, troubles) = record.close_window();
-            load.latencies(latency.as_ref());
+            let is_timed = !matches!(record.unit(), Unit::Byte | Unit::Session);
+            load.latencies(latency.as_ref().filter(|_| is_timed));
             load.troubles(&troubles);
             if matches!(record.unit(), Unit::RoundTrip | Unit::Session) {
                 let ends = disturbed::elsewhere(&record.take_ends(), events, self.start);
@@ -156,6 +157,7 @@ impl OfLoad<'_> {
         let Some(latency) = latency else {
             return;
         };
+        self.figure("unanswered", whole(latency.unanswered()));
         let all = latency.all();
         if all.is_empty() {
             return;
@@ -211,7 +213,7 @@ impl OfLoad<'_> {
                 ms: gap.duration.as_secs_f64() * 1e3,
             }));
             silence = silence.max(life.stats.longest_silence);
-            not_back += life.connections.saturating_sub(life.stats.open);
+            not_back += life.connections.saturating_sub(life.served);
             violations += life.pin_violations - earlier.map_or(0, |earlier| earlier.pin_violations);
         }
         gaps.sort_by(|one, other| one.at.total_cmp(&other.at));

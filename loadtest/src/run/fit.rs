@@ -1,12 +1,12 @@
 //! What of a scenario can be run here.
 //!
-//! Owns leaving out what a balancer cannot serve, and fitting idle sessions to the descriptors that
+//! Owns leaving out what a balancer cannot serve, and fitting idle sessions and users to the descriptors that
 //! this system grants. Whatever is changed is told.
 
 use std::io;
 
 use crate::process::raise_descriptor_limit;
-use crate::scenario::Scenario;
+use crate::scenario::{Load, Scenario};
 
 /// Descriptors that a balancer needs besides its sessions: listeners, probes, pipes, logs, a reserve.
 const RESERVED: u64 = 1000;
@@ -34,18 +34,51 @@ pub(super) fn fit(
     if fit.loads().next().is_none() {
         return Err(io::Error::other(left_out.join("; ")));
     }
-    let limit = raise_descriptor_limit()?;
-    let most = sessions_within(limit);
-    for load in &mut fit.idle {
-        if load.sessions > most {
-            left_out.push(format!(
-                "{}: {most} of {} sessions, because a process here may open {limit} descriptors",
-                load.name, load.sessions
-            ));
-            load.sessions = most;
+    fit_within(&mut fit, raise_descriptor_limit()?, left_out)?;
+    Ok(fit)
+}
+
+/// Idle sessions and users share the room that the others leave, each in its proportion.
+fn fit_within(scenario: &mut Scenario, limit: u64, left_out: &mut Vec<String>) -> io::Result<()> {
+    let most = u64::from(sessions_within(limit));
+    let (mut fixed, mut elastic) = (0, 0);
+    for load in scenario.loads() {
+        match load {
+            Load::Idle(it) => elastic += u64::from(it.sessions),
+            Load::Users(it) => elastic += u64::from(it.users),
+            Load::RoundTrips(it) => fixed += u64::from(it.connections),
+            Load::Bulk(it) => fixed += u64::from(it.streams),
+            Load::Connects(it) => fixed += u64::from(it.at_once),
+            Load::Partners(it) => fixed += u64::from(it.partners) * u64::from(it.connections),
+            Load::Flood(it) => fixed += u64::from(it.held),
+            Load::UdpFlows(it) => fixed += u64::from(it.flows),
         }
     }
-    Ok(fit)
+    let why = format!("because a process here may open {limit} descriptors");
+    let room = most.checked_sub(fixed);
+    let room = room.filter(|room| *room > 0 || elastic == 0);
+    let room = room.ok_or_else(|| {
+        let needed = fixed + elastic;
+        io::Error::other(format!(
+            "{needed} sessions at once are too many, {why}: {most}; use --scale"
+        ))
+    })?;
+    if elastic <= room {
+        return Ok(());
+    }
+    let mut shrink = |name: &str, what: &str, count: &mut u32| {
+        let share = u64::from(*count) * room / elastic;
+        let share = u32::try_from(share).unwrap_or(u32::MAX).max(1);
+        left_out.push(format!("{name}: {share} of {count} {what}, {why}"));
+        *count = share;
+    };
+    for load in &mut scenario.idle {
+        shrink(&load.name, "sessions", &mut load.sessions);
+    }
+    for load in &mut scenario.users {
+        shrink(&load.name, "users", &mut load.users);
+    }
+    Ok(())
 }
 
 /// Removes a listener and the loads that go to it.
@@ -110,6 +143,22 @@ bytes = 160
         let limit = raise_descriptor_limit().unwrap();
         assert_eq!(left_out.len() == 2, sessions_within(limit) < 99_000);
         assert!(u64::from(fit.idle[0].sessions) * 2 <= limit);
+    }
+
+    #[test]
+    fn users_are_fitted_to_what_the_others_leave_and_too_much_of_those_is_refused() {
+        let (_, text) = crate::scenario::shipped()
+            .find(|(name, _)| *name == "edge-pool-12k-users")
+            .unwrap();
+        let scenario = Scenario::parse("t", text).unwrap();
+        for (limit, users) in [(20_000, 7847), (100_000, 12_000)] {
+            let (mut fit, mut left_out) = (scenario.clone(), Vec::new());
+            fit_within(&mut fit, limit, &mut left_out).unwrap();
+            assert_eq!(fit.users[0].users, users);
+            assert_eq!(left_out.len(), usize::from(users < 12_000));
+        }
+        let error = fit_within(&mut scenario.clone(), 2_000, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("use --scale"), "{error}");
     }
 
     #[test]

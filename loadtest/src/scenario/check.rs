@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 
+use clap::ValueEnum;
+
 use super::{Event, Load, Scenario};
 use crate::figure;
+use crate::peer::{ELSEWHERE, Kind};
 
 /// Enough for any machine, and short of exhausting this one.
 const CONNECTIONS_MAX: u32 = 100_000;
@@ -29,7 +32,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), String> {
 
 fn event(scenario: &Scenario, event: &Event) -> Result<(), String> {
     let Event { to, command, .. } = event;
-    if event.occurrences().last() > Some(scenario.run.measure.0) {
+    if event.occurrences().last() >= Some(scenario.run.measure.0) {
         return Err(format!(
             "the event \"{command}\" comes after the end: let `at` and `every` times `times` be less than [run] measure"
         ));
@@ -115,6 +118,12 @@ fn sizes(load: Load<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// Whoever can be measured.
+fn balancers() -> impl Iterator<Item = &'static str> {
+    let kinds = Kind::value_variants().iter().map(|kind| kind.name());
+    kinds.chain([ELSEWHERE])
+}
+
 fn figures(scenario: &Scenario) -> Result<(), String> {
     let names: HashSet<_> = scenario
         .loads()
@@ -133,6 +142,17 @@ fn figures(scenario: &Scenario) -> Result<(), String> {
         if figure::find(name).is_none() {
             return Err(format!(
                 "\"{name}\" is not a figure; `pinfold-loadtest scenarios --figures` lists them"
+            ));
+        }
+    }
+    let meant = scenario.expectations.iter().flat_map(|it| &it.only);
+    let rivals = scenario.ratios.iter().flat_map(|it| &it.against);
+    for name in meant.chain(rivals) {
+        let names = || balancers().map(|known| known.to_owned());
+        if !names().any(|known| known == *name) {
+            return Err(format!(
+                "\"{name}\" is not a balancer: one of {}",
+                names().collect::<Vec<_>>().join(", ")
             ));
         }
     }

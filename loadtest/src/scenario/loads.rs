@@ -1,6 +1,7 @@
 //! The kinds of load a scenario can name.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -54,6 +55,23 @@ impl<'a> Load<'a> {
     pub fn listener(self) -> &'a str {
         each!(self, it => &it.listener)
     }
+
+    /// How long it takes until all have called, by what it says.
+    #[must_use]
+    pub fn opening(self) -> Duration {
+        match self {
+            Self::Users(it) => {
+                let sign_in = Duration::try_from_secs_f64(f64::from(it.users) / it.sign_in_rate);
+                sign_in.unwrap_or(Duration::MAX)
+            }
+            Self::RoundTrips(it) => it.rest.0,
+            Self::Idle(it) => it.rest.0,
+            Self::Partners(it) => it.rest.0,
+            Self::Bulk(_) | Self::Connects(_) | Self::Flood(_) | Self::UdpFlows(_) => {
+                Duration::ZERO
+            }
+        }
+    }
 }
 
 /// Messages on kept connections, answered one by one.
@@ -73,6 +91,9 @@ pub struct RoundTrips {
     /// Messages a second over all connections, sent when their time has come whether or not the
     /// earlier ones were answered; absent: each connection asks again when it has been answered.
     pub rate: Option<f64>,
+    /// Before one connection is opened again, and what all are first opened within; a limit sets it.
+    #[serde(skip)]
+    pub rest: Span,
 }
 
 /// Streams that last as long as the scenario.
@@ -131,6 +152,9 @@ pub struct Idle {
     pub listener: String,
     /// How many.
     pub sessions: u32,
+    /// Before one connection is opened again, and what all are first opened within; a limit sets it.
+    #[serde(skip)]
+    pub rest: Span,
 }
 
 /// Remote users (domain.md, section 6.2): they sign in at a rate until all are there, keep their
@@ -153,6 +177,9 @@ pub struct Users {
     pub messages_per_hour: f64,
     /// Size of a message.
     pub message_bytes: u32,
+    /// Before one connection is opened again, and what all are first opened within; a limit sets it.
+    #[serde(skip)]
+    pub rest: Span,
 }
 
 /// Federation partners that never fail over, or do.
@@ -182,6 +209,9 @@ pub struct Partners {
     /// Which of the scenario's groups of partners it is, from 0.
     #[serde(skip)]
     pub group: u8,
+    /// Before one connection is opened again, and what all are first opened within; a limit sets it.
+    #[serde(skip)]
+    pub rest: Span,
 }
 
 impl Partners {
@@ -272,7 +302,7 @@ const fn one() -> u32 {
 
 /// The real ladder is not documented; this one is short beside every promise that is measured.
 fn retry_ladder() -> Vec<Span> {
-    vec![Span(std::time::Duration::from_millis(2))]
+    vec![Span(Duration::from_millis(2))]
 }
 
 impl RoundTrips {

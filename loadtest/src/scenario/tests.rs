@@ -90,6 +90,18 @@ fn mistakes_are_named_with_their_remedy() {
             "after the end",
         ),
         (
+            "[[event]]\nat = \"10s\"\nto = \"edge1\"\ncommand = \"kill\"\n",
+            "after the end",
+        ),
+        (
+            "[[expect]]\nfigure = \"talk.p50_us\"\nat_most = 1\nfor = [\"pinfolt\"]\n",
+            "\"pinfolt\" is not a balancer: one of pinfold, ",
+        ),
+        (
+            "[[ratio]]\nfigure = \"talk.p50_us\"\nat_most = 1\nagainst = [\"haproxi\"]\n",
+            ", direct, elsewhere",
+        ),
+        (
             "[[event]]\nat = \"1s\"\nto = \"edge1\"\ncommand = \"kill\"\ntimes = 5\nevery = \"3s\"\n",
             "after the end",
         ),

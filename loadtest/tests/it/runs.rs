@@ -1,9 +1,10 @@
 //! Runs without a balancer between: what holds, what fails, what is counted.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use crate::page;
-use crate::program::{CALM, Tiny, loadtest};
+use crate::program::{CALM, PROGRAM, Tiny, loadtest};
 
 #[test]
 fn a_run_that_holds_can_be_shown_again_and_as_a_page() {
@@ -34,6 +35,23 @@ fn a_run_that_holds_can_be_shown_again_and_as_a_page() {
     let copy = tiny.file("copy.html");
     loadtest(&["report", &json, "--html", &copy]).is(0, &[]);
     assert_eq!(fs::read_to_string(&copy).unwrap(), text);
+}
+
+#[test]
+fn reports_are_written_even_if_nobody_reads_the_terminal() {
+    let tiny = Tiny::new(CALM);
+    let (json, html) = (tiny.file("report.json"), tiny.file("report.html"));
+    let mut running = Command::new(PROGRAM)
+        .args(["run", &tiny.scenario(), "--balancer", "direct"])
+        .args(["--json", &json, "--html", &html])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(running.stdout.take());
+    running.wait().unwrap();
+    page::hold(&fs::read_to_string(&html).unwrap());
+    assert!(fs::read_to_string(&json).unwrap().ends_with("}\n"));
 }
 
 #[test]

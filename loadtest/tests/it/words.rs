@@ -31,23 +31,27 @@ fn mistakes_are_answered_in_words() {
     let tiny = Tiny::new("[[expect]]\nfigure = \"talk.p51_us\"\nat_most = 1\n");
     let scenario = tiny.scenario();
     for (arguments, code, words) in [
-        (&["run", "nobody"][..], 1, "bulk-one"),
-        (&["run"], 2, "<SCENARIO>"),
-        (&["run", "smoke", "--fast"], 2, "--fast"),
-        (&["run", "smoke", "--balancer", "f5"], 2, "haproxy"),
-        (&["run", "smoke", "--measure", "soon"], 2, "length of time"),
-        (&["run", &scenario], 1, "scenarios --figures"),
-        (&["scenarios", "nobody"], 1, "no scenario is called"),
+        (&["run", "nobody"][..], 69, "bulk-one"),
+        (&["run"], 64, "<SCENARIO>"),
+        (&["run", "smoke", "--fast"], 64, "--fast"),
+        (&["run", "smoke", "--balancer", "f5"], 64, "haproxy"),
+        (&["run", "smoke", "--measure", "soon"], 64, "length of time"),
+        (&["run", "smoke", "--scale", "0"], 64, "more than 0"),
+        (&["run", "smoke", "--max-rate", "0"], 64, "more than 0"),
+        (&["run", "smoke", "--measure", "0s"], 69, "measure is zero"),
+        (&["run", "smoke", "--measure", "500ms"], 69, "after the end"),
+        (&["run", &scenario], 69, "scenarios --figures"),
+        (&["scenarios", "nobody"], 69, "no scenario is called"),
         (
             &["report", "/nowhere/report.json"],
-            1,
+            69,
             "/nowhere/report.json",
         ),
-        (&["report", &scenario], 1, "tiny.toml"),
-        (&["run", "smoke", "--json", "/nowhere/a"], 1, "/nowhere/a"),
+        (&["report", &scenario], 69, "tiny.toml"),
+        (&["run", "smoke", "--json", "/nowhere/a"], 69, "/nowhere/a"),
         (
             &["run", "smoke", "--address", "main"],
-            2,
+            64,
             "LISTENER=IP:PORT",
         ),
     ] {
