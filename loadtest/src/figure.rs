@@ -41,10 +41,10 @@ const fn detail(name: &'static str, of: &'static str, meaning: &'static str) -> 
 #[rustfmt::skip]
 pub const FIGURES: [Figure; 36] = [
     telling("moves", "partners", "changes of node"),
-    telling("gap_p50_ms", "partners", "how long nobody answered at a change of node"),
+    telling("gap_p50_ms", "partners", "how long nobody answered when a node changed or failed"),
     telling("gap_p99_ms", "partners", "the same"),
     telling("gap_max_ms", "partners", "the same, the longest"),
-    telling("silence_max_ms", "partners", "the longest without an answer, moved or not"),
+    telling("silence_max_ms", "partners", "the longest silence within the window, moved or not"),
     telling("not_back", "partners", "connections that are not answered at the end"),
     telling("disturbed_elsewhere", "partners, round trips, users, idle", "connections lost while their node was well"),
     telling("pin_violations", "partners", "connections of one partner on two nodes"),
@@ -54,7 +54,7 @@ pub const FIGURES: [Figure; 36] = [
     telling("cpu_s_per_gb", "the only load, bulk", "the same for 10⁹ bytes"),
     telling("kib_per_session", "the only load, idle", "memory beside the balancer at rest"),
     telling("descriptors_per_session", "the only load, idle", "descriptors beside the balancer at rest"),
-    telling("p50_us", "with latencies", "from the time a unit was due"),
+    telling("p50_us", "with latencies", "since due (with a rate, users, udp-flows) or since sent"),
     detail("p90_us", "with latencies", "the same"),
     telling("p99_us", "with latencies", "the same"),
     detail("calm_p99_us", "with latencies", "over the calmer half of the quarters of a second"),

@@ -211,6 +211,18 @@ impl Watch {
         self.0.stats()
     }
 
+    pub(crate) fn open_window(&self, at: Instant) {
+        self.0.open_window(at);
+    }
+
+    pub(crate) fn silence(&self) -> Duration {
+        self.0.silence()
+    }
+
+    pub(crate) fn waits(&self) -> Vec<Gap> {
+        self.0.waits()
+    }
+
     pub(crate) fn served(&self) -> usize {
         self.0.served()
     }

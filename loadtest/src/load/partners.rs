@@ -4,7 +4,7 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
 
@@ -24,6 +24,11 @@ pub struct Life {
     pub connections: usize,
     /// How many of them are answered at present.
     pub served: usize,
+    /// The longest silence of the window.
+    pub silence: Duration,
+    /// Silences of the window that its connections survived, and those that last: without a node
+    /// after them.
+    pub waits: Vec<Gap>,
     /// Its replies, gaps and errors since the start.
     pub stats: Stats,
     /// Connections that were first answered by another node than the one that answered, then and
@@ -37,6 +42,8 @@ impl Life {
             name: watch.name().to_owned(),
             connections: watch.connections(),
             served: watch.served(),
+            silence: watch.silence(),
+            waits: watch.waits(),
             stats: watch.stats(),
             pin_violations: watch.pin_violations(),
         }

@@ -177,6 +177,7 @@ impl Record {
         detail.latency = Some(Latency::new(at, length));
         detail.troubles.clear();
         detail.ends.clear();
+        detail.partners.iter().for_each(|it| it.open_window(at));
     }
 
     /// Takes what the window has gathered. Whoever waits a moment after its end has the answers to

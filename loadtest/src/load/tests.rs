@@ -492,6 +492,29 @@ async fn a_partner_that_is_accepted_and_never_answered_is_not_back() {
 }
 
 #[tokio::test]
+async fn silences_count_from_the_window_on_and_those_that_last_have_nobody_after_them() {
+    let world = World::open(PARTNERS).await;
+    world.until_settled().await;
+    let wait = Duration::from_millis(250);
+    world.edges[0].freeze();
+    tokio::time::sleep(wait).await;
+    let lives = world.record().partners();
+    assert!(lives[0].silence >= wait / 2 && lives[1].silence < wait / 2);
+    assert_eq!((lives[0].waits.len(), lives[1].waits.len()), (4, 0));
+    assert!(lives[0].waits.iter().all(|wait| wait.to_node.is_empty()));
+    world.edges[0].thaw();
+    let is_over = |record: &Record| record.partners()[0].served == 4;
+    world.until("over", is_over).await;
+    tokio::time::sleep(wait / 5).await;
+    let life = &world.record().partners()[0];
+    assert!(life.waits.iter().all(|wait| wait.to_node == "edge1"));
+    world.record().open_window(Instant::now(), SOON);
+    let life = &world.record().partners()[0];
+    assert!(life.silence < wait / 2 && life.waits.is_empty());
+    assert!(life.stats.longest_silence >= wait / 2);
+}
+
+#[tokio::test]
 async fn the_gaps_of_a_swapped_node_are_told_and_are_no_violation_of_pins() {
     let mut world = World::open(PARTNERS).await;
     world.until_settled().await;

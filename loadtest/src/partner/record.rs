@@ -16,6 +16,9 @@ use super::{Plan, Witness};
 /// Gaps that are remembered one by one.
 const GAPS_MAX: usize = 10_000;
 
+/// A silence is a wait if it is longer than this and than ten intervals: no hiccup of a machine.
+const WAIT: Duration = Duration::from_millis(100);
+
 /// A connection whose last reply is no older than this, or than ten intervals, is served.
 const PRESENT: Duration = Duration::from_secs(1);
 
@@ -148,6 +151,12 @@ impl Slot {
 struct Book {
     stats: Stats,
     interval: Duration,
+    /// Where the window that counts begins.
+    window: Instant,
+    /// The longest silence of the window that has ended.
+    silence: Duration,
+    /// Silences of the window that a connection survived.
+    waits: VecDeque<Gap>,
     gaps: VecDeque<Gap>,
     slots: Vec<Slot>,
     pin_violations: u64,
@@ -166,6 +175,9 @@ impl Record {
         let book = Book {
             stats: Stats::default(),
             interval: plan.interval,
+            window: Instant::now(),
+            silence: Duration::ZERO,
+            waits: VecDeque::new(),
             gaps: VecDeque::new(),
             slots: vec![Slot::default(); plan.connections],
             pin_violations: 0,
@@ -265,6 +277,42 @@ impl Record {
         stats
     }
 
+    /// What counts begins now.
+    pub(super) fn open_window(&self, at: Instant) {
+        let mut book = self.book();
+        book.window = at;
+        book.silence = Duration::ZERO;
+        book.waits.clear();
+    }
+
+    /// The longest silence on one connection or its successor since the window opened, the present
+    /// one included.
+    pub(super) fn silence(&self) -> Duration {
+        let (now, book) = (Instant::now(), self.book());
+        let last = book.slots.iter().filter_map(|slot| slot.last.as_ref());
+        let present = last.map(|(at, _)| now.duration_since((*at).max(book.window)));
+        present.fold(book.silence, Duration::max)
+    }
+
+    /// Silences that are no gaps: those that a connection survived, and those that last, which have
+    /// no node after them.
+    pub(super) fn waits(&self) -> Vec<Gap> {
+        let (now, book) = (Instant::now(), self.book());
+        let limit = book.wait();
+        let present = book.slots.iter().filter_map(|slot| {
+            let (since, node) = slot.last.as_ref()?;
+            let duration = now.duration_since(*since);
+            let is_waiting = !slot.served || duration > limit;
+            is_waiting.then(|| Gap {
+                from_node: node.clone(),
+                to_node: String::new(),
+                duration,
+                until: now,
+            })
+        });
+        book.waits.iter().cloned().chain(present).collect()
+    }
+
     /// Connections that are served: they have brought a good reply, and the last one is not long ago.
     /// A balancer's kernel accepts for whoever is never answered; such a one does not count.
     pub(super) fn served(&self) -> usize {
@@ -321,7 +369,13 @@ enum Reply {
 }
 
 impl Book {
+    /// A silence longer than this is a wait.
+    fn wait(&self) -> Duration {
+        self.interval.saturating_mul(10).max(WAIT)
+    }
+
     fn reply(&mut self, at: usize, node: &str, asked: Instant, now: Instant) -> Reply {
+        let wait = self.wait();
         let Some(slot) = self.slots.get_mut(at) else {
             return Reply::Next;
         };
@@ -338,18 +392,26 @@ impl Book {
         if let Some((since, from_node)) = last {
             let duration = now.duration_since(since);
             stats.longest_silence = stats.longest_silence.max(duration);
+            let within = now.saturating_duration_since(since.max(self.window));
+            self.silence = self.silence.max(within);
+            let gap = Gap {
+                from_node,
+                to_node: node.to_owned(),
+                duration,
+                until: now,
+            };
             if is_first {
                 stats.gaps_total += 1;
-                self.gaps.push_back(Gap {
-                    from_node,
-                    to_node: node.to_owned(),
-                    duration,
-                    until: now,
-                });
+                self.gaps.push_back(gap);
+            } else if duration > wait {
+                self.waits.push_back(gap);
             }
         }
         if self.gaps.len() > GAPS_MAX {
             self.gaps.pop_front();
+        }
+        if self.waits.len() > GAPS_MAX {
+            self.waits.pop_front();
         }
         self.hold_against_pins(at, node, asked, is_first.then_some(now));
         match (is_first, is_other) {

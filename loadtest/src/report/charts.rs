@@ -39,13 +39,56 @@ pub(super) fn ratio(found: &RatioFound) -> String {
         1.0,
         &format!("median {:.2}", found.median),
     );
-    let ticks: Vec<_> = x
-        .ticks()
-        .into_iter()
-        .map(|tick| (tick, number(tick)))
-        .collect();
-    chart.columns(&ticks, &format!("times {}", found.against));
+    chart.columns(&even_ticks(&x, ""), &format!("times {}", found.against));
     chart.finish()
+}
+
+/// What a unit costs each balancer: a bar to the median, and the spread over the rounds.
+pub(super) fn costs(played: &Played) -> Vec<(String, String)> {
+    let figures = played.figures().into_iter().filter_map(|figure| {
+        let (_, name) = figure.split_once('.')?;
+        let (_, what) = COSTS.into_iter().find(|(cost, _)| *cost == name)?;
+        Some((figure.to_owned(), cost(played, figure, what)?))
+    });
+    figures.collect()
+}
+
+const COSTS: [(&str, &str); 3] = [
+    ("cpu_us", "µs of a processor for a unit"),
+    ("cpu_s_per_gb", "seconds of a processor for 10⁹ bytes"),
+    ("kib_per_session", "KiB for a session"),
+];
+
+fn cost(played: &Played, figure: &str, what: &str) -> Option<String> {
+    let balancers = played.balancers().into_iter().filter_map(|balancer| {
+        let values = played.values(balancer, figure);
+        Some((balancer, super::median(&values)?, super::spread(&values)?))
+    });
+    let balancers: Vec<_> = balancers.collect();
+    let most = balancers.iter().map(|(.., (_, greatest))| *greatest);
+    let rows = balancers.len();
+    let x = Scale::from_zero(most.max_by(f64::total_cmp)?);
+    let y = Scale::between(0.0, micros_of(rows as u64));
+    let height = 54.0 + 34.0 * micros_of(rows as u64);
+    let mut chart = Chart::new(figure, x, y, height, WIDE_LEFT);
+    let row = |at: usize| micros_of((rows - at) as u64) - 0.5;
+    let names = balancers.iter().enumerate();
+    let names: Vec<_> = names
+        .map(|(at, (name, ..))| (row(at), (*name).to_owned()))
+        .collect();
+    chart.rows(&names);
+    for (at, (name, median, (least, greatest))) in balancers.iter().enumerate() {
+        let title = format!(
+            "{name}: {}, from {} to {}",
+            number(*median),
+            number(*least),
+            number(*greatest)
+        );
+        chart.bar(&format!("soft {name}"), 0.0, *median, row(at), &title);
+        chart.whisker(name, (*least, *greatest), row(at), &title);
+    }
+    chart.columns(&even_ticks(&x, ""), what);
+    Some(chart.finish())
 }
 
 /// Latency by quantile, the tail stretched by nines; the middle run of each balancer.
@@ -144,11 +187,7 @@ pub(super) fn course(played: &Played, what: Course) -> Option<String> {
         Course::Processors => "",
         Course::Memory => " MiB",
     };
-    let ticks = y.ticks().into_iter();
-    let ticks: Vec<_> = ticks
-        .map(|tick| (tick, format!("{}{unit}", number(round(tick)))))
-        .collect();
-    chart.rows(&ticks);
+    chart.rows(&even_ticks(&y, unit));
     chart.columns(&second_ticks(&x), "seconds");
     for findings in runs {
         let points = findings
@@ -282,10 +321,26 @@ fn time_ticks(y: &Scale) -> Vec<(f64, String)> {
 }
 
 fn second_ticks(x: &Scale) -> Vec<(f64, String)> {
-    x.ticks()
-        .into_iter()
-        .map(|tick| (tick, number(round(tick))))
-        .collect()
+    even_ticks(x, "")
+}
+
+/// Ticks with as many decimals each as one of them needs.
+fn even_ticks(scale: &Scale, unit: &str) -> Vec<(f64, String)> {
+    let ticks = scale.ticks();
+    let is_whole = |value: f64| (value - value.round()).abs() < 1e-6;
+    let fits = |decimals: &usize| {
+        let factor = 10_f64.powf(micros_of(*decimals as u64));
+        ticks.iter().all(|tick| is_whole(tick * factor))
+    };
+    let decimals = (0..6).find(fits).unwrap_or(6);
+    let label = |tick: &f64| match decimals {
+        0 => number(tick.round()),
+        _ => format!("{tick:.decimals$}"),
+    };
+    let labels = ticks
+        .iter()
+        .map(|tick| (*tick, format!("{}{unit}", label(tick))));
+    labels.collect()
 }
 
 /// Microseconds in the unit people would use.
@@ -315,4 +370,23 @@ fn nines(quantile: f64) -> f64 {
 )]
 const fn micros_of(value: u64) -> f64 {
     value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_ticks_of_an_axis_have_as_many_decimals() {
+        for (high, labels) in [
+            (1.5, "0.0 0.5 1.0 1.5"),
+            (4.0, "0 1 2 3 4"),
+            (0.1, "0.00 0.02 0.04 0.06 0.08 0.10"),
+            (2_000.0, "0 500 1 000 1 500 2 000"),
+        ] {
+            let ticks = even_ticks(&Scale::from_zero(high), "");
+            let found: Vec<_> = ticks.into_iter().map(|(_, label)| label).collect();
+            assert_eq!(found.join(" "), labels);
+        }
+    }
 }

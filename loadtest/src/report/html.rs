@@ -60,8 +60,8 @@ impl Report {
         for (balancer, version) in &made.versions {
             write!(
                 out,
-                "<span class=\"key {0}\"></span><b>{0}</b> <span class=\"quiet\">{1}</span> ",
-                escape(balancer),
+                "{} <span class=\"quiet\">{}</span> ",
+                key(balancer),
                 escape(version)
             )?;
         }
@@ -106,7 +106,7 @@ impl Played {
             escape(&self.name),
             escape(&self.title),
             pill(self.holds()),
-            escape(&self.about)
+            prose(&self.about)
         )?;
         for failure in &self.failures {
             write!(out, "<p class=\"failure\">{}</p>", escape(failure))?;
@@ -123,28 +123,24 @@ impl Played {
         out.write_all(b"</section>")
     }
 
+    /// Where there are many, those that hold are a click away.
     fn write_checks(&self, out: &mut impl Write) -> io::Result<()> {
-        if self.checks.is_empty() {
-            return Ok(());
+        if self.checks.len() <= CHECKS_SHOWN {
+            return write_checks(out, self.checks.iter());
         }
-        out.write_all(
-            b"<table class=\"checks\"><thead><tr><th>must hold</th><th>of</th><th>found</th><th>bound</th><th></th></tr></thead><tbody>",
-        )?;
-        for check in &self.checks {
-            let found = check
-                .found
-                .map_or_else(|| "not measured".to_owned(), number);
+        write_checks(out, self.checks.iter().filter(|check| !check.holds))?;
+        let holding = || self.checks.iter().filter(|check| check.holds);
+        let count = holding().count();
+        if count > 0 {
             write!(
                 out,
-                "<tr><td><code>{}</code></td><td>{}</td><td class=\"number\">{}</td><td>{}</td><td>{}</td></tr>",
-                escape(&check.figure),
-                escape(&check.balancer),
-                escape(&found),
-                escape(&bounds(check)),
-                pill(check.holds)
+                "<details><summary>{count} of {} expectations hold</summary>",
+                self.checks.len()
             )?;
+            write_checks(out, holding())?;
+            out.write_all(b"</details>")?;
         }
-        out.write_all(b"</tbody></table>")
+        Ok(())
     }
 
     fn write_charts(&self, out: &mut impl Write) -> io::Result<()> {
@@ -158,6 +154,10 @@ impl Played {
             charts::gaps(self),
             "How long partners went without an answer, every time.",
         )?;
+        for (figure, chart) in charts::costs(self) {
+            let caption = format!("{figure}: median, and the spread over the rounds.");
+            self.write_chart(out, Some(chart), &caption)?;
+        }
         let mut loads: Vec<_> = self
             .runs
             .iter()
@@ -166,8 +166,18 @@ impl Played {
         loads.sort_unstable();
         loads.dedup();
         for load in loads {
-            let caption =
-                format!("Latency of {load} by quantile, from the time a message was due.");
+            // Only what has a time of its own can be late.
+            let late = format!("{load}.late_p99_us");
+            let has_time = self
+                .runs
+                .iter()
+                .any(|run| run.findings.figures.contains_key(&late));
+            let since = if has_time {
+                "the time each unit was due"
+            } else {
+                "the time each unit was sent"
+            };
+            let caption = format!("Latency of {load} by quantile, from {since}.");
             self.write_chart(out, charts::latencies(self, load), &caption)?;
             let caption = format!("99th percentile of {load} in each quarter of a second.");
             self.write_chart(out, charts::slices(self, load), &caption)?;
@@ -195,8 +205,7 @@ impl Played {
         };
         write!(out, "<figure>{chart}<figcaption>{}", escape(caption))?;
         for balancer in self.balancers() {
-            let balancer = escape(balancer);
-            write!(out, " <span class=\"key {balancer}\"></span>{balancer}")?;
+            write!(out, " {}", key(balancer))?;
         }
         out.write_all(b"</figcaption></figure>")
     }
@@ -219,6 +228,37 @@ impl Played {
         out.write_all(b"</tbody></table></details>")
     }
 }
+
+fn write_checks<'a>(
+    out: &mut impl Write,
+    checks: impl Iterator<Item = &'a Check>,
+) -> io::Result<()> {
+    let mut checks = checks.peekable();
+    if checks.peek().is_none() {
+        return Ok(());
+    }
+    out.write_all(
+            b"<table class=\"checks\"><thead><tr><th>must hold</th><th>of</th><th>found</th><th>bound</th><th></th></tr></thead><tbody>",
+        )?;
+    for check in checks {
+        let found = check
+            .found
+            .map_or_else(|| "not measured".to_owned(), number);
+        write!(
+            out,
+            "<tr><td><code>{}</code></td><td>{}</td><td class=\"number\">{}</td><td>{}</td><td>{}</td></tr>",
+            escape(&check.figure),
+            escape(&check.balancer),
+            escape(&found),
+            escape(&bounds(check)),
+            pill(check.holds)
+        )?;
+    }
+    out.write_all(b"</tbody></table>")
+}
+
+/// Checks that are shown whether they hold or not.
+const CHECKS_SHOWN: usize = 6;
 
 fn write_ratio(out: &mut impl Write, ratio: &RatioFound) -> io::Result<()> {
     let (least, greatest) = ratio.spread();
@@ -262,6 +302,26 @@ fn figure_of(figure: &str) -> &str {
     figure.split_once('.').map_or(figure, |(_, figure)| figure)
 }
 
+/// A balancer's name and its colour, on one line.
+fn key(balancer: &str) -> String {
+    let name = escape(balancer);
+    format!("<span class=\"name\"><span class=\"key {name}\"></span><b>{name}</b></span>")
+}
+
+/// Text in which words stand between backticks.
+fn prose(text: &str) -> String {
+    let text = escape(text);
+    let mut parts = text.split('`');
+    let mut prose = parts.next().unwrap_or_default().to_owned();
+    while let Some(word) = parts.next() {
+        match parts.next() {
+            Some(after) => prose.extend(["<code>", word, "</code>", after]),
+            None => prose.extend(["`", word]),
+        }
+    }
+    prose
+}
+
 const fn pill(holds: bool) -> &'static str {
     if holds {
         "<span class=\"pill good\">holds</span>"
@@ -271,3 +331,53 @@ const fn pill(holds: bool) -> &'static str {
 }
 
 const STYLE: &str = include_str!("style.css");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_checks_those_that_fail_are_in_sight() {
+        let check = |number: u32| Check {
+            balancer: "pinfold".to_owned(),
+            figure: format!("talk{number}.troubles"),
+            at_most: Some(0.0),
+            at_least: None,
+            found: Some(0.0),
+            holds: number != 5,
+        };
+        let mut played = Played {
+            name: String::new(),
+            title: String::new(),
+            about: String::new(),
+            loads: Vec::new(),
+            runs: Vec::new(),
+            checks: (0..9).map(check).collect(),
+            ratios: Vec::new(),
+            left_out: Vec::new(),
+            failures: Vec::new(),
+        };
+        let page = |played: &Played| {
+            let mut out = Vec::new();
+            played.write_checks(&mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let text = page(&played);
+        let (seen, folded) = text.split_once("<details>").unwrap();
+        assert!(seen.contains("talk5.") && !seen.contains("talk4."));
+        assert!(folded.contains("8 of 9") && !folded.contains("talk5."));
+        played.checks.truncate(3);
+        assert!(!page(&played).contains("<details>"));
+    }
+
+    #[test]
+    fn words_between_backticks_are_code_and_a_lonely_one_stays() {
+        for (text, expected) in [
+            ("say `--yes` & go", "say <code>--yes</code> &amp; go"),
+            ("`a` `b`", "<code>a</code> <code>b</code>"),
+            ("a ` b", "a ` b"),
+        ] {
+            assert_eq!(prose(text), expected);
+        }
+    }
+}

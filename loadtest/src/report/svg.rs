@@ -131,6 +131,8 @@ const WIDTH: f64 = 720.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 34.0;
+/// How wide a character of a tick is, at most.
+const CHARACTER: f64 = 8.0;
 
 impl Chart {
     /// An empty chart, `name` for those who cannot see it.
@@ -178,10 +180,12 @@ impl Chart {
     pub(super) fn columns(&mut self, ticks: &[(f64, String)], title: &str) {
         let y = self.height - BOTTOM + 15.0;
         for (x, label) in ticks {
+            // Within the picture, also at its edge.
+            let half = CHARACTER / 2.0 * label.chars().map(|_| 1.0).sum::<f64>();
             let _ = write!(
                 self.text,
                 "<text class=\"tick\" x=\"{:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{}</text>",
-                self.px(*x),
+                self.px(*x).min(WIDTH - half),
                 escape(label)
             );
         }
@@ -227,6 +231,18 @@ impl Chart {
             "<rect class=\"bar {class}\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{THICK}\" rx=\"2\"><title>{}</title></rect>",
             self.py(y) - THICK / 2.0,
             (right - left).max(3.0),
+            escape(title)
+        );
+    }
+
+    /// A line along `y` from one end to the other, each with a stroke across.
+    pub(super) fn whisker(&mut self, class: &str, ends: (f64, f64), y: f64, title: &str) {
+        const HALF: f64 = 8.0;
+        let (left, right, y) = (self.px(ends.0), self.px(ends.1), self.py(y));
+        let (above, below) = (y - HALF, y + HALF);
+        let _ = write!(
+            self.text,
+            "<path class=\"whisker {class}\" d=\"M{left:.1} {y:.1}H{right:.1}M{left:.1} {above:.1}V{below:.1}M{right:.1} {above:.1}V{below:.1}\"><title>{}</title></path>",
             escape(title)
         );
     }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Happened;
+use super::{Happened, TimedGap};
 use crate::load::Ends;
 
 /// What a node's trouble causes may show itself a moment after it: a verdict that was on its way.
@@ -22,6 +22,21 @@ pub(super) fn elsewhere(ends: &Ends, events: &[Happened], start: Instant) -> u64
         ends.iter().filter(after).count() as u64
     });
     disturbed.sum()
+}
+
+/// Whether the node that had answered before `gap` was killed or frozen within it, or is still.
+pub(super) fn is_by_event(gap: &TimedGap, events: &[Happened]) -> bool {
+    let begin = gap.at - gap.ms / 1e3;
+    let mut broken = events.iter().filter(|event| {
+        let is_break = matches!(event.command.as_str(), "kill" | "freeze");
+        event.to == gap.from && is_break && event.at <= gap.at
+    });
+    broken.any(|broken| {
+        let mended = events.iter().find(|event| {
+            event.to == broken.to && event.command == "mend" && event.at >= broken.at
+        });
+        mended.is_none_or(|mended| begin <= mended.at)
+    })
 }
 
 fn is_explained(node: &str, at: Duration, events: &[Happened]) -> bool {
@@ -45,6 +60,33 @@ mod tests {
             at,
             to: to.to_owned(),
             command: command.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_gap_belongs_to_what_happened_to_its_node() {
+        let events = [
+            event(1.0, "edge1", "freeze"),
+            event(2.0, "edge1", "mend"),
+            event(4.0, "edge2", "kill"),
+        ];
+        for (from, at, ms, belongs) in [
+            ("edge1", 1.2, 205.0, true),
+            // Until it was mended, and with the first answer after that.
+            ("edge1", 2.1, 1100.0, true),
+            ("edge1", 3.0, 100.0, false),
+            ("edge1", 0.9, 100.0, false),
+            ("edge2", 9.0, 5002.0, true),
+            ("edge2", 1.2, 205.0, false),
+        ] {
+            let gap = TimedGap {
+                partner: "p".to_owned(),
+                at,
+                from: from.to_owned(),
+                to: "edge3".to_owned(),
+                ms,
+            };
+            assert_eq!(is_by_event(&gap, &events), belongs, "{from} {at}");
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{Curve, Findings, Happened, TimedGap, disturbed, mib};
 use crate::cost::Cost;
 use crate::figure;
-use crate::load::{Latency, Life, Record, Trouble, Unit};
+use crate::load::{Gap, Latency, Life, Record, Trouble, Unit};
 use crate::scenario::Balancer;
 
 /// Counts at one edge of the window.
@@ -97,7 +97,7 @@ impl Window {
                 load.figure("disturbed_elsewhere", whole(ends));
             }
             if let Some(lives) = self.lives.get(at) {
-                load.partners(lives, &record.partners(), self.start);
+                load.partners(lives, &record.partners(), (self.start, events));
             }
         }
         of_balancer(&mut findings, balancer, before, after, spent, seconds);
@@ -193,7 +193,12 @@ impl OfLoad<'_> {
         }
     }
 
-    fn partners(&mut self, before: &[Life], after: &[Life], start: Instant) {
+    fn partners(
+        &mut self,
+        before: &[Life],
+        after: &[Life],
+        (start, events): (Instant, &[Happened]),
+    ) {
         if after.is_empty() {
             return;
         }
@@ -205,31 +210,27 @@ impl OfLoad<'_> {
             let known = earlier.map_or(0, |earlier| earlier.stats.gaps_total);
             let fresh = usize::try_from(life.stats.gaps_total - known).unwrap_or(usize::MAX);
             let oldest = life.stats.gaps.len().saturating_sub(fresh);
-            gaps.extend(life.stats.gaps.iter().skip(oldest).map(|gap| TimedGap {
-                partner: life.name.clone(),
-                at: gap.until.saturating_duration_since(start).as_secs_f64(),
-                from: gap.from_node.clone(),
-                to: gap.to_node.clone(),
-                ms: gap.duration.as_secs_f64() * 1e3,
-            }));
-            silence = silence.max(life.stats.longest_silence);
+            let fresh = life.stats.gaps.iter().skip(oldest);
+            gaps.extend(fresh.map(|gap| timed(gap, life, start)));
+            let waits = life.waits.iter().map(|gap| timed(gap, life, start));
+            gaps.extend(waits.filter(|gap| disturbed::is_by_event(gap, events)));
+            silence = silence.max(life.silence);
             not_back += life.connections.saturating_sub(life.served);
             violations += life.pin_violations - earlier.map_or(0, |earlier| earlier.pin_violations);
         }
         gaps.sort_by(|one, other| one.at.total_cmp(&other.at));
-        let mut moved: Vec<_> = gaps
-            .iter()
-            .filter(|gap| gap.from != gap.to)
-            .map(|gap| gap.ms)
-            .collect();
-        moved.sort_by(f64::total_cmp);
-        self.figure("moves", whole(moved.len() as u64));
+        let has_moved = |gap: &&TimedGap| gap.from != gap.to && gap.to != NOBODY;
+        let moves = gaps.iter().filter(has_moved).count();
+        self.figure("moves", whole(moves as u64));
+        let counts = |gap: &&TimedGap| has_moved(gap) || disturbed::is_by_event(gap, events);
+        let mut lengths: Vec<_> = gaps.iter().filter(counts).map(|gap| gap.ms).collect();
+        lengths.sort_by(f64::total_cmp);
         for (figure, quantile) in [
             ("gap_p50_ms", 0.5),
             ("gap_p99_ms", 0.99),
             ("gap_max_ms", 1.0),
         ] {
-            if let Some(gap) = at_quantile(&moved, quantile) {
+            if let Some(gap) = at_quantile(&lengths, quantile) {
                 self.figure(figure, gap);
             }
         }
@@ -237,6 +238,20 @@ impl OfLoad<'_> {
         self.figure("not_back", whole(not_back as u64));
         self.figure("pin_violations", whole(violations));
         self.findings.gaps.extend(gaps);
+    }
+}
+
+/// Who answers after a gap that lasts.
+const NOBODY: &str = "nobody";
+
+fn timed(gap: &Gap, life: &Life, start: Instant) -> TimedGap {
+    let to = Some(gap.to_node.as_str()).filter(|to| !to.is_empty());
+    TimedGap {
+        partner: life.name.clone(),
+        at: gap.until.saturating_duration_since(start).as_secs_f64(),
+        from: gap.from_node.clone(),
+        to: to.unwrap_or(NOBODY).to_owned(),
+        ms: gap.duration.as_secs_f64() * 1e3,
     }
 }
 

@@ -55,6 +55,47 @@ fn reports_are_written_even_if_nobody_reads_the_terminal() {
 }
 
 #[test]
+fn a_partner_that_waits_for_its_frozen_node_has_a_gap_and_no_move() {
+    let tiny = Tiny::new(
+        r#"
+[[event]]
+at = "100ms"
+to = "of stubborn"
+command = "freeze"
+
+[[event]]
+at = "500ms"
+to = "broken"
+command = "mend"
+
+[[event]]
+at = "700ms"
+to = "of stubborn"
+command = "freeze"
+
+[[expect]]
+figure = "stubborn.moves"
+at_most = 0
+
+[[expect]]
+figure = "stubborn.gap_p50_ms"
+at_least = 300
+at_most = 600
+
+[[expect]]
+figure = "stubborn.gap_max_ms"
+at_least = 600
+
+[[expect]]
+figure = "talk.unanswered"
+at_least = 10
+"#,
+    );
+    let answer = loadtest(&["run", &tiny.scenario(), "--balancer", "direct"]);
+    answer.is(0, &["everything holds"]);
+}
+
+#[test]
 fn an_expectation_that_cannot_hold_fails_the_run() {
     let tiny = Tiny::new("[[expect]]\nfigure = \"talk.p50_us\"\nat_most = 0.001\n");
     let html = tiny.file("report.html");
