@@ -107,11 +107,14 @@ fn a_ratio_is_taken_round_by_round_against_the_better_and_its_median_counts() {
 #[test]
 fn a_ratio_of_which_one_side_was_not_run_is_a_note() {
     let rules = "[[ratio]]\nfigure = \"talk.cpu_us\"\nagainst = [\"haproxy\"]\nat_most = 0.9\n";
-    let runs = vec![run("pinfold", 1, &[("talk.cpu_us", 1.0)])];
-    let played = Played::weigh(&scenario(rules), runs, Vec::new());
-    assert!(played.ratios.is_empty());
+    let ours = run("pinfold", 1, &[("talk.cpu_us", 1.0)]);
+    let alone = Played::weigh(&scenario(rules), vec![ours.clone()], Vec::new());
+    assert!(alone.ratios.is_empty() && alone.notes().is_empty());
+    let theirs = run("nginx", 1, &[("talk.cpu_us", 1.0)]);
+    let compared = Played::weigh(&scenario(rules), vec![ours, theirs], Vec::new());
+    assert!(compared.ratios.is_empty());
     let note = "the ratio of talk.cpu_us: it takes pinfold beside haproxy";
-    assert_eq!(played.notes(), [note]);
+    assert_eq!(compared.notes(), [note]);
 }
 
 #[test]

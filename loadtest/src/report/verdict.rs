@@ -118,12 +118,14 @@ pub(super) fn ratios(scenario: &Scenario, runs: &[Run]) -> Vec<RatioFound> {
     ratios.filter_map(|wanted| ratio(wanted, runs)).collect()
 }
 
-/// The other ratios, in words.
+/// The other ratios, in words, where balancers were compared at all.
 pub(super) fn unweighed(scenario: &Scenario, runs: &[Run]) -> Vec<String> {
+    let first = runs.first().map(|run| &run.findings.balancer);
+    let is_compared = runs.iter().any(|run| Some(&run.findings.balancer) != first);
     let ratios = scenario
         .ratios
         .iter()
-        .filter(|_| !runs.is_empty())
+        .filter(|_| is_compared)
         .filter(|wanted| ratio(wanted, runs).is_none());
     let note = |wanted: &Ratio| {
         let (figure, rivals) = (&wanted.figure, wanted.against.join(" or "));
