@@ -114,14 +114,7 @@ impl Played {
     /// The balancers that were run, in the order of their first run.
     #[must_use]
     pub fn balancers(&self) -> Vec<&str> {
-        let mut names = Vec::new();
-        for run in &self.runs {
-            let name = run.findings.balancer.as_str();
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
+        balancers(&self.runs)
     }
 
     /// Every figure that says something, load by load, what matters first.
@@ -200,6 +193,18 @@ fn in_order(scenario: &Scenario) -> Vec<String> {
     let loads = partners.into_iter().chain(others);
     let names = loads.map(|load| load.name().to_owned());
     names.chain([figure::BALANCER.to_owned()]).collect()
+}
+
+/// The balancers of `runs`, in the order of their first run.
+fn balancers(runs: &[Run]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for run in runs {
+        let name = run.findings.balancer.as_str();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// The middle of `values`; of an even number, the mean of the two in the middle.

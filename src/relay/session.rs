@@ -114,7 +114,11 @@ impl Session {
     pub fn interrupt(&self, interrupt: Interrupt) {
         self.interrupt
             .set(self.interrupt.get().max(Some(interrupt)));
-        // Wherever it is polled next, it remembers a waker again.
+        self.wake();
+    }
+
+    /// Wherever it is polled next, it remembers a waker again.
+    fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -124,9 +128,7 @@ impl Session {
     fn outlast(&self) {
         if self.age.get() == Age::Short {
             self.age.set(Age::Lasting);
-            if let Some(waker) = self.waker.take() {
-                waker.wake();
-            }
+            self.wake();
         }
     }
 

@@ -4,15 +4,16 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::record::Trouble;
+use super::record::{Record, Standing, Trouble};
 use super::source;
 use crate::partner::connect;
 
@@ -54,6 +55,26 @@ impl Client {
             Ok(Err(error)) => Err(Trouble::of(&error)),
             Err(_) => Err(Trouble::Silent),
         }
+    }
+
+    /// Connects as session `number` and says `message`. Only the first answer tells who serves, so only
+    /// then the connection counts as standing; the load is settled once `wanted` do.
+    pub(super) async fn stand<'a>(
+        address: SocketAddr,
+        number: u32,
+        message: &[u8],
+        record: &'a Arc<Record>,
+        wanted: u64,
+    ) -> Result<(Self, Standing<'a>), Trouble> {
+        let first = record.ask(Instant::now());
+        let mut client = Self::connect(address, number).await?;
+        client.ask(message).await?;
+        drop(first);
+        let standing = record.stand();
+        if record.standing() == wanted {
+            record.settle();
+        }
+        Ok((client, standing))
     }
 
     /// The connection itself, for who writes to it.

@@ -84,19 +84,11 @@ async fn live(
     record: &Arc<Record>,
     wanted: u64,
 ) -> Trouble {
-    let first = record.ask(Instant::now());
-    let mut client = match Client::connect(address, number).await {
-        Ok(client) => client,
+    let stands = Client::stand(address, number, message, record, wanted).await;
+    let (mut client, _standing) = match stands {
+        Ok(stands) => stands,
         Err(trouble) => return trouble,
     };
-    if let Err(trouble) = client.ask(message).await {
-        return trouble;
-    }
-    drop(first);
-    let _standing = record.stand();
-    if record.standing() == wanted {
-        record.settle();
-    }
     loop {
         let question = record.ask(Instant::now());
         if let Err(trouble) = client.ask(message).await {

@@ -187,20 +187,11 @@ impl Talk {
 impl Line {
     /// One connection from its beginning to its end.
     async fn live(&self, message: &[u8], record: &Arc<Record>, wanted: u64) -> Trouble {
-        let first = record.ask(Instant::now());
-        let mut client = match Client::connect(self.address, self.number).await {
-            Ok(client) => client,
+        let stands = Client::stand(self.address, self.number, message, record, wanted).await;
+        let (mut client, _standing) = match stands {
+            Ok(stands) => stands,
             Err(trouble) => return trouble,
         };
-        // The first answer tells who serves; only then the connection counts as standing.
-        if let Err(trouble) = client.ask(message).await {
-            return trouble;
-        }
-        drop(first);
-        let _standing = record.stand();
-        if record.standing() == wanted {
-            record.settle();
-        }
         *self.stream.borrow_mut() = Some(Rc::clone(client.stream()));
         let trouble = client
             .listen_on(|answer| self.answered(answer, message))

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Run, median, spread};
+use super::{Run, balancers, median, spread};
 use crate::peer::Kind;
 use crate::scenario::{Expectation, Ratio, Scenario};
 
@@ -56,12 +56,7 @@ impl RatioFound {
 
 /// Every expectation of every balancer it is meant for and that was run.
 pub(super) fn checks(scenario: &Scenario, runs: &[Run]) -> Vec<Check> {
-    let mut balancers: Vec<&str> = Vec::new();
-    for run in runs {
-        if !balancers.contains(&run.findings.balancer.as_str()) {
-            balancers.push(&run.findings.balancer);
-        }
-    }
+    let balancers = balancers(runs);
     let mut checks = Vec::new();
     for expectation in &scenario.expectations {
         let meant = |balancer: &&&str| {
@@ -120,8 +115,7 @@ pub(super) fn ratios(scenario: &Scenario, runs: &[Run]) -> Vec<RatioFound> {
 
 /// The other ratios, in words, where balancers were compared at all.
 pub(super) fn unweighed(scenario: &Scenario, runs: &[Run]) -> Vec<String> {
-    let first = runs.first().map(|run| &run.findings.balancer);
-    let is_compared = runs.iter().any(|run| Some(&run.findings.balancer) != first);
+    let is_compared = balancers(runs).len() > 1;
     let ratios = scenario
         .ratios
         .iter()

@@ -22,14 +22,6 @@ impl Progress {
         Self { bar }
     }
 
-    /// Nobody waits.
-    #[must_use]
-    pub fn hidden() -> Self {
-        Self {
-            bar: ProgressBar::hidden(),
-        }
-    }
-
     /// What is run.
     pub fn title(&self, title: String) {
         self.bar.set_prefix(title);
