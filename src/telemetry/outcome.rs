@@ -37,6 +37,8 @@ pub enum Outcome {
     Stopped,
     /// A limit of the listener, of the client or of the process was reached.
     RefusedLimit,
+    /// The pool recovered from a failover, and too many came back at once.
+    RefusedPace,
     /// `allow`, or a blocked partner.
     RefusedAccess,
     /// A PROXY header was missing, malformed, or from somebody who may not send one.
@@ -62,7 +64,7 @@ pub enum Blame {
 
 impl Outcome {
     /// Every outcome, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
@@ -79,6 +81,7 @@ impl Outcome {
         Self::Removed,
         Self::Stopped,
         Self::RefusedLimit,
+        Self::RefusedPace,
         Self::RefusedAccess,
         Self::RefusedProxy,
         Self::Shortage,
@@ -109,6 +112,7 @@ impl Outcome {
             | Self::Removed
             | Self::Stopped
             | Self::RefusedLimit
+            | Self::RefusedPace
             | Self::Shortage
             | Self::InternalError => Blame::Us,
         }
@@ -134,6 +138,7 @@ impl Outcome {
             Self::Removed => "removed",
             Self::Stopped => "stopped",
             Self::RefusedLimit => "refused-limit",
+            Self::RefusedPace => "refused-pace",
             Self::RefusedAccess => "refused-access",
             Self::RefusedProxy => "refused-proxy",
             Self::Shortage => "shortage",

@@ -30,6 +30,7 @@ mod exhaustion;
 mod limits;
 mod measures;
 mod proxy;
+mod recovery;
 mod refusals;
 mod scripted;
 mod timeouts;
