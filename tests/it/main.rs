@@ -7,6 +7,7 @@
 
 mod doors;
 mod draining;
+mod durability;
 mod ends;
 mod failover;
 mod outage;
