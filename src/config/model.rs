@@ -317,6 +317,19 @@ pub struct Listener {
     pub probe: Probe,
 }
 
+/// A version of TLS, as the file names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsVersion {
+    /// `1.0`
+    V1_0,
+    /// `1.1`
+    V1_1,
+    /// `1.2`
+    V1_2,
+    /// `1.3`
+    V1_3,
+}
+
 /// What a pin belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
