@@ -11,6 +11,7 @@
 mod check;
 pub mod diagnostics;
 pub mod diff;
+mod include;
 mod load;
 pub mod machine;
 pub mod model;
@@ -22,6 +23,7 @@ pub mod schema;
 pub mod source;
 mod table;
 mod value;
+pub mod window;
 
 pub use self::diagnostics::{Diagnostic, Diagnostics, Severity, Style};
 pub use self::load::{Loaded, load, parse};

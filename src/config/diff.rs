@@ -50,6 +50,8 @@ pub struct Changes {
     pub server: Vec<&'static str>,
     /// Whether `[log]` differs.
     pub log: bool,
+    /// Whether `[resolve]` differs.
+    pub resolve: bool,
     /// Keys that differ and stay as they were until a restart.
     pub restart_needed: Vec<&'static str>,
 }
@@ -64,6 +66,7 @@ impl Changes {
             && self.partners.is_empty()
             && self.server.is_empty()
             && !self.log
+            && !self.resolve
             && self.restart_needed.is_empty()
     }
 }
@@ -87,6 +90,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
         }),
         server: server(&old.server, &new.server),
         log: (old.log.level, old.log.sessions) != (new.log.level, new.log.sessions),
+        resolve: old.resolve != new.resolve,
         restart_needed: restart_needed(old, new),
     }
 }
@@ -171,6 +175,7 @@ impl fmt::Display for Changes {
         counted(&mut parts, "partner", &self.partners);
         parts.extend(self.server.iter().map(|key| format!("{key} changed")));
         parts.extend(self.log.then(|| "log changed".to_owned()));
+        parts.extend(self.resolve.then(|| "resolve changed".to_owned()));
         let needs = match self.restart_needed.len() {
             0 => None,
             1 => Some("needs a restart"),

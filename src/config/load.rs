@@ -1,14 +1,13 @@
 //! From a file, or its text, to the checked model.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use toml::de::DeTable;
 
 use crate::config::check;
 use crate::config::diagnostics::{Diagnostic, Diagnostics, Findings, Severity};
+use crate::config::include::{self, Unreadable};
 use crate::config::model::Config;
 use crate::config::read::{self, Draft};
 use crate::config::source::{Source, Span};
@@ -33,33 +32,20 @@ pub struct Loaded {
 /// Every mistake in the file, or why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
     let name = path.display().to_string();
-    let refuse = |title: String| {
-        let source = Source::new(&name, "");
-        Diagnostics::new(source, vec![Diagnostic::error_of_file(title)])
-    };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
-        .map_err(|cause| refuse(format!("cannot read the configuration: {cause}")))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(refuse(format!(
-            "the configuration is larger than {LARGEST} bytes"
-        )));
-    }
-    match String::from_utf8(bytes) {
+    match include::read(path, LARGEST) {
         Ok(text) => parse(&name, &text),
-        Err(error) => {
-            let good = error.utf8_error().valid_up_to();
-            let line = 1 + error
-                .as_bytes()
-                .iter()
-                .take(good)
-                .filter(|&&byte| byte == b'\n')
-                .count();
-            Err(refuse(format!(
-                "line {line} holds a byte that is not UTF-8"
-            )))
-        }
+        Err(why) => Err(Diagnostics::new(
+            Source::new(&name, ""),
+            vec![Diagnostic::error_of_file(refusal(&why))],
+        )),
+    }
+}
+
+fn refusal(why: &Unreadable) -> String {
+    match why {
+        Unreadable::System(cause) => format!("cannot read the configuration: {cause}"),
+        Unreadable::TooLarge => format!("the configuration is larger than {LARGEST} bytes"),
+        Unreadable::NotText { line } => format!("line {line} holds a byte that is not UTF-8"),
     }
 }
 
@@ -69,15 +55,26 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
 ///
 /// Every mistake in the text.
 pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
-    let source = Source::new(file_name, text);
+    let mut source = Source::new(file_name, text);
     let document = match DeTable::parse(text) {
         Ok(document) => document,
-        Err(error) => return Err(Diagnostics::new(source, vec![syntax(&error)])),
+        Err(error) => return Err(Diagnostics::new(source, vec![syntax(&error, 0)])),
     };
     if let Some(foreign) = read::foreign_version(document.get_ref()) {
         return Err(Diagnostics::new(source, vec![foreign]));
     }
+    let mistakes = include::include(document.get_ref(), &mut source, LARGEST);
+    // What cannot be read as it should is told together with what is wrong with the rest.
+    let readable = match mistakes.is_empty() {
+        true => source.text().to_owned(),
+        false => text.to_owned(),
+    };
+    let document = match DeTable::parse(&readable) {
+        Ok(document) => document,
+        Err(error) => return Err(Diagnostics::new(source, vec![syntax(&error, 0)])),
+    };
     let findings = Findings::new(&source);
+    mistakes.into_iter().for_each(|each| findings.push(each));
     let draft = read::document(document.get_ref(), &findings);
     check::check(&draft, &findings);
     let (list, unavailable) = findings.into_parts();
@@ -96,6 +93,7 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
         config: Config {
             server: draft.server.server,
             log: draft.log,
+            resolve: draft.resolve,
             pools: draft.pools.into_iter().map(|each| each.pool).collect(),
             listeners: draft
                 .listeners
@@ -114,11 +112,12 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
     })
 }
 
-fn syntax(error: &toml::de::Error) -> Diagnostic {
+/// What is wrong with a text that begins at `start`.
+pub(super) fn syntax(error: &toml::de::Error, start: usize) -> Diagnostic {
     let message = error.message().lines().collect::<Vec<_>>().join("; ");
     let title = format!("not TOML: {message}");
     match error.span() {
-        Some(span) => Diagnostic::error(&span, title),
+        Some(span) => Diagnostic::error(&(start + span.start..start + span.end), title),
         None => Diagnostic::error_of_file(title),
     }
 }

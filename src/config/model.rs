@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use super::window::Window;
+
 /// A whole checked configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -19,6 +21,8 @@ pub struct Config {
     pub server: Server,
     /// What is logged, and how.
     pub log: Log,
+    /// How names are resolved.
+    pub resolve: Resolve,
     /// Pools, in the order of the file; names are unique.
     pub pools: Vec<Pool>,
     /// Listeners, in the order of the file; names are unique.
@@ -131,6 +135,35 @@ pub enum LogSessions {
     All,
 }
 
+/// `[resolve]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// DNS servers; empty: the system's.
+    pub servers: Vec<IpAddr>,
+    /// Whether names are resolved at all.
+    pub names: bool,
+}
+
+/// So many in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; at least 1.
+    pub count: u32,
+    /// In which time.
+    pub per: Duration,
+}
+
+/// How often a node may go down before it is held there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flap {
+    /// So many times; at least 1.
+    pub downs: u32,
+    /// Within this time.
+    pub within: Duration,
+    /// It is held down this much longer.
+    pub hold: Duration,
+}
+
 /// `[[pool]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
@@ -140,6 +173,17 @@ pub struct Pool {
     pub balance: Balance,
     /// How long a failed node must be healthy before it takes sessions again.
     pub return_after: ReturnAfter,
+    /// Addresses of this machine that the nodes see; empty: the system chooses.
+    pub source_addresses: Vec<IpAddr>,
+    /// While the pool recovers from a failover: how fast one node admits those who are not partners;
+    /// `None`: at once.
+    pub max_new_per_node: Option<Rate>,
+    /// The most of the legacy partners, in percent, that one node has while more are up.
+    pub max_share: u8,
+    /// Over which time a returned node's share of new sessions grows.
+    pub warm_up: Duration,
+    /// What becomes of a node that comes and goes; `None`: nothing.
+    pub flap: Option<Flap>,
     /// Its nodes, in the order of the file; at least one; names are unique in the pool.
     pub nodes: Vec<Node>,
 }
@@ -301,6 +345,8 @@ pub struct Listener {
     pub on_node_down: OnNodeDown,
     /// All sessions of a dead node are ended within this time.
     pub cut_within: Duration,
+    /// Names of the listeners on which a node must be up as well.
+    pub needs: Vec<String>,
     /// What happens while no node is up.
     pub when_no_node: WhenNoNode,
     /// Who may connect.
@@ -309,6 +355,8 @@ pub struct Listener {
     pub max_sessions: u32,
     /// Sessions at once of one client address; 0: no limit.
     pub max_sessions_per_client: u32,
+    /// New sessions of one client address; `None`: no limit.
+    pub connect_rate_per_client: Option<Rate>,
     /// Whether clients announce themselves by the PROXY protocol; who may.
     pub proxy_protocol: ProxyAccept,
     /// Whether nodes are told the client by the PROXY protocol.
@@ -477,7 +525,7 @@ pub struct Partner {
     pub node: Option<String>,
     /// When it returns to its preferred node.
     pub failback: Failback,
-    /// Silence after which "never came back" is raised.
+    /// A partner that was active before a cut and is not served again by then raises "never came back".
     pub alarm_after: Duration,
     /// Shown in explain, alarms and the ledger.
     pub contact: Option<String>,
@@ -534,8 +582,8 @@ pub enum Generation {
 pub enum Failback {
     /// Never by itself.
     Stay,
-    /// Later: when it has been idle this long.
+    /// When it has been idle this long.
     Idle(Duration),
-    /// Later: within this window, as in the file.
-    Window(String),
+    /// Within this window.
+    Window(Window),
 }

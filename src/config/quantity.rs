@@ -1,27 +1,14 @@
-//! Quantities as people write them: durations, sizes, rates, shares, windows of time.
+//! Quantities as people write them: durations, sizes, rates, shares.
 //!
 //! Pure functions from text to value; `None` where the text means nothing. Each is bounded, so
 //! that no sum of two of them overflows later.
 
 use std::time::Duration;
 
+use crate::config::model::{Flap, Rate};
+
 /// The longest duration that can be written.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-
-/// So many in a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rate {
-    pub(super) count: u32,
-    pub(super) per: Duration,
-}
-
-/// How often a node may go down before it is held there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Flap {
-    pub(super) downs: u32,
-    pub(super) within: Duration,
-    pub(super) hold: Duration,
-}
 
 /// `400ms`, `30s`, `1h30m`, `2d`.
 #[must_use]
@@ -123,33 +110,6 @@ pub(super) fn flap(text: &str) -> Option<Flap> {
     })
 }
 
-/// Whether `text` is a window such as `Sat 02:00-05:00 Europe/Paris`; day and zone may be left out.
-pub(super) fn is_window(text: &str) -> bool {
-    const DAYS: [&str; 8] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "daily"];
-    let mut words = text.split(' ').peekable();
-    if words.next_if(|word| DAYS.contains(word)).is_none() && words.peek().is_none() {
-        return false;
-    }
-    let is_range = |word: &str| {
-        word.split_once('-')
-            .is_some_and(|(from, to)| from != to && is_time(from) && is_time(to))
-    };
-    let is_zone = |word: &str| {
-        let legal = |c: char| c.is_ascii_alphanumeric() || "/_+-".contains(c);
-        word.starts_with(|c: char| c.is_ascii_alphabetic()) && word.chars().all(legal)
-    };
-    words.next().is_some_and(is_range) && words.next().is_none_or(is_zone) && words.next().is_none()
-}
-
-/// `HH:MM`.
-fn is_time(text: &str) -> bool {
-    let two = |part: &str, below: u64| {
-        part.len() == 2 && number(part).is_some_and(|(n, rest)| n < below && rest.is_empty())
-    };
-    text.split_once(':')
-        .is_some_and(|(hour, minute)| two(hour, 24) && two(minute, 60))
-}
-
 /// The digits that `text` begins with, and the rest.
 fn number(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit());
@@ -233,30 +193,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_window_is_a_day_a_range_and_a_zone() {
-        for good in [
-            "Sat 02:00-05:00 Europe/Paris",
-            "02:00-04:00",
-            "daily 23:00-01:00",
-            "Sun 02:00-04:00",
-        ] {
-            assert!(is_window(good), "{good}");
-        }
-        for bad in [
-            "",
-            "Sat",
-            "Sat 2:00-5:00",
-            "Sat 24:00-01:00",
-            "02:00-02:00",
-            "Sam 02:00-03:00",
-            "02:00-03:00 UTC x",
-            "02:00-03:00 1",
-        ] {
-            assert!(!is_window(bad), "{bad}");
-        }
-    }
-
     proptest! {
         #[test]
         fn printing_and_parsing_a_duration_gives_it_back(millis in 0..=LONGEST.as_secs() * 1000) {
@@ -272,7 +208,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_quantity_panic(text in ".{0,30}") {
             let _ = (duration(&text), bytes(&text), rate(&text), percent(&text));
-            let _ = (flap(&text), is_window(&text));
+            let _ = flap(&text);
         }
     }
 }

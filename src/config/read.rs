@@ -19,7 +19,7 @@ pub(super) use self::server::ServerDraft;
 use toml::de::DeTable;
 
 use crate::config::diagnostics::{Diagnostic, Findings};
-use crate::config::model::Log;
+use crate::config::model::{Log, Resolve};
 use crate::config::schema::Section;
 use crate::config::table::Table;
 use crate::config::value::{self, Item};
@@ -28,6 +28,7 @@ use crate::config::value::{self, Item};
 pub(super) struct Draft {
     pub(super) server: ServerDraft,
     pub(super) log: Log,
+    pub(super) resolve: Resolve,
     pub(super) pools: Vec<PoolDraft>,
     pub(super) listeners: Vec<ListenerDraft>,
     pub(super) partners: Vec<PartnerDraft>,
@@ -38,10 +39,11 @@ pub(super) fn document(entries: &DeTable<'_>, findings: &Findings<'_>) -> Draft 
     let mut root = Table::root(entries, findings);
     let help = "write `version = 1` at the top of the file";
     root.take_required("version", value::integer::<u8>(1, 1), help);
-    root.take_later("include", value::list(value::text), &Vec::new());
+    root.take("include", value::list(value::text), Vec::new());
     let draft = Draft {
         server: server::server(root.table("server", Section::Server)),
         log: server::log(root.table("log", Section::Log)),
+        resolve: server::resolve(root.table("resolve", Section::Resolve)),
         pools: each(root.tables("pool", Section::Pool), pool::pool),
         listeners: each(
             root.tables("listener", Section::Listener),
@@ -49,7 +51,6 @@ pub(super) fn document(entries: &DeTable<'_>, findings: &Findings<'_>) -> Draft 
         ),
         partners: each(root.tables("partner", Section::Partner), partner::partner),
     };
-    server::resolve(root.table("resolve", Section::Resolve));
     server::gateway(root.table("gateway", Section::Gateway));
     server::cluster(root.table("cluster", Section::Cluster));
     root.finish();

@@ -1,19 +1,29 @@
-//! The text of a configuration file, and where in it something stands.
+//! The text of a configuration, and where in it something stands.
 //!
-//! Owns the translation of byte offsets into lines and columns. Knows nothing of TOML.
+//! Owns the translation of byte offsets into files, lines and columns. The text of included files
+//! follows that of the file which includes them, so that one offset names one place. Knows nothing of
+//! TOML.
 
 use std::ops::Range;
 
 /// A stretch of the text, in bytes.
 pub type Span = Range<usize>;
 
-/// A configuration file as it was read.
+/// A configuration as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    name: String,
     text: String,
     /// Offset of the first byte of each line.
     lines: Vec<usize>,
+    /// Never empty; the including file comes first.
+    files: Vec<File>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct File {
+    name: String,
+    /// Number of its first line among all, from 0.
+    first_line: usize,
 }
 
 /// A place for people: both count from 1, columns in characters.
@@ -29,18 +39,32 @@ impl Source {
     /// The file `name` with its `text`.
     #[must_use]
     pub fn new(name: &str, text: &str) -> Self {
-        let breaks = text.match_indices('\n').map(|(offset, _)| offset + 1);
-        Self {
-            name: name.to_owned(),
-            text: text.to_owned(),
-            lines: std::iter::once(0).chain(breaks).collect(),
-        }
+        let mut source = Self::default();
+        source.add(name, text);
+        source
     }
 
-    /// The name of the file, as it was given.
+    /// Adds an included file; answers the offset of its first byte.
+    pub(super) fn add(&mut self, name: &str, text: &str) -> usize {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        let start = self.text.len();
+        self.files.push(File {
+            name: name.to_owned(),
+            first_line: self.lines.len(),
+        });
+        self.text.push_str(text);
+        let breaks = text.match_indices('\n');
+        let begins = breaks.map(|(offset, _)| start + offset + 1);
+        self.lines.extend(std::iter::once(start).chain(begins));
+        start
+    }
+
+    /// The name of the file in which an offset lies, as it was given.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self, offset: usize) -> &str {
+        self.file(self.line(offset)).map_or("", |file| &file.name)
     }
 
     /// The whole text.
@@ -49,28 +73,37 @@ impl Source {
         &self.text
     }
 
-    /// Line and column of a byte; an offset behind the end is the end.
+    /// Line and column of a byte in its file; an offset behind the end is the end.
     #[must_use]
     pub fn position(&self, offset: usize) -> Position {
         let offset = self.boundary(offset);
-        let line = self.lines.partition_point(|&start| start <= offset).max(1);
-        let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let line = self.line(offset);
+        let start = self.lines.get(line).copied().unwrap_or(0);
         let before = self.text.get(start..offset).unwrap_or("");
         Position {
-            line,
+            line: line + 1 - self.file(line).map_or(0, |file| file.first_line),
             column: before.chars().count() + 1,
         }
     }
 
-    /// `file:line:column`, or the file alone where nothing more is known.
+    /// `file:line:column`, or the including file alone where nothing more is known.
     #[must_use]
     pub fn place(&self, span: Option<&Span>) -> String {
         match span {
             Some(span) => {
                 let Position { line, column } = self.position(span.start);
-                format!("{}:{line}:{column}", self.name)
+                format!("{}:{line}:{column}", self.name(span.start))
             }
-            None => self.name.clone(),
+            None => self.name(0).to_owned(),
+        }
+    }
+
+    /// Where `span` stands, for a sentence about `from`: `line 12`, or with the file where that is another.
+    pub(super) fn seen_from(&self, from: &Span, span: &Span) -> String {
+        let line = self.position(span.start).line;
+        match self.name(span.start) {
+            own if own == self.name(from.start) => format!("line {line}"),
+            other => format!("{other}, line {line}"),
         }
     }
 
@@ -78,13 +111,23 @@ impl Source {
     #[must_use]
     pub fn excerpt(&self, span: &Span) -> (&str, Span) {
         let first = self.boundary(span.start);
-        let line = self.position(first).line;
-        let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let start = self.lines.get(self.line(first)).copied().unwrap_or(0);
         let rest = self.text.get(start..).unwrap_or("");
         let text = rest.split('\n').next().unwrap_or("").trim_end_matches('\r');
         let from = (first - start).min(text.len());
         let to = self.boundary(span.end.max(first)) - start;
         (text, from..to.clamp(from, text.len()))
+    }
+
+    /// The number of the line in which a byte lies, among all files, from 0.
+    fn line(&self, offset: usize) -> usize {
+        let after = self.lines.partition_point(|&start| start <= offset);
+        after.saturating_sub(1)
+    }
+
+    fn file(&self, line: usize) -> Option<&File> {
+        let after = self.files.partition_point(|file| file.first_line <= line);
+        self.files.get(after.saturating_sub(1))
     }
 
     /// The nearest boundary of a character at or before `offset`.
@@ -115,6 +158,22 @@ mod tests {
         check(999, 3, 1);
         assert_eq!(source.place(None), "a.toml");
         assert_eq!(source.place(Some(&(8..9))), "a.toml:2:1");
+    }
+
+    #[test]
+    fn an_included_file_has_lines_of_its_own() {
+        let mut source = Source::new("a.toml", "x = 1\ny = 2");
+        let start = source.add("b.toml", "one\ntwo\n");
+        assert_eq!(source.place(Some(&(start..start + 1))), "b.toml:1:1");
+        assert_eq!(source.place(Some(&(start + 5..start + 6))), "b.toml:2:2");
+        assert_eq!(source.place(Some(&(6..7))), "a.toml:2:1");
+        assert_eq!(source.excerpt(&(start + 4..start + 7)), ("two", 0..3));
+        assert_eq!(source.seen_from(&(0..1), &(6..7)), "line 2");
+        assert_eq!(
+            source.seen_from(&(0..1), &(start..start + 1)),
+            "b.toml, line 1"
+        );
+        assert_eq!(source.text().get(start..start + 3), Some("one"));
     }
 
     #[test]

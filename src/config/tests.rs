@@ -366,3 +366,130 @@ proptest! {
         exercise(&text);
     }
 }
+
+/// A folder of this test's own, gone when it ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let name = format!(
+            "pinfold-config-{}-{}",
+            std::process::id(),
+            fastrand::u64(..)
+        );
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(folder.join("partners.d")).unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn load(&self) -> Result<Loaded, Diagnostics> {
+        load(&self.0.join("pinfold.toml"))
+    }
+
+    /// The lines of a refusal, without the folder.
+    fn refusals(&self) -> Vec<String> {
+        let folder = format!("{}/", self.0.display());
+        let lines = self.load().unwrap_err().lines();
+        lines.iter().map(|line| line.replace(&folder, "")).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const INCLUDING: &str = "version = 1\ninclude = [\"partners.d/*.toml\"]\n[server]\nstate_dir = \"/x\"\n\
+    [[partner]]\nname = \"fabrikam\"\naddresses = [\"192.0.2.1\"]\n";
+
+#[test]
+fn included_partners_follow_those_of_the_file_in_the_order_of_names() {
+    let folder = Folder::new(&[
+        ("pinfold.toml", INCLUDING),
+        ("partners.d/b.toml", "[[partner]]\nname = \"adatum\"\n"),
+        (
+            "partners.d/a.toml",
+            "[[partner]]\nname = \"tailspin\"\n[[partner]]\nname = \"woodgrove\"",
+        ),
+        ("partners.d/c.txt", "not read"),
+    ]);
+    let config = folder.load().unwrap().config;
+    let names: Vec<_> = config.partners.iter().map(|each| &*each.name).collect();
+    assert_eq!(names, ["fabrikam", "tailspin", "woodgrove", "adatum"]);
+}
+
+#[test]
+fn mistakes_in_included_files_are_told_all_at_once_each_with_its_own_place() {
+    let folder = Folder::new(&[
+        (
+            "pinfold.toml",
+            &INCLUDING.replace("[server]", "[server]\nworkerz = 1"),
+        ),
+        (
+            "partners.d/a.toml",
+            "[[partner]]\nname = \"adatum\"\n[server]\nworkers = 3\n",
+        ),
+        (
+            "partners.d/b.toml",
+            "stray = 1\n[[partner]]\nname = \"tailspin\"\n",
+        ),
+        ("partners.d/c.toml", "[[partner]\n"),
+    ]);
+    let lines = folder.refusals();
+    let starts = |start: &str| {
+        assert!(
+            lines.iter().any(|line| line.starts_with(start)),
+            "{start}: {lines:#?}"
+        )
+    };
+    starts("pinfold.toml:4:1: unknown key `workerz`");
+    starts(
+        "partners.d/a.toml:3:2: an included file holds [[partner]] tables only, and `server` is none",
+    );
+    starts(
+        "partners.d/b.toml:1:1: an included file holds [[partner]] tables only, and `stray` is none",
+    );
+    starts("partners.d/c.toml:1:");
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+}
+
+#[test]
+fn what_clashes_between_files_names_both() {
+    let folder = Folder::new(&[
+        ("pinfold.toml", INCLUDING),
+        (
+            "partners.d/a.toml",
+            "\n[[partner]]\nname = \"fabrikam\"\nwindow = 1\n",
+        ),
+    ]);
+    let lines = folder.refusals();
+    assert!(
+        lines[0]
+            .starts_with("partners.d/a.toml:3:8: partner \"fabrikam\" stands here a second time"),
+        "{lines:#?}"
+    );
+    assert!(
+        lines[1]
+            .starts_with("partners.d/a.toml:4:1: unknown key `window` in [[partner]] \"fabrikam\""),
+        "{lines:#?}"
+    );
+    let report = folder.load().unwrap_err().render(Style::Plain);
+    assert!(report.contains("4 | window = 1"), "{report}");
+    assert!(report.contains("pinfold.toml, line 6"), "{report}");
+}
+
+#[test]
+fn a_plain_path_must_exist_and_a_pattern_need_not_match() {
+    let including = INCLUDING.replace("partners.d/*.toml", "partners.d/none-*.toml");
+    Folder::new(&[("pinfold.toml", &including)]).load().unwrap();
+    let including = INCLUDING.replace("partners.d/*.toml", "partners.d/none.toml");
+    let lines = Folder::new(&[("pinfold.toml", &including)]).refusals();
+    assert!(
+        lines[0].starts_with("pinfold.toml:2:12: include: cannot read partners.d/none.toml"),
+        "{lines:#?}"
+    );
+}

@@ -15,8 +15,10 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::config::diagnostics::{Diagnostic, Findings};
+use crate::config::model::{Flap, Rate};
 use crate::config::quantity;
 use crate::config::source::Span;
+use crate::config::window::{Mistake, Window};
 
 /// What a value should have been.
 #[derive(Clone, Copy)]
@@ -222,10 +224,7 @@ pub(super) fn bytes(least: u64, most: u64) -> impl Fn(&Item<'_, '_>, &Findings<'
 }
 
 /// A rate, or `"off"` for `None`.
-pub(super) fn rate_or_off(
-    item: &Item<'_, '_>,
-    findings: &Findings<'_>,
-) -> Option<Option<quantity::Rate>> {
+pub(super) fn rate_or_off(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Option<Rate>> {
     let wanted = Wanted {
         what: "a rate or \"off\"",
         why: "a number without a unit could be for a second or a minute",
@@ -248,10 +247,7 @@ pub(super) fn percent(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<u8
 }
 
 /// A limit of flapping, or `"off"` for `None`.
-pub(super) fn flap_or_off(
-    item: &Item<'_, '_>,
-    findings: &Findings<'_>,
-) -> Option<Option<quantity::Flap>> {
+pub(super) fn flap_or_off(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Option<Flap>> {
     let wanted = Wanted {
         what: "a limit of flapping or \"off\"",
         why: "",
@@ -264,14 +260,24 @@ pub(super) fn flap_or_off(
     item.parsed(findings, wanted, read)
 }
 
-pub(super) fn window(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
+pub(super) fn window(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Window> {
+    let text = item.value.get_ref().as_str().unwrap_or_default();
+    if let Err(Mistake::Zone(zone)) = Window::parse(text) {
+        let title = format!(
+            "{} names the time zone {}, which this machine does not know",
+            item.key,
+            show_text(&zone)
+        );
+        let help = "write one of `timedatectl list-timezones`, or install the package tzdata";
+        findings.push(Diagnostic::error(&item.span(), title).help(help));
+        return None;
+    }
     let wanted = Wanted {
         what: "a window of time",
         why: "",
         help: "write a day, a range and a time zone: \"Sat 02:00-05:00 Europe/Paris\"",
     };
-    let read = |text: &str| quantity::is_window(text).then(|| text.to_owned());
-    item.parsed(findings, wanted, read)
+    item.parsed(findings, wanted, |text| Window::parse(text).ok())
 }
 
 /// Any text that is not empty.

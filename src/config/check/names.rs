@@ -42,10 +42,9 @@ fn unique(what: &str, names: impl Iterator<Item = (String, Span)>, findings: &Fi
     let mut seen: BTreeMap<String, Span> = BTreeMap::new();
     for (name, span) in names.filter(|(name, _)| !name.is_empty()) {
         if let Some(first) = seen.get(&name) {
-            let line = findings.source.position(first.start).line;
+            let place = findings.source.seen_from(&span, first);
             let title = format!("{what} \"{name}\" stands here a second time");
-            let why =
-                format!("the first is in line {line}; pins, metrics and commands go by the name");
+            let why = format!("the first is in {place}; pins, metrics and commands go by the name");
             findings.push(
                 Diagnostic::error(&span, title)
                     .why(why)

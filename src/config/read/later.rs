@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use crate::config::model::Rate;
 use crate::config::names::Words;
-use crate::config::quantity::Rate;
 use crate::config::schema::Section;
 use crate::config::table::Table;
 use crate::config::value;
@@ -23,10 +23,8 @@ const OBSERVES: Words<bool> = &[("enforce", false), ("observe", true)];
 
 /// Reads the keys and tables of `table` that have no machinery yet.
 pub(super) fn later(table: &mut Table<'_, '_>) {
-    let no_rate: Option<Rate> = None;
     table.take_later("tls_min", value::choice(TLS_VERSIONS), &0);
     table.take_later("tls_min_mode", value::choice(OBSERVES), &false);
-    table.take_later("connect_rate_per_client", value::rate_or_off, &no_rate);
     table.take_later("unknown_legacy", value::boolean, &true);
     tls(table.table("tls", Section::Tls));
     node_tls(table.table("node_tls", Section::NodeTls));

@@ -68,9 +68,6 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     let bind = values(bind);
     let terminates = mode(&mut table);
     let needs = table.take("needs", value::list(value::name), Vec::new());
-    if !needs.is_empty() {
-        table.unavailable("needs");
-    }
     let demands_snat = source(&mut table, service);
     let node_port = node_port(&mut table, &preset, &bind);
     let (probe, probe_places) = probe::probe(&mut table, service, &preset, node_port);
@@ -81,6 +78,7 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
         pool: pool.unwrap_or_default(),
         node_port,
         pin: pin(&mut table, service, &preset, terminates),
+        needs: needs.iter().map(|need| need.get_ref().clone()).collect(),
         proxy_protocol: proxy_accept(&mut table),
         probe,
     };
@@ -107,6 +105,7 @@ struct Identity {
     pool: String,
     node_port: u16,
     pin: Pin,
+    needs: Vec<String>,
     proxy_protocol: ProxyAccept,
     probe: Probe,
 }
@@ -146,6 +145,7 @@ fn complete(table: &mut Table<'_, '_>, preset: &Preset, identity: Identity) -> L
         user_timeout: table.take("user_timeout", off(), Some(seconds(60))),
         on_node_down: table.take("on_node_down", on_node_down, OnNodeDown::Reset),
         cut_within: table.take("cut_within", value::duration, seconds(30)),
+        needs: identity.needs,
         when_no_node: table.take(
             "when_no_node",
             value::choice(names::WHEN_NO_NODE),
@@ -158,6 +158,7 @@ fn complete(table: &mut Table<'_, '_>, preset: &Preset, identity: Identity) -> L
             value::integer(0, 10_000_000),
             0,
         ),
+        connect_rate_per_client: table.take("connect_rate_per_client", value::rate_or_off, None),
         proxy_protocol: identity.proxy_protocol,
         proxy_protocol_send: table.take("proxy_protocol_send", proxy_send, ProxySend::Off),
         probe: identity.probe,

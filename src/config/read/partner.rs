@@ -67,7 +67,7 @@ pub(super) fn partner(mut table: Table<'_, '_>) -> PartnerDraft {
         pin: table.take("pin", value::choice(PINS), pin),
         node: table.take_optional("node", value::name),
         failback: failback(&mut table),
-        alarm_after: alarm_after(&mut table),
+        alarm_after: table.take("alarm_after", value::positive, Duration::from_secs(60)),
         contact: table.take_optional("contact", value::text),
     };
     if table
@@ -87,9 +87,6 @@ fn failback(table: &mut Table<'_, '_>) -> Failback {
     let written = table.take("failback", value::choice(RETURNS), Return::Stay);
     let idle = table.take_optional("failback_idle", value::positive);
     let window = table.take_optional("failback_window", value::window);
-    if written != Return::Stay {
-        table.unavailable("failback");
-    }
     let idle_default = Duration::from_secs(600);
     let is_idle_default = idle.is_none_or(|idle| idle == idle_default);
     if written != Return::Idle && !is_idle_default {
@@ -117,13 +114,4 @@ fn failback(table: &mut Table<'_, '_>) -> Failback {
 fn without_effect(table: &Table<'_, '_>, key: &'static str, needed: &str) {
     let title = format!("`{key}` has no effect without failback = \"{needed}\"");
     table.error(Diagnostic::warning(&table.span_of(key), title));
-}
-
-fn alarm_after(table: &mut Table<'_, '_>) -> Duration {
-    let default = Duration::from_secs(60);
-    let written = table.take("alarm_after", value::positive, default);
-    if written != default {
-        table.unavailable("alarm_after");
-    }
-    written
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::diagnostics::Findings;
-use crate::config::model::{Balance, Family, Node, NodeAddress, NodeState, Pool, ReturnAfter};
+use crate::config::model::{
+    Balance, Family, Flap, Node, NodeAddress, NodeState, Pool, Rate, ReturnAfter,
+};
 use crate::config::names;
-use crate::config::quantity::{Flap, Rate};
 use crate::config::schema::Section;
 use crate::config::source::Span;
 use crate::config::table::{Places, Table};
-use crate::config::value::{self, Item};
+use crate::config::value::{self, Item, values};
 
 /// `[[pool]]`, read.
 pub(in crate::config) struct PoolDraft {
@@ -39,6 +40,7 @@ impl NodePlaces {
 pub(super) fn pool(mut table: Table<'_, '_>) -> PoolDraft {
     let name = table.take_required("name", value::name, "write `name = \"edge\"`");
     let balance = value::choice(names::BALANCES);
+    let sources = table.take("source_addresses", value::list(value::address), Vec::new());
     let (nodes, places) = table
         .tables("node", Section::Node)
         .into_iter()
@@ -52,9 +54,13 @@ pub(super) fn pool(mut table: Table<'_, '_>) -> PoolDraft {
             return_after,
             ReturnAfter::Healthy(Duration::from_secs(30)),
         ),
+        source_addresses: values(sources),
+        max_new_per_node: table.take("max_new_per_node", value::rate_or_off, Some(ADMISSION)),
+        max_share: table.take("max_share", value::percent, 100),
+        warm_up: table.take("warm_up", value::duration, Duration::from_secs(60)),
+        flap: table.take("flap", value::flap_or_off, Some(FLAP)),
         nodes,
     };
-    later(&mut table);
     PoolDraft {
         pool,
         places: table.finish(),
@@ -62,23 +68,17 @@ pub(super) fn pool(mut table: Table<'_, '_>) -> PoolDraft {
     }
 }
 
-fn later(table: &mut Table<'_, '_>) {
-    let minutes = |count: u64| Duration::from_secs(60 * count);
-    let admission = Rate {
-        count: 200,
-        per: Duration::from_secs(1),
-    };
-    let flap = Flap {
-        downs: 3,
-        within: minutes(10),
-        hold: minutes(5),
-    };
-    table.take_later("source_addresses", value::list(value::address), &Vec::new());
-    table.take_later("max_new_per_node", value::rate_or_off, &Some(admission));
-    table.take_later("max_share", value::percent, &100);
-    table.take_later("warm_up", value::duration, &minutes(1));
-    table.take_later("flap", value::flap_or_off, &Some(flap));
-}
+/// As fast as a survivor can take sign-ins of users who had been on the node that died.
+const ADMISSION: Rate = Rate {
+    count: 200,
+    per: Duration::from_secs(1),
+};
+
+const FLAP: Flap = Flap {
+    downs: 3,
+    within: Duration::from_secs(600),
+    hold: Duration::from_secs(300),
+};
 
 fn node(mut table: Table<'_, '_>) -> (Node, NodePlaces) {
     let name = table.take_required("name", value::name, "write `name = \"edge1\"`");

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::diagnostics::{Diagnostic, Findings};
-use crate::config::model::{Admin, Log, LogFormat, LogLevel, LogSessions, Secret, Server};
+use crate::config::model::{Admin, Log, LogFormat, LogLevel, LogSessions, Resolve, Secret, Server};
 use crate::config::names;
 use crate::config::schema::Section;
 use crate::config::source::Span;
 use crate::config::table::{Places, Table};
-use crate::config::value::{self, Item, show_text};
+use crate::config::value::{self, Item, show_text, values};
 
 /// `[server]`, read.
 pub(in crate::config) struct ServerDraft {
@@ -65,10 +65,14 @@ pub(super) fn log(mut table: Table<'_, '_>) -> Log {
     log
 }
 
-pub(super) fn resolve(mut table: Table<'_, '_>) {
-    table.take_later("servers", value::list(value::address), &Vec::new());
-    table.take_later("names", value::boolean, &true);
+pub(super) fn resolve(mut table: Table<'_, '_>) -> Resolve {
+    let servers = table.take("servers", value::list(value::address), Vec::new());
+    let resolve = Resolve {
+        servers: values(servers),
+        names: table.take("names", value::boolean, true),
+    };
     table.finish();
+    resolve
 }
 
 pub(super) fn gateway(mut table: Table<'_, '_>) {

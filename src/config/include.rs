@@ -1,0 +1,153 @@
+//! Files that a configuration includes: `[[partner]]` tables only, often written by a script.
+//!
+//! Owns finding, reading and admitting them; their text is then read as if it stood at the end of the
+//! including file. An included file includes nothing itself. A pattern that matches no file is fine,
+//! since a folder may be empty; a plain path must exist.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use crate::config::diagnostics::Diagnostic;
+use crate::config::load::syntax;
+use crate::config::source::{Source, Span};
+
+/// Why a file gave no text.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    /// The system says so.
+    System(io::Error),
+    /// It is larger than allowed.
+    TooLarge,
+    /// It holds a byte that is not UTF-8.
+    NotText { line: usize },
+}
+
+/// The text of a file of at most `largest` bytes.
+pub(super) fn read(path: &Path, largest: u64) -> Result<String, Unreadable> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(largest + 1).read_to_end(&mut bytes))
+        .map_err(Unreadable::System)?;
+    if bytes.len() as u64 > largest {
+        return Err(Unreadable::TooLarge);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().iter().take(good);
+        let line = 1 + before.filter(|&&byte| byte == b'\n').count();
+        Unreadable::NotText { line }
+    })
+}
+
+/// Adds to `source` the files that `document` includes; what is wrong with them.
+pub(super) fn include(
+    document: &DeTable<'_>,
+    source: &mut Source,
+    largest: u64,
+) -> Vec<Diagnostic> {
+    let folder = Path::new(source.name(0)).parent().map(Path::to_path_buf);
+    let folder = folder.unwrap_or_default();
+    let mut mistakes = Vec::new();
+    let mut seen: Vec<PathBuf> = Vec::new();
+    for (pattern, span) in patterns(document) {
+        let found = match files(&folder, &pattern) {
+            Ok(found) => found,
+            Err(title) => {
+                mistakes.push(Diagnostic::error(&span, title));
+                continue;
+            }
+        };
+        for path in found {
+            if seen.contains(&path) {
+                continue;
+            }
+            if seen.len() == FILES_MAX {
+                let title = format!("more than {FILES_MAX} files are included");
+                mistakes.push(Diagnostic::error(&span, title));
+                return mistakes;
+            }
+            let room = largest.saturating_sub(source.text().len() as u64);
+            match read(&path, room) {
+                Ok(text) => admit(&path, &text, source, &mut mistakes),
+                Err(why) => mistakes.push(Diagnostic::error(&span, refusal(&path, &why))),
+            }
+            seen.push(path);
+        }
+    }
+    mistakes
+}
+
+fn patterns(document: &DeTable<'_>) -> Vec<(String, Span)> {
+    let list = document.get("include").map(|value| value.get_ref());
+    let Some(DeValue::Array(list)) = list else {
+        return Vec::new();
+    };
+    let text = |item: &toml::Spanned<DeValue<'_>>| {
+        let pattern = item.get_ref().as_str()?;
+        Some((pattern.to_owned(), item.span()))
+    };
+    list.iter().filter_map(text).collect()
+}
+
+/// The files that `pattern` names, in the order of their names.
+fn files(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+    let whole = folder.join(pattern);
+    if !pattern.contains(['*', '?', '[']) {
+        return Ok(vec![whole]);
+    }
+    let paths = glob::glob(&whole.to_string_lossy())
+        .map_err(|error| format!("include: \"{pattern}\" is no pattern: {}", error.msg))?;
+    let mut files = Vec::new();
+    for path in paths {
+        let path = path.map_err(|error| {
+            let cause = error.error();
+            format!("include: cannot read {}: {cause}", error.path().display())
+        })?;
+        files.push(path);
+    }
+    Ok(files)
+}
+
+/// Adds the text if it holds `[[partner]]` tables and nothing else.
+fn admit(path: &Path, text: &str, source: &mut Source, mistakes: &mut Vec<Diagnostic>) {
+    let start = source.add(&path.display().to_string(), text);
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(error) => {
+            mistakes.push(syntax(&error, start));
+            return;
+        }
+    };
+    for (key, _) in document.get_ref() {
+        if key.get_ref() == "partner" {
+            continue;
+        }
+        let span = key.span();
+        let title = format!(
+            "an included file holds [[partner]] tables only, and `{}` is none",
+            key.get_ref()
+        );
+        mistakes.push(
+            Diagnostic::error(&(start + span.start..start + span.end), title)
+                .why("whoever maintains the list of partners must not change the service by it")
+                .help("move it to the file that includes this one"),
+        );
+    }
+}
+
+fn refusal(path: &Path, why: &Unreadable) -> String {
+    let path = path.display();
+    match why {
+        Unreadable::System(cause) => format!("include: cannot read {path}: {cause}"),
+        Unreadable::TooLarge => format!("include: with {path} the configuration is too large"),
+        Unreadable::NotText { line } => {
+            format!("include: {path}: line {line} holds a byte that is not UTF-8")
+        }
+    }
+}
+
+/// A pattern that matches a whole disk must not be followed.
+const FILES_MAX: usize = 1000;
