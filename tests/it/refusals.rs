@@ -91,7 +91,6 @@ fn what_comes_with_a_later_version_exits_with_69_and_says_so() {
         "mode = \"terminate\"",
         "source = \"transparent\"",
         "needs = [\"other\"]",
-        "tls_min = \"1.2\"",
     ];
     let federation = federation.map(|line| ("federation", line));
     for (service, more) in services.into_iter().chain(federation) {
