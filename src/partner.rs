@@ -1,7 +1,7 @@
 //! Who a client is.
 //!
-//! Pure. Here a partner is known by its configured addresses ([`table`]). Names found by DNS and
-//! names read from certificates will stand beside it as sources of their own, consulted in the
-//! order of trust that `table` documents.
+//! Pure. A partner is known by its configured addresses ([`table`]), and by names that certificates have
+//! shown from an address ([`learned`]), consulted in the order of trust that `table` documents.
 
+pub mod learned;
 pub mod table;

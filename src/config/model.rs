@@ -361,8 +361,49 @@ pub struct Listener {
     pub proxy_protocol: ProxyAccept,
     /// Whether nodes are told the client by the PROXY protocol.
     pub proxy_protocol_send: ProxySend,
+    /// The least that a ClientHello must offer; `None`: anything goes.
+    pub tls_min: Option<TlsVersion>,
+    /// What becomes of one that offers less.
+    pub tls_min_mode: TlsMinMode,
+    /// Whether unknown clients that look legacy are cut like partners.
+    pub unknown_legacy: bool,
     /// How its nodes are probed.
     pub probe: Probe,
+}
+
+/// A version of TLS, as the file names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsVersion {
+    /// `1.0`
+    V1_0,
+    /// `1.1`
+    V1_1,
+    /// `1.2`
+    V1_2,
+    /// `1.3`
+    V1_3,
+}
+
+impl TlsVersion {
+    /// As the file names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1_0 => "1.0",
+            Self::V1_1 => "1.1",
+            Self::V1_2 => "1.2",
+            Self::V1_3 => "1.3",
+        }
+    }
+}
+
+/// What becomes of a client that offers less than `tls_min`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMinMode {
+    /// It is refused by an alert.
+    Enforce,
+    /// It is counted.
+    Observe,
 }
 
 /// What a pin belongs to.
@@ -514,6 +555,8 @@ pub struct Partner {
     pub failback: Failback,
     /// A partner that was active before a cut and is not served again by then raises "never came back".
     pub alarm_after: Duration,
+    /// Lowers the listener's `tls_min`; `Some(None)`: off.
+    pub tls_min: Option<Option<TlsVersion>>,
     /// Shown in explain, alarms and the ledger.
     pub contact: Option<String>,
 }

@@ -4,7 +4,7 @@
 
 use crate::config::model::{
     Balance, Family, Federation, Generation, LogFormat, LogLevel, LogSessions, NodeState,
-    OnNodeDown, ProbeKind, ProxySend, Service, SpeaksFirst, WhenNoNode,
+    OnNodeDown, ProbeKind, ProxySend, Service, SpeaksFirst, TlsMinMode, TlsVersion, WhenNoNode,
 };
 
 /// A word and its meaning.
@@ -25,6 +25,20 @@ pub(super) const LOG_SESSIONS: Words<LogSessions> = &[
     ("off", LogSessions::Off),
     ("partners", LogSessions::Partners),
     ("all", LogSessions::All),
+];
+
+/// The least that a hello must offer.
+pub(super) const TLS_FLOORS: Words<Option<TlsVersion>> = &[
+    ("off", None),
+    ("1.0", Some(TlsVersion::V1_0)),
+    ("1.1", Some(TlsVersion::V1_1)),
+    ("1.2", Some(TlsVersion::V1_2)),
+    ("1.3", Some(TlsVersion::V1_3)),
+];
+
+pub(super) const TLS_MIN_MODES: Words<TlsMinMode> = &[
+    ("enforce", TlsMinMode::Enforce),
+    ("observe", TlsMinMode::Observe),
 ];
 
 pub(super) const BALANCES: Words<Balance> = &[

@@ -137,6 +137,20 @@ impl Service {
         )
     }
 
+    /// Whether a session begins with a ClientHello, which may be read in passing.
+    #[must_use]
+    pub const fn speaks_tls(self) -> bool {
+        matches!(
+            self,
+            Self::Federation
+                | Self::Access
+                | Self::Webconf
+                | Self::InternalSip
+                | Self::Mras
+                | Self::Https
+        )
+    }
+
     /// Whether it runs over UDP.
     #[must_use]
     pub fn is_udp(self) -> bool {

@@ -27,6 +27,10 @@ pub struct Known {
     pub node: Option<Arc<str>>,
     /// Whether it is refused.
     pub blocked: bool,
+    /// Lowers the listener's `tls_min`; `Some(None)`: off.
+    pub tls_min: Option<Option<model::TlsVersion>>,
+    /// Whether anything tells what its certificate is called.
+    pub has_names: bool,
     /// Whom to call.
     pub contact: Option<Arc<str>>,
 }
@@ -39,6 +43,8 @@ impl From<&model::Partner> for Known {
             pin: partner.pin,
             node: partner.node.as_deref().map(Arc::from),
             blocked: partner.federation == model::Federation::Blocked,
+            tls_min: partner.tls_min,
+            has_names: certificate_names(partner).next().is_some(),
             contact: partner.contact.as_deref().map(Arc::from),
         }
     }
@@ -50,6 +56,8 @@ pub struct PartnerTable {
     v4: PrefixMap<Ipv4Net, Arc<Known>>,
     v6: PrefixMap<Ipv6Net, Arc<Known>>,
     names: HashMap<Arc<str>, Arc<Known>>,
+    /// By the names in their certificates; `None` where several claim one.
+    certificates: HashMap<Box<str>, Option<Arc<Known>>>,
 }
 
 impl PartnerTable {
@@ -62,6 +70,9 @@ impl PartnerTable {
             let known = Arc::new(Known::from(partner));
             for net in &partner.addresses {
                 table.insert(*net, &known);
+            }
+            for name in certificate_names(partner) {
+                table.certify(name, &known);
             }
             table.names.entry(Arc::clone(&known.name)).or_insert(known);
         }
@@ -77,6 +88,30 @@ impl PartnerTable {
                 self.v6.entry(net).or_insert_with(|| Arc::clone(known));
             }
         }
+    }
+
+    fn certify(&mut self, name: String, known: &Arc<Known>) {
+        let entry = self.certificates.entry(name.into());
+        let entry = entry.or_insert_with(|| Some(Arc::clone(known)));
+        if entry.as_ref().is_some_and(|other| other.name != known.name) {
+            *entry = None;
+        }
+    }
+
+    /// The partner that a certificate with `names` belongs to; none where they belong to several.
+    #[must_use]
+    pub fn by_certificate(&self, names: &[Box<str>]) -> Option<&Arc<Known>> {
+        let mut owners = names.iter().filter_map(|name| self.owner(name));
+        let first = owners.next()?;
+        owners
+            .all(|other| other.name == first.name)
+            .then_some(first)
+    }
+
+    /// The partner that a certificate with this name belongs to.
+    #[must_use]
+    pub fn owner(&self, name: &str) -> Option<&Arc<Known>> {
+        self.certificates.get(name)?.as_ref()
     }
 
     /// The partner with the longest prefix around `client`.
@@ -116,6 +151,21 @@ impl PartnerTable {
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
+}
+
+/// The names that a partner's certificate may have: those of its servers, and what servers of its
+/// domains are called by custom. Of a blocked partner none: nothing learned blocks.
+fn certificate_names(partner: &model::Partner) -> impl Iterator<Item = String> {
+    let is_welcome = partner.federation != model::Federation::Blocked;
+    let named = partner
+        .edge
+        .iter()
+        .chain(&partner.certificate_names)
+        .cloned();
+    let domains = partner.domains.iter();
+    let by_custom = domains.flat_map(|domain| [format!("sip.{domain}"), domain.clone()]);
+    let names = named.chain(by_custom).filter(move |_| is_welcome);
+    names.map(|name| name.to_ascii_lowercase())
 }
 
 /// `net` truncated, and as IPv4 where it lies within `::ffff:0:0/96`.

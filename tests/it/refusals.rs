@@ -90,7 +90,6 @@ fn what_comes_with_a_later_version_exits_with_69_and_says_so() {
     let federation = [
         "mode = \"terminate\"",
         "source = \"transparent\"",
-        "tls_min = \"1.2\"",
     ];
     let federation = federation.map(|line| ("federation", line));
     for (service, more) in services.into_iter().chain(federation) {

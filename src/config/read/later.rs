@@ -10,22 +10,8 @@ use crate::config::schema::Section;
 use crate::config::table::Table;
 use crate::config::value;
 
-/// TLS versions; `0` is `off`.
-pub(super) const TLS_VERSIONS: Words<u8> = &[
-    ("off", 0),
-    ("1.0", 10),
-    ("1.1", 11),
-    ("1.2", 12),
-    ("1.3", 13),
-];
-
-const OBSERVES: Words<bool> = &[("enforce", false), ("observe", true)];
-
 /// Reads the keys and tables of `table` that have no machinery yet.
 pub(super) fn later(table: &mut Table<'_, '_>) {
-    table.take_later("tls_min", value::choice(TLS_VERSIONS), &0);
-    table.take_later("tls_min_mode", value::choice(OBSERVES), &false);
-    table.take_later("unknown_legacy", value::boolean, &true);
     tls(table.table("tls", Section::Tls));
     node_tls(table.table("node_tls", Section::NodeTls));
     let mut http = table.table("http", Section::Http);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::diagnostics::{Diagnostic, Findings};
 use crate::config::model::{
     Allow, Listener, OnNodeDown, Pin, PinPrefix, Probe, ProxyAccept, ProxySend, Service,
-    SpeaksFirst, WhenNoNode,
+    SpeaksFirst, TlsMinMode, TlsVersion, WhenNoNode,
 };
 use crate::config::names::{self, Words};
 use crate::config::preset::{self, Preset};
@@ -161,8 +161,26 @@ fn complete(table: &mut Table<'_, '_>, preset: &Preset, identity: Identity) -> L
         connect_rate_per_client: table.take("connect_rate_per_client", value::rate_or_off, None),
         proxy_protocol: identity.proxy_protocol,
         proxy_protocol_send: table.take("proxy_protocol_send", proxy_send, ProxySend::Off),
+        tls_min: tls_min(table, identity.service),
+        tls_min_mode: table.take(
+            "tls_min_mode",
+            value::choice(names::TLS_MIN_MODES),
+            TlsMinMode::Enforce,
+        ),
+        unknown_legacy: table.take("unknown_legacy", value::boolean, true),
         probe: identity.probe,
     }
+}
+
+fn tls_min(table: &mut Table<'_, '_>, service: Service) -> Option<TlsVersion> {
+    let least = table.take("tls_min", value::choice(names::TLS_FLOORS), None);
+    if least.is_some() && !service.speaks_tls() {
+        let title = format!("`tls_min` has no effect on service \"{}\"", service.name());
+        let why = "what is spoken there does not begin with a ClientHello";
+        let span = table.span_of("tls_min");
+        table.error(Diagnostic::warning(&span, title).why(why));
+    }
+    least
 }
 
 /// Whether the listener terminates TLS, after reading `mode` and `protocol`.

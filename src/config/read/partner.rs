@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::model::{Failback, Federation, Generation, Partner, Pin};
 use crate::config::names::{self, Words};
-use crate::config::read::later::TLS_VERSIONS;
 use crate::config::source::Span;
 use crate::config::table::{Places, Table};
 use crate::config::value::{self, spans, values};
@@ -68,14 +67,9 @@ pub(super) fn partner(mut table: Table<'_, '_>) -> PartnerDraft {
         node: table.take_optional("node", value::name),
         failback: failback(&mut table),
         alarm_after: table.take("alarm_after", value::positive, Duration::from_secs(60)),
+        tls_min: table.take_optional("tls_min", value::choice(names::TLS_FLOORS)),
         contact: table.take_optional("contact", value::text),
     };
-    if table
-        .take_optional("tls_min", value::choice(TLS_VERSIONS))
-        .is_some()
-    {
-        table.unavailable("tls_min");
-    }
     PartnerDraft {
         partner,
         addresses: places,

@@ -18,6 +18,7 @@ fn partner(number: usize, addresses: Vec<IpNet>) -> model::Partner {
         node: None,
         failback: model::Failback::Stay,
         alarm_after: Duration::from_secs(60),
+        tls_min: None,
         contact: None,
     }
 }
@@ -91,4 +92,42 @@ fn partners_are_known_by_name_and_mapped_addresses_are_plain() {
         (table.len(), table.is_empty(), table.iter().count()),
         (2, false, 2)
     );
+}
+
+#[test]
+fn a_certificate_belongs_to_the_partner_that_names_it() {
+    let mut fabrikam = partner(1, Vec::new());
+    fabrikam.edge = vec!["Edge.fabrikam.com".into()];
+    fabrikam.domains = vec!["fabrikam.de".into()];
+    fabrikam.certificate_names = vec!["cluster.example".into(), "shared.example".into()];
+    let mut contoso = partner(2, Vec::new());
+    contoso.edge = vec!["edge.contoso.com".into(), "shared.example".into()];
+    let mut blocked = partner(3, Vec::new());
+    blocked.federation = model::Federation::Blocked;
+    blocked.edge = vec!["edge.blocked.example".into()];
+    let table = PartnerTable::new(&[fabrikam, contoso, blocked]);
+    let of = |names: &[&str]| {
+        let names: Vec<Box<str>> = names.iter().map(|name| Box::from(*name)).collect();
+        table
+            .by_certificate(&names)
+            .map(|known| known.name.to_string())
+    };
+    for name in [
+        "edge.fabrikam.com",
+        "sip.fabrikam.de",
+        "fabrikam.de",
+        "cluster.example",
+    ] {
+        assert_eq!(
+            of(&["odd.example", name]).as_deref(),
+            Some("partner1"),
+            "{name}"
+        );
+    }
+    assert_eq!(of(&["edge.contoso.com"]).as_deref(), Some("partner2"));
+    // Claimed by two, or of two: nobody's.
+    assert_eq!(of(&["shared.example"]), None);
+    assert_eq!(of(&["edge.contoso.com", "fabrikam.de"]), None);
+    assert_eq!(of(&["edge.blocked.example"]), None);
+    assert_eq!(of(&["sip.sip.fabrikam.de", "fabrikam.com"]), None);
 }
