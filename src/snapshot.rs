@@ -67,7 +67,7 @@ pub struct Listener {
     /// How fast one node admits strangers while the pool recovers.
     pub max_new_per_node: Option<model::Rate>,
     /// Addresses of this machine that the nodes see; empty: the system chooses.
-    pub sources: Vec<IpAddr>,
+    pub sources: Arc<[IpAddr]>,
     /// Its nodes, in the order of the file.
     pub nodes: Vec<Seat>,
     /// What outlives this snapshot.
@@ -218,6 +218,8 @@ pub struct GroupPlan {
     pub affinities: Vec<Arc<str>>,
     /// The most of the legacy partners, in percent, that one node has while more are up.
     pub max_share: u8,
+    /// Addresses of this machine that the nodes see; empty: the system chooses.
+    pub sources: Arc<[IpAddr]>,
     /// Names of listeners on which a node must be up as well.
     pub needs: Vec<Arc<str>>,
     /// Its nodes.

@@ -173,6 +173,7 @@ async fn run(
         sessions: Rc::clone(&sessions),
         pins: setup.pins,
         key: setup.key,
+        source_turn: Cell::new(number),
         capacity: setup.capacity,
         reports: setup.reports,
         log_sessions: Cell::new(LogSessions::Off),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::schedule::slot;
 use crate::clock::Moment;
 use crate::config::model::Rate;
 
@@ -109,30 +110,22 @@ impl Pace {
         if !self.recovery.is_under_way(now) {
             return Admittance::Now;
         }
-        // The generic cell rate algorithm, ITU-T I.371: a virtual schedule with a little tolerance.
-        let step = u64::try_from(rate.per.as_micros()).unwrap_or(u64::MAX) / u64::from(rate.count);
-        let now = now.as_micros();
-        let tolerance = micros(BURST);
-        let slot = |next: u64| next.max(now.saturating_sub(tolerance));
+        let place = |next: u64| slot(Moment::from_micros(next), rate, BURST, now);
         let book = |next: u64| {
-            let slot = slot(next);
-            (slot <= now + micros(HOLD_MAX)).then(|| slot.saturating_add(step))
+            let slot = place(next);
+            (slot.at <= now + HOLD_MAX).then(|| slot.next.as_micros())
         };
         match self.next.fetch_update(Relaxed, Relaxed, book) {
             Err(_) => Admittance::Never,
             Ok(before) => {
                 self.recovery.back.fetch_add(1, Relaxed);
-                match slot(before) {
-                    slot if slot <= now => Admittance::Now,
-                    slot => Admittance::At(Moment::from_micros(slot)),
+                match place(before).at {
+                    at if at == now => Admittance::Now,
+                    at => Admittance::At(at),
                 }
             }
         }
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Whoever would have to wait longer is better told at once: it may have other addresses to try.

@@ -178,7 +178,7 @@ impl Registry {
             balance: pool.balance,
             max_share: pool.max_share,
             max_new_per_node: pool.max_new_per_node,
-            sources: pool.source_addresses.clone(),
+            sources: Arc::clone(&plan.sources),
             nodes,
             state,
         }
@@ -227,6 +227,7 @@ impl Registry {
                 listeners: Vec::new(),
                 affinities: Vec::new(),
                 max_share: pool.max_share,
+                sources: pool.source_addresses.as_slice().into(),
                 needs: listener
                     .needs
                     .iter()
@@ -385,6 +386,7 @@ impl GroupPlan {
             listeners: Vec::new(),
             affinities: Vec::new(),
             max_share: 100,
+            sources: Arc::default(),
             needs: Vec::new(),
             members: Vec::new(),
             proxy_protocol,

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub(super) struct Watched {
     pub(super) has_needed: bool,
     /// What was last told of each member's traffic.
     traffic: HashMap<EndpointNumber, (Option<Moment>, Option<Moment>)>,
+    /// Probes that were begun.
+    asked: Cell<usize>,
     /// Probes that have not ended.
     under_way: Rc<Cell<usize>>,
 }
@@ -46,6 +49,7 @@ impl Watched {
             was_up: HashSet::new(),
             has_needed: false,
             traffic: HashMap::new(),
+            asked: Cell::new(0),
             under_way: Rc::default(),
         }
     }
@@ -81,6 +85,7 @@ impl Watched {
             timeout: self.plan.probe.timeout,
             patience: self.plan.probe.silence + self.plan.probe.timeout,
             proxy_protocol: self.plan.proxy_protocol,
+            source: self.source(member.probed.socket().ip()),
         };
         let (group, node, told) = (self.plan.key.clone(), Arc::clone(node), told.clone());
         let (address, endpoint) = (member.probed, member.endpoint.number);
@@ -98,6 +103,19 @@ impl Watched {
             probe::ask(question, address, now, tell).await;
             under_way.set(under_way.get() - 1);
         });
+    }
+
+    /// The next of our addresses from which `node` can be asked; one that is not here tells nothing, and
+    /// the next probe takes another.
+    fn source(&self, node: IpAddr) -> Option<IpAddr> {
+        let alike = self.plan.sources.iter();
+        let alike = alike.filter(|own| own.is_ipv4() == node.is_ipv4());
+        let turn = self.asked.get();
+        self.asked.set(turn.wrapping_add(1));
+        alike
+            .copied()
+            .cycle()
+            .nth(turn % self.plan.sources.len().max(1))
     }
 
     /// Tells the group what workers have seen since the last look.

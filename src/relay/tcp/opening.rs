@@ -12,7 +12,7 @@ use super::super::session::Interrupt;
 use super::arrival::{Arrival, FIRST_BYTES_MAX, arrive};
 use super::{Life, end_client, outcome_of};
 use crate::clock::Moment;
-use crate::net::dial::{Opening, Refusal, dial};
+use crate::net::dial::{Opening, Refusal, Sources, dial};
 use crate::pool::pace::Admittance;
 use crate::pool::select::{Choice, Standing};
 use crate::snapshot::{Endpoint, Place, Ticket};
@@ -156,9 +156,13 @@ impl<'a> Life<'a> {
         };
         self.seat.arm(Some(config.connect_timeout));
         let reports = &self.context().reports;
+        let sources = Sources {
+            addresses: &self.policy().listener.sources,
+            turn: &self.context().source_turn,
+        };
         match self
             .seat
-            .guard(dial(endpoint.address.socket(), opening))
+            .guard(dial(endpoint.address.socket(), opening, sources))
             .await
         {
             Ok(Ok(connection)) => Ok(connection),
