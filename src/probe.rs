@@ -54,7 +54,9 @@ pub async fn ask(question: Question, address: NodeAddr, started: Moment, tell: i
     match result {
         Ok(connection) => {
             tell(Event::ProbeGood { started });
-            part(connection).await;
+            if part(connection).await {
+                tell(Event::Parted);
+            }
         }
         Err(Unanswered::Failed(how)) => tell(Event::ProbeFailed { started, how }),
         Err(Unanswered::Void) => tell(Event::ProbeVoid { started }),
@@ -114,18 +116,21 @@ async fn say_hello(connection: &mut TcpStream) -> Result<(), Unanswered> {
     }
 }
 
-/// Parts in order: a reset, or a fatal alert, would leave a line in a Windows event log each time.
-async fn part(mut connection: TcpStream) {
+/// Parts in order: a reset, or a fatal alert, would leave a line in a Windows event log each time. Whether
+/// the node has parted in turn, which its kernel does not do for a process that is frozen.
+async fn part(mut connection: TcpStream) -> bool {
     let farewell = async {
         let _ = connection.shutdown().await;
         let mut rest = [0; 4096];
         for _ in 0..FAREWELL_READS_MAX {
             if !matches!(connection.read(&mut rest).await, Ok(count) if count > 0) {
-                break;
+                return true;
             }
         }
+        false
     };
-    let _ = tokio::time::timeout(FAREWELL_MAX, farewell).await;
+    let parted = tokio::time::timeout(FAREWELL_MAX, farewell).await;
+    parted.unwrap_or(false)
 }
 
 fn judge(error: &io::Error) -> Unanswered {
