@@ -31,6 +31,8 @@ pub enum Outcome {
     Drained,
     /// An administrator disabled the node.
     Disabled,
+    /// An administrator pinned the partner to another node, and wanted it to go there now.
+    Moved,
     /// A reload removed the listener or the node, and `drain_timeout` has passed.
     Removed,
     /// Pinfold stopped.
@@ -62,7 +64,7 @@ pub enum Blame {
 
 impl Outcome {
     /// Every outcome, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
@@ -76,6 +78,7 @@ impl Outcome {
         Self::NodeDown,
         Self::Drained,
         Self::Disabled,
+        Self::Moved,
         Self::Removed,
         Self::Stopped,
         Self::RefusedLimit,
@@ -106,6 +109,7 @@ impl Outcome {
             }
             Self::Drained
             | Self::Disabled
+            | Self::Moved
             | Self::Removed
             | Self::Stopped
             | Self::RefusedLimit
@@ -131,6 +135,7 @@ impl Outcome {
             Self::NodeDown => "node-down",
             Self::Drained => "drained",
             Self::Disabled => "disabled",
+            Self::Moved => "moved",
             Self::Removed => "removed",
             Self::Stopped => "stopped",
             Self::RefusedLimit => "refused-limit",
