@@ -20,10 +20,10 @@ pub use self::view::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::pool::health::Event;
-use crate::pool::pins::PinTable;
+use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
 use crate::relay::report::{Report, Reports};
-use crate::relay::session::EndpointNumber;
+use crate::relay::session::{EndpointNumber, Survey};
 use crate::snapshot::{GroupKey, Snapshot};
 use crate::sys;
 use crate::worker::Order;
@@ -138,12 +138,17 @@ impl Governor {
     }
 }
 
-/// What came of a probe.
-struct Told {
-    group: GroupKey,
-    node: Arc<str>,
-    endpoint: EndpointNumber,
-    event: Event,
+/// What came of a question that the governor asked.
+enum Told {
+    /// Of a probe, or of a look at a node's traffic.
+    Node {
+        group: GroupKey,
+        node: Arc<str>,
+        endpoint: EndpointNumber,
+        event: Event,
+    },
+    /// Of a look at partners that might return to their nodes.
+    Partners(Vec<(PinKey, Survey)>),
 }
 
 /// Traffic is looked at this often, so a silence is known at most this late.
@@ -187,7 +192,7 @@ async fn run(
                 None => return,
             },
             Some(told) = answers.recv() => {
-                court.hear(&told);
+                court.hear(told);
                 court.publish(&verdicts);
             }
             _ = inbox.recv_many(&mut reports, REPORTS_AT_ONCE) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use self::failback::Failbacks;
 use self::recovering::Recovering;
 use self::watched::Watched;
 use super::ledger::Ledger;
@@ -13,7 +14,6 @@ use super::{Command, LOOK_INTERVAL, Setup, Told, Verdicts};
 use super::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
-use crate::partner::table::PartnerTable;
 use crate::pool::group::Member;
 use crate::pool::health::{Event, State};
 use crate::pool::pins::PinTable;
@@ -25,6 +25,8 @@ use crate::worker::Order;
 
 mod announce;
 mod carry;
+mod failback;
+mod mute;
 mod recovering;
 mod watched;
 
@@ -37,7 +39,8 @@ pub(super) struct Court {
     workers: Vec<mpsc::Sender<Order>>,
     pins: Arc<PinTable>,
     key: Arc<PlacementKey>,
-    partners: Arc<PartnerTable>,
+    snapshot: Arc<Snapshot>,
+    failbacks: Failbacks,
     reports: Reports,
     told: mpsc::Sender<Told>,
     ledger: Ledger,
@@ -57,7 +60,8 @@ impl Court {
             workers: setup.workers,
             pins: setup.pins,
             key: setup.key,
-            partners: Arc::clone(&setup.snapshot.partners),
+            snapshot: Arc::clone(&setup.snapshot),
+            failbacks: Failbacks::default(),
             reports: setup.reports,
             told,
             ledger: Ledger::default(),
@@ -100,10 +104,10 @@ impl Court {
     }
 
     /// Takes up a snapshot. Groups and members that stay keep what is known of them.
-    fn watch(&mut self, snapshot: &Snapshot) {
+    fn watch(&mut self, snapshot: &Arc<Snapshot>) {
         let now = Moment::now();
         self.revision = snapshot.revision;
-        self.partners = Arc::clone(&snapshot.partners);
+        self.snapshot = Arc::clone(snapshot);
         let mut before: HashMap<GroupKey, Watched> = std::mem::take(&mut self.watched)
             .into_iter()
             .map(|watched| (watched.plan.key.clone(), watched))
@@ -202,26 +206,47 @@ impl Court {
         }
     }
 
-    /// A probe has told something.
-    pub(super) fn hear(&mut self, told: &Told) {
+    /// A question was answered.
+    pub(super) fn hear(&mut self, told: Told) {
         let now = Moment::now();
+        match told {
+            Told::Node {
+                group,
+                node,
+                endpoint,
+                event,
+            } => self.hear_of_node(&group, &node, endpoint, event, now),
+            Told::Partners(surveys) => {
+                for (key, survey) in surveys {
+                    self.consider(&key, &survey, now);
+                }
+            }
+        }
+    }
+
+    fn hear_of_node(
+        &mut self,
+        group: &GroupKey,
+        node: &Arc<str>,
+        endpoint: EndpointNumber,
+        event: Event,
+        now: Moment,
+    ) {
         let position = self
             .watched
             .iter()
-            .position(|watched| watched.plan.key == told.group);
+            .position(|watched| watched.plan.key == *group);
         let Some(index) = position else { return };
         let Some(watched) = self.watched.get_mut(index) else {
             return;
         };
         // The node may have got another address while the probe was under way.
-        let member = watched.plan.member(&told.node);
-        if member.is_none_or(|member| member.endpoint.number != told.endpoint) {
+        let member = watched.plan.member(node);
+        if member.is_none_or(|member| member.endpoint.number != endpoint) {
             return;
         }
         let mut effects = Vec::new();
-        watched
-            .group
-            .observe(&told.node, told.event, now, &mut effects);
+        watched.group.observe(node, event, now, &mut effects);
         self.carry_out(index, effects, now);
     }
 
@@ -235,21 +260,28 @@ impl Court {
             }
             Report::PartnerLost(lost) => {
                 self.ledger.lost(lost);
-                self.reports.lost_is_known(self.ledger.awaited());
+                let awaited = self.ledger.awaited() + self.failbacks.awaited();
+                self.reports.lost_is_known(awaited);
             }
             Report::PartnerServed(served) => {
                 let Some(node) = self.find(served.endpoint).map(|(_, node)| node) else {
                     return;
                 };
                 let partner = Arc::clone(&served.partner);
+                self.failbacks.served(&partner, &node, served.first_byte);
                 let listener = Arc::clone(&served.listener);
                 if let Some(gap) = self.ledger.served(served, &node) {
                     announce::partner_back(&partner, &listener, &node, gap);
                 }
-                self.reports
-                    .set_awaited(self.ledger.awaited(), self.ledger.missing());
+                self.tell_awaited();
             }
         }
+    }
+
+    /// Tells workers whether it matters who is served.
+    fn tell_awaited(&self) {
+        let awaited = self.ledger.awaited() + self.failbacks.awaited();
+        self.reports.set_awaited(awaited, self.ledger.missing());
     }
 
     fn observe(&mut self, endpoint: EndpointNumber, event: Event) {
@@ -296,6 +328,7 @@ impl Court {
             self.carry_out(index, effects, now);
         }
         self.look_at_needs(now);
+        self.look_for_mute(now);
         let due = |drain: &(Moment, Arc<str>, Arc<str>)| drain.0 <= now;
         let drained: Vec<_> = self.drains.extract_if(.., |drain| due(drain)).collect();
         for (_, pool, node) in drained {
@@ -305,8 +338,8 @@ impl Court {
             self.next_sweep = now + SWEEP_INTERVAL;
             self.pins.expire(now, SWEEP_MAX);
             self.ledger.forget(now);
-            self.reports
-                .set_awaited(self.ledger.awaited(), self.ledger.missing());
+            self.look_at_failbacks(now);
+            self.tell_awaited();
         }
     }
 

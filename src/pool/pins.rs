@@ -67,10 +67,16 @@ pub enum PinnedBy {
     DialFailed,
     /// An administrator said so.
     ByHand,
+    /// It returned to the node that it had come from.
+    Failback,
+    /// It had returned and did not come back there.
+    Reverted,
 }
 
 impl PinnedBy {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
+        Self::Failback,
+        Self::Reverted,
         Self::Placed,
         Self::Configured,
         Self::Failover,
@@ -93,6 +99,8 @@ impl PinnedBy {
             Self::Failover => "failover",
             Self::DialFailed => "dial-failed",
             Self::ByHand => "by-hand",
+            Self::Failback => "failback",
+            Self::Reverted => "reverted",
         }
     }
 }

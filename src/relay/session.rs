@@ -8,14 +8,22 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use siphasher::sip::SipHasher13;
+
 use super::wheel::Wheel;
 use crate::clock::Moment;
+
+mod survey;
+
+pub use survey::Survey;
 
 /// What can end the wait of a session from outside, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +73,10 @@ pub struct Session {
     age: Cell<Age>,
     /// Which listener it came in by; a number that outlives reloads.
     pub listener: u32,
+    /// Tells clients apart, not who they are.
+    client: Cell<u32>,
+    /// Whether its node has ever sent a byte.
+    is_answered: Cell<bool>,
     interrupt: Cell<Option<Interrupt>>,
     waker: Cell<Option<Waker>>,
     active_at: Cell<Moment>,
@@ -222,6 +234,8 @@ impl Sessions {
             partner: OnceCell::new(),
             age: Cell::new(Age::Short),
             listener,
+            client: Cell::new(0),
+            is_answered: Cell::new(false),
             interrupt: Cell::new(None),
             waker: Cell::new(None),
             active_at: Cell::new(self.now()),
@@ -274,6 +288,17 @@ impl Sessions {
             }
         }
         count
+    }
+
+    /// What those sessions are doing that `which` selects.
+    pub fn survey(&self, which: impl Fn(&Session) -> bool) -> Survey {
+        let list = self.list.borrow();
+        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
+        let mut survey = Survey::default();
+        for session in sessions.filter(|session| which(session)) {
+            survey.take(session);
+        }
+        survey
     }
 
     /// How many sessions `which` selects.
@@ -412,6 +437,15 @@ impl Seat {
     pub fn mark_heard(&self) {
         let now = self.mark_active();
         self.session.heard_at.set(now);
+        self.session.is_answered.set(true);
+    }
+
+    /// It is a session of this client.
+    pub fn belong_to(&self, client: IpAddr) {
+        let mut hasher = SipHasher13::new();
+        client.to_canonical().hash(&mut hasher);
+        let [_, _, _, _, a, b, c, d] = hasher.finish().to_be_bytes();
+        self.session.client.set(u32::from_be_bytes([a, b, c, d]));
     }
 
     /// From here on it stands and falls with `endpoint`.

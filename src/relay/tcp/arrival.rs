@@ -55,6 +55,7 @@ pub(super) async fn arrive(
         }
     }
     let ip = account.client().ip();
+    seat.belong_to(ip);
     let partner = policy.partners.find(ip);
     let is_allowed = match &config.allow {
         Allow::Any => true,
