@@ -26,6 +26,7 @@ use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::relay::Context;
 use crate::relay::pump::Gear;
+use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::relay::session::{EndpointNumber, Interrupt, Sessions};
 use crate::relay::wheel::TICK;
@@ -104,6 +105,8 @@ pub struct Setup {
     pub capacity: Arc<Capacity>,
     /// To the governor.
     pub reports: Reports,
+    /// What is learned of clients.
+    pub recognition: Arc<Recognition>,
     /// How many workers there are.
     pub workers: usize,
     /// Pipes that this worker may lend.
@@ -175,9 +178,11 @@ async fn run(
         key: setup.key,
         capacity: setup.capacity,
         reports: setup.reports,
+        recognition: setup.recognition,
         log_sessions: Cell::new(LogSessions::Off),
         refusals: Limiter::default(),
         moves: Limiter::default(),
+        disagreements: Limiter::default(),
     });
     let policies = Rc::new(Policies::new(setup.snapshot, &context));
     let mut floor = Floor {

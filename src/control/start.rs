@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::admin;
+use super::chronicle;
 use super::doors::Doors;
 use super::error::StartError;
 use super::nodes;
@@ -18,6 +19,7 @@ use crate::config::{Diagnostics, Loaded, load, parse, sessions_carried};
 use crate::governor::{self, Governor};
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
+use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 use crate::store::{Administered, Found, StateDir, random_key};
@@ -73,7 +75,11 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let admin_socket = admin::bind(&config.server.admin)?;
 
     let (reports, inbox) = Reports::new(REPORTS_MAX);
-    let workers = ground.start_workers(&snapshot, &pins, &reports)?;
+    let (recognition, told) = Recognition::new(ground.workers, HISTORY_MAX);
+    let recognition = Arc::new(recognition);
+    let chronicle = Arc::default();
+    tokio::spawn(chronicle::record(Arc::clone(&chronicle), told));
+    let workers = ground.start_workers(&snapshot, &pins, &reports, &recognition)?;
     let governor = Governor::start(governor::Setup {
         snapshot: first,
         workers: workers.iter().map(Worker::orders).collect(),
@@ -99,6 +105,8 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         administered: ArcSwap::from_pointee(ground.administered),
         capacity: ground.capacity,
         reports,
+        recognition,
+        chronicle,
         is_serving: AtomicBool::new(false),
         reload_failures: AtomicU64::new(0),
         started: Timestamp::now(),
@@ -173,6 +181,7 @@ impl Ground {
         snapshot: &Arc<ArcSwap<Snapshot>>,
         pins: &Arc<PinTable>,
         reports: &Reports,
+        recognition: &Arc<Recognition>,
     ) -> Result<Vec<Worker>, StartError> {
         let setup = worker::Setup {
             snapshot: Arc::clone(snapshot),
@@ -180,6 +189,7 @@ impl Ground {
             key: Arc::clone(&self.key),
             capacity: Arc::clone(&self.capacity),
             reports: reports.clone(),
+            recognition: Arc::clone(recognition),
             workers: self.workers,
             pipes: per_worker(self.capacity.most() / 32, self.workers).clamp(4, 512),
         };
@@ -265,4 +275,6 @@ fn per_worker(total: u64, workers: usize) -> usize {
 
 /// What workers report in the second in which every session of a large pool ends.
 const REPORTS_MAX: usize = 65_536;
+/// A burst of sessions that end, as long as control takes a breath.
+const HISTORY_MAX: usize = 4096;
 const REQUESTS_MAX: usize = 64;

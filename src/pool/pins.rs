@@ -22,6 +22,7 @@ use self::shard::{Entry, Shard};
 use super::placement::Subject;
 use crate::clock::Moment;
 
+mod rekey;
 mod shard;
 mod sweep;
 

@@ -242,6 +242,40 @@ pub struct Partner {
     pub awaited: bool,
     /// Whom to call.
     pub contact: Option<String>,
+    /// What TLS it speaks; none before its first handshake.
+    #[serde(default)]
+    pub tls: Option<PartnerTls>,
+    /// What its own `tls_min` is, where it has one.
+    #[serde(default)]
+    pub tls_min: Option<String>,
+    /// From which time its TLS stack is, by its hello: `ocs-era`, `lync-era`, `modern`, `scanner` or
+    /// `unknown`. A suggestion beside `generation`.
+    #[serde(default)]
+    pub looks_like: Option<String>,
+}
+
+/// What TLS a partner speaks, since the start of the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartnerTls {
+    /// The newest version that it offers.
+    pub offers: Option<String>,
+    /// How often which version was agreed, the oldest first.
+    pub negotiated: Vec<VersionCount>,
+    /// When TLS 1.1 or less was last agreed.
+    pub old_last: Option<Timestamp>,
+    /// When it last shook hands.
+    pub last_seen: Option<Timestamp>,
+    /// The name in its certificate, up to TLS 1.2.
+    pub certificate: Option<String>,
+}
+
+/// So many handshakes agreed on this version.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VersionCount {
+    /// The version.
+    pub version: String,
+    /// How many.
+    pub handshakes: u64,
 }
 
 /// A pin of a partner.

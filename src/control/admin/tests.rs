@@ -19,6 +19,7 @@ use crate::pool::group::MemberView;
 use crate::pool::health::State;
 use crate::pool::pins::PinTable;
 use crate::pool::select::Standing;
+use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 
@@ -66,6 +67,8 @@ impl Stage {
             administered: ArcSwap::default(),
             capacity: Arc::new(Capacity::new(10)),
             reports: Reports::new(1).0,
+            recognition: Arc::new(Recognition::new(1, 1).0),
+            chronicle: Arc::default(),
             is_serving: AtomicBool::new(false),
             reload_failures: AtomicU64::new(0),
             started: Timestamp::UNIX_EPOCH,
