@@ -30,6 +30,7 @@ mod exhaustion;
 mod limits;
 mod measures;
 mod proxy;
+mod recognition;
 mod refusals;
 mod scripted;
 mod timeouts;

@@ -14,17 +14,17 @@ use crate::wire::Wire;
 use crate::world::{Directory, Pinfold, SOON, Setup, World};
 
 /// Versions below 1.2 need it.
-const ANY_CIPHER: &str = "ALL:@SECLEVEL=0";
+pub(crate) const ANY_CIPHER: &str = "ALL:@SECLEVEL=0";
 
 /// `openssl` in `directory`, which holds a key and a certificate for each side.
-fn openssl(directory: &Path, arguments: &str) -> Command {
+pub(crate) fn openssl(directory: &Path, arguments: &str) -> Command {
     let mut command = Command::new("openssl");
     command.current_dir(directory);
     command.args(arguments.split(' '));
     command
 }
 
-fn certify(directory: &Path) {
+pub(crate) fn certify(directory: &Path) {
     for name in ["server", "client"] {
         let made = openssl(
             directory,
@@ -40,7 +40,7 @@ fn certify(directory: &Path) {
 }
 
 /// A server that speaks only `version`, asks for a certificate, and says lines backwards.
-fn server(directory: &Path, version: &str) -> (Process, SocketAddr) {
+pub(crate) fn server(directory: &Path, version: &str) -> (Process, SocketAddr) {
     let mut command = openssl(
         directory,
         &format!(

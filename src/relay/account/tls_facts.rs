@@ -139,7 +139,6 @@ impl Account {
     }
 
     /// Nothing more can be learned of the handshake.
-    #[expect(clippy::boxed_local, reason = "it is freed here, and was never moved")]
     fn conclude(&self, ended: Option<Box<Handshake>>) {
         let Some(handshake) = ended else { return };
         let facts = handshake.facts();
