@@ -16,7 +16,7 @@ use criterion::{BenchmarkId, Criterion};
 use pinfold::config::model::PinPrefix;
 use pinfold::config::parse;
 use pinfold::pool::placement::{PlacementKey, Subject};
-use pinfold::pool::select::{Request, Standing, Tried, choose};
+use pinfold::pool::select::{Positions, Request, Standing, choose};
 use pinfold::snapshot::{Listener, Registry};
 
 mod cpu_time;
@@ -44,7 +44,8 @@ fn place(criterion: &mut Criterion<impl Measurement + 'static>, nodes: u16) {
                     balance: listener.balance,
                     pinned,
                     turn: turn as u64,
-                    tried: Tried::NONE,
+                    tried: Positions::NONE,
+                    full: Positions::NONE,
                 };
                 choose(listener.candidates(), black_box(&request))
             });

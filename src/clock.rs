@@ -7,12 +7,13 @@ use std::ops::Add;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Microseconds since the process first asked for the time.
+/// Microseconds of monotonic time. The process begins twenty years after the first of them, so that what
+/// an earlier process has seen has its moment, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// The first moment of the process.
+    /// Before all others, and before the process.
     pub const START: Self = Self(0);
 
     /// After all others.
@@ -22,20 +23,26 @@ impl Moment {
     #[must_use]
     pub fn now() -> Self {
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        let elapsed = ORIGIN.get_or_init(Instant::now).elapsed();
-        Self(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
+        Self::START + BEFORE + ORIGIN.get_or_init(Instant::now).elapsed()
     }
 
-    /// The moment `micros` microseconds after the start.
+    /// The moment `micros` microseconds after [`Moment::START`].
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the start.
+    /// Microseconds since [`Moment::START`].
     #[must_use]
     pub const fn as_micros(self) -> u64 {
         self.0
+    }
+
+    /// The moment `duration` earlier; what lies before [`Moment::START`] is taken for it.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(micros))
     }
 
     /// Time passed since `earlier`; zero where `earlier` is later.
@@ -54,6 +61,9 @@ impl Add<Duration> for Moment {
     }
 }
 
+/// Twenty years: no pin is older.
+const BEFORE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +78,13 @@ mod tests {
             Moment::from_micros(u64::MAX) + Duration::MAX,
             Moment::from_micros(u64::MAX)
         );
+    }
+
+    #[test]
+    fn what_was_before_the_process_has_its_moment() {
+        let now = Moment::now();
+        let year = Duration::from_secs(365 * 24 * 3600);
+        assert_eq!(now.since(now.before(year)), year);
+        assert_eq!(Moment::from_micros(5).before(year), Moment::START);
     }
 }

@@ -17,7 +17,7 @@ use crate::pool::pins::PinTable;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::snapshot::{Capacity, Registry, Snapshot};
-use crate::store::{Administered, StateDir, Wanted};
+use crate::store::{Administered, StateDir, Store, Wanted};
 use crate::worker::Worker;
 
 use self::chronicle::Chronicle;
@@ -71,6 +71,8 @@ pub struct Shared {
     pub last_failure: ArcSwap<Option<String>>,
     /// Keys that differ between the file, as last loaded, and what is in force until a restart.
     pub restart_needed: ArcSwap<Vec<String>>,
+    /// Where pins and the ledger are kept; `None`: in memory alone.
+    pub store: Option<Store>,
     /// The token that changes over TCP need.
     pub token: Option<String>,
 }
@@ -170,6 +172,8 @@ pub struct Control {
     requests: mpsc::Receiver<Request>,
     departures: reload::Departures,
     admin_socket: Option<PathBuf>,
+    /// Whether it was said that the table of pins is nearly full.
+    was_crowded: bool,
 }
 
 impl Control {

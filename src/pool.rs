@@ -8,12 +8,18 @@
 //! |---|---|
 //! | [`placement`] | which node belongs to a subject, whoever asks |
 //! | [`select`] | which node a session dials now, and which after that |
+//! | [`share`] | whether a node has its share of legacy partners |
 //! | [`pins`] | which node a subject was given before |
 //! | [`health`] | whether one endpoint lives |
+//! | [`pace`] | how fast the survivors of a failover admit those who come back |
+//! | [`schedule`] | when the next may come who shall keep a rate |
 //! | [`group`] | what follows for all endpoints of a pool: standings, probes, cuts |
 
 pub mod group;
 pub mod health;
+pub mod pace;
 pub mod pins;
 pub mod placement;
+pub mod schedule;
 pub mod select;
+pub mod share;

@@ -3,7 +3,9 @@
 //! One call is one question. Owns no schedule and no verdict: `pool::health` does. A question may be
 //! told twice: as timed out, and as good when the answer comes late.
 
+use std::cell::Cell;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +15,7 @@ use crate::addr::NodeAddr;
 use crate::clock::Moment;
 use crate::config::model::{ProbeKind, ProxySend};
 use crate::inspect::{proxy, tls};
-use crate::net::dial::{Opening, Refusal, dial};
+use crate::net::dial::{Opening, Refusal, Sources, dial};
 use crate::pool::health::{Event, ProbeFailure};
 
 /// What is asked, and how long an answer is waited for.
@@ -27,6 +29,8 @@ pub struct Question {
     pub patience: Duration,
     /// Whether the node expects a PROXY header.
     pub proxy_protocol: ProxySend,
+    /// The address of this machine that the node sees; `None`: the system chooses.
+    pub source: Option<IpAddr>,
 }
 
 /// Asks `address` and tells what comes of it, dated `started`.
@@ -65,7 +69,11 @@ enum Unanswered {
 }
 
 async fn answer(question: Question, address: NodeAddr) -> Result<TcpStream, Unanswered> {
-    let mut connection = dial(address.socket(), Opening::Theirs)
+    let sources = Sources {
+        addresses: question.source.as_slice(),
+        turn: &Cell::new(0),
+    };
+    let mut connection = dial(address.socket(), Opening::Theirs, sources)
         .await
         .map_err(|error| judge(&error))?;
     let header = match question.proxy_protocol {
@@ -145,6 +153,7 @@ mod tests {
             timeout: Duration::from_millis(200),
             patience: Duration::from_secs(10),
             proxy_protocol: ProxySend::Off,
+            source: None,
         };
         ask(question, NodeAddr::new(address), Moment::now(), |event| {
             told.borrow_mut().push(event)

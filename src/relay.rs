@@ -41,6 +41,8 @@ pub struct Context {
     pub pins: Arc<PinTable>,
     /// Key of placement.
     pub key: Arc<PlacementKey>,
+    /// Whose turn it is among the addresses from which nodes are dialled.
+    pub source_turn: Cell<usize>,
     /// Room for sessions in the process.
     pub capacity: Arc<Capacity>,
     /// To the governor.

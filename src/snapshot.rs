@@ -6,6 +6,7 @@
 //!
 //! Stands between the pure layer, whose types it joins, and everything that serves.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
@@ -13,6 +14,7 @@ use crate::addr::NodeAddr;
 use crate::config::model::{self, Balance, Config, NodeState};
 use crate::partner::table::PartnerTable;
 use crate::pool::health::Timing;
+use crate::pool::pace::Pace;
 use crate::pool::pins::PinScope;
 use crate::pool::select::{Candidate, Standing};
 use crate::telemetry::counters::{EndpointSlot, ListenerSlot};
@@ -60,6 +62,12 @@ pub struct Listener {
     pub pin_scope: Arc<PinScope>,
     /// How a client without a pin is placed.
     pub balance: Balance,
+    /// The most of the legacy partners, in percent, that one node has while more are up.
+    pub max_share: u8,
+    /// How fast one node admits strangers while the pool recovers.
+    pub max_new_per_node: Option<model::Rate>,
+    /// Addresses of this machine that the nodes see; empty: the system chooses.
+    pub sources: Arc<[IpAddr]>,
     /// Its nodes, in the order of the file.
     pub nodes: Vec<Seat>,
     /// What outlives this snapshot.
@@ -73,6 +81,7 @@ impl Listener {
             name: &seat.endpoint.node,
             weight: seat.weight,
             standing: seat.endpoint.standing(),
+            warmth: seat.endpoint.warmth(),
             sessions: seat.endpoint.sessions(),
         })
     }
@@ -144,6 +153,10 @@ pub struct Endpoint {
     /// Where it is dialled.
     pub address: NodeAddr,
     standing: AtomicU8,
+    /// In percent.
+    warmth: AtomicU8,
+    /// How fast its node admits those who come back after a failover.
+    pub pace: Arc<Pace>,
     slots: Box<[EndpointSlot]>,
 }
 
@@ -158,6 +171,17 @@ impl Endpoint {
     /// if it had read a moment earlier.
     pub fn set_standing(&self, standing: Standing) {
         self.standing.store(standing.as_u8(), Relaxed);
+    }
+
+    /// Its share of new sessions in percent: 100 unless it has just come back.
+    #[must_use]
+    pub fn warmth(&self) -> u8 {
+        self.warmth.load(Relaxed)
+    }
+
+    /// Changes its share of new sessions.
+    pub fn set_warmth(&self, percent: u8) {
+        self.warmth.store(percent, Relaxed);
     }
 
     /// What `worker` writes.
@@ -192,6 +216,12 @@ pub struct GroupPlan {
     pub listeners: Vec<Arc<str>>,
     /// Affinities of those listeners: whose pins move when a node goes down.
     pub affinities: Vec<Arc<str>>,
+    /// The most of the legacy partners, in percent, that one node has while more are up.
+    pub max_share: u8,
+    /// Addresses of this machine that the nodes see; empty: the system chooses.
+    pub sources: Arc<[IpAddr]>,
+    /// Names of listeners on which a node must be up as well.
+    pub needs: Vec<Arc<str>>,
     /// Its nodes.
     pub members: Vec<MemberPlan>,
     /// Whether nodes must be told that a probe is no client (`proxy_protocol_send`).
@@ -229,7 +259,7 @@ pub struct GroupKey {
     pub kind: model::ProbeKind,
     /// On which port.
     pub probe_port: u16,
-    /// The listener, where it asks at other times than the first that asks the same.
+    /// The listener, where it asks at other times than the first that asks the same, or needs others.
     pub variant: Option<Arc<str>>,
 }
 

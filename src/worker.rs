@@ -176,6 +176,7 @@ async fn run(
         sessions: Rc::clone(&sessions),
         pins: setup.pins,
         key: setup.key,
+        source_turn: Cell::new(number),
         capacity: setup.capacity,
         reports: setup.reports,
         recognition: setup.recognition,

@@ -28,6 +28,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub(super) use attention::is_crowded;
+
 /// Where the admin API listens.
 #[derive(Debug)]
 pub enum Socket {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::doors::tell;
 use super::error::{StartError, chain};
-use super::{Control, NodeRefused, Request, notify};
+use super::{Control, NodeRefused, Request, admin, notify};
 use crate::clock::Moment;
 use crate::relay::session::Interrupt;
 use crate::worker::{Order, Whose, Worker};
@@ -88,7 +88,7 @@ impl Control {
             }
         }
         // A thread that takes no orders must not keep the process from ending.
-        let longest = self.config.server.stop_timeout + 2 * LAST_MOMENTS;
+        let longest = self.config.server.stop_timeout + 3 * LAST_MOMENTS;
         if timeout(longest, self.stop(&mut signals)).await.is_err() {
             tracing::error!("a thread did not end; the process ends without it");
         }
@@ -188,7 +188,26 @@ impl Control {
         if self.shared.bound.load().iter().any(|bound| !bound.is_open) {
             self.follow().await;
         }
+        self.watch_pins();
         Ok(())
+    }
+
+    /// Says once when the table of pins is nearly full, and again after it was not.
+    fn watch_pins(&mut self) {
+        let (addresses, max) = (
+            self.shared.pins.counts().addresses,
+            self.config.server.max_pins,
+        );
+        let is_crowded = admin::is_crowded(addresses, max);
+        if is_crowded && !self.was_crowded {
+            tracing::warn!(
+                addresses,
+                max,
+                "pins-crowded: four fifths of max_pins; beyond it the oldest idle pins of addresses go"
+            );
+        }
+        // It hovers about the threshold otherwise.
+        self.was_crowded = is_crowded || (self.was_crowded && addresses > max / 2);
     }
 
     /// Ends readiness, then sessions, within `stop_timeout`; a second signal means now.
@@ -215,6 +234,10 @@ impl Control {
         .await;
         if timeout(LAST_MOMENTS, self.workers_ended()).await.is_err() {
             tracing::warn!("some sessions did not end in time");
+        }
+        if let Some(store) = &self.shared.store {
+            // It has said itself why, where it cannot.
+            let _ = timeout(LAST_MOMENTS, store.finish()).await;
         }
         if let Some(path) = &self.admin_socket {
             let _ = std::fs::remove_file(path);

@@ -22,7 +22,7 @@ use crate::pool::placement::PlacementKey;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::snapshot::{Capacity, Registry, Snapshot};
-use crate::store::{Administered, Found, StateDir, random_key};
+use crate::store::{Administered, Found, StateDir, Store, Tally, random_key};
 use crate::sys;
 use crate::telemetry::log;
 use crate::worker::{self, Worker};
@@ -70,6 +70,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let first = Arc::new(registry.build(config));
     let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let pins = Arc::new(PinTable::new(config.server.max_pins));
+    let store = ground.take_up(&pins, &first)?;
     let mut doors = Doors::new(ground.workers);
     doors.prepared = Some(doors.prepare(config)?);
     let admin_socket = admin::bind(&config.server.admin)?;
@@ -113,6 +114,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         source: source.name(),
         last_failure: ArcSwap::default(),
         restart_needed: ArcSwap::default(),
+        store,
         token: ground.token,
     });
     let admin_path = admin_socket
@@ -134,6 +136,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         requests,
         departures: super::reload::Departures::default(),
         admin_socket: admin_path,
+        was_crowded: false,
     })
 }
 
@@ -174,6 +177,34 @@ impl Ground {
             state_dir,
             config,
         })
+    }
+
+    /// Starts the store, and puts the pins of the instance before this one into the table.
+    fn take_up(
+        &self,
+        pins: &Arc<PinTable>,
+        snapshot: &Snapshot,
+    ) -> Result<Option<Store>, StartError> {
+        let Some(directory) = &self.state_dir else {
+            return Ok(None);
+        };
+        let started = Store::start(&directory.path().join(STATE_FILE));
+        let (store, mut contents) = started.map_err(|cause| StartError::System {
+            what: "the store",
+            cause,
+        })?;
+        let now = contents.present();
+        let tally = store.take_up(pins, &mut contents, snapshot, now);
+        if tally != Tally::default() {
+            let Tally {
+                restored,
+                lapsed,
+                homeless,
+                beyond,
+            } = tally;
+            tracing::info!(restored, lapsed, homeless, beyond, "pins of before");
+        }
+        Ok(Some(store))
     }
 
     fn start_workers(
@@ -278,3 +309,4 @@ const REPORTS_MAX: usize = 65_536;
 /// A burst of sessions that end, as long as control takes a breath.
 const HISTORY_MAX: usize = 4096;
 const REQUESTS_MAX: usize = 64;
+const STATE_FILE: &str = "state.redb";

@@ -1,17 +1,19 @@
 //! What the governor decides by, and how it is carried out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use self::recovering::Recovering;
 use self::watched::Watched;
 use super::ledger::Ledger;
 use super::{Command, LOOK_INTERVAL, Setup, Told, Verdicts};
 use super::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
+use crate::partner::table::PartnerTable;
 use crate::pool::group::Member;
 use crate::pool::health::{Event, State};
 use crate::pool::pins::PinTable;
@@ -23,6 +25,7 @@ use crate::worker::Order;
 
 mod announce;
 mod carry;
+mod recovering;
 mod watched;
 
 /// Everything the governor's thread holds.
@@ -34,9 +37,11 @@ pub(super) struct Court {
     workers: Vec<mpsc::Sender<Order>>,
     pins: Arc<PinTable>,
     key: Arc<PlacementKey>,
+    partners: Arc<PartnerTable>,
     reports: Reports,
     told: mpsc::Sender<Told>,
     ledger: Ledger,
+    recovering: Recovering,
     probes: u64,
     looked: Moment,
     next_sweep: Moment,
@@ -52,9 +57,11 @@ impl Court {
             workers: setup.workers,
             pins: setup.pins,
             key: setup.key,
+            partners: Arc::clone(&setup.snapshot.partners),
             reports: setup.reports,
             told,
             ledger: Ledger::default(),
+            recovering: Recovering::default(),
             probes: 0,
             looked: Moment::now(),
             next_sweep: Moment::now(),
@@ -96,6 +103,7 @@ impl Court {
     fn watch(&mut self, snapshot: &Snapshot) {
         let now = Moment::now();
         self.revision = snapshot.revision;
+        self.partners = Arc::clone(&snapshot.partners);
         let mut before: HashMap<GroupKey, Watched> = std::mem::take(&mut self.watched)
             .into_iter()
             .map(|watched| (watched.plan.key.clone(), watched))
@@ -106,6 +114,7 @@ impl Court {
                 .remove(&plan.key)
                 .unwrap_or_else(|| Watched::new(plan));
             watched.plan = plan.clone();
+            watched.has_needed |= !plan.needs.is_empty();
             let mut effects = Vec::new();
             watched
                 .group
@@ -125,6 +134,12 @@ impl Court {
             self.watched.push(watched);
             self.carry_out(self.watched.len() - 1, effects, now);
         }
+        let pools: HashSet<_> = self
+            .watched
+            .iter()
+            .map(|each| &each.plan.key.pool)
+            .collect();
+        self.recovering.keep(|pool| pools.contains(pool));
         // Only now, when every standing says so: nobody is placed there after being ended.
         for (pool, node) in disabled {
             self.interrupt_node(&pool, &node, Interrupt::Disabled);
@@ -175,9 +190,9 @@ impl Court {
             let state = wanted.unwrap_or(member.configured);
             let mut effects = Vec::new();
             match state {
-                NodeState::Active => watched.group.resume(node, &mut effects),
+                NodeState::Active => watched.group.resume(node, now, &mut effects),
                 NodeState::Draining | NodeState::Disabled => {
-                    watched.group.set_admin(node, state, &mut effects);
+                    watched.group.set_admin(node, state, now, &mut effects);
                 }
             }
             self.carry_out(index, effects, now);
@@ -273,8 +288,14 @@ impl Court {
             let mut effects = Vec::new();
             watched.look_at_traffic(now, &mut effects);
             watched.group.poll(now, &mut effects);
+            watched.tell_warmth(now);
+            if let Some(member) = watched.plan.members.first() {
+                let recovery = member.endpoint.pace.recovery();
+                self.recovering.note(&watched.plan.key.pool, recovery, now);
+            }
             self.carry_out(index, effects, now);
         }
+        self.look_at_needs(now);
         let due = |drain: &(Moment, Arc<str>, Arc<str>)| drain.0 <= now;
         let drained: Vec<_> = self.drains.extract_if(.., |drain| due(drain)).collect();
         for (_, pool, node) in drained {
@@ -287,6 +308,47 @@ impl Court {
             self.reports
                 .set_awaited(self.ledger.awaited(), self.ledger.missing());
         }
+    }
+
+    /// Tells each group which of its nodes are down on listeners that it needs. A chain of needs is
+    /// followed a link at a time, the next one at the next look.
+    fn look_at_needs(&mut self, now: Moment) {
+        for index in 0..self.watched.len() {
+            let lacking = self.lacking(index);
+            let Some(watched) = self.watched.get_mut(index) else {
+                return;
+            };
+            let mut effects = Vec::new();
+            for (node, is_lacking) in lacking {
+                watched
+                    .group
+                    .set_lacking(&node, is_lacking, now, &mut effects);
+            }
+            self.carry_out(index, effects, now);
+        }
+    }
+
+    /// Each node of a group that needs others, and whether it is down on one of them.
+    fn lacking(&self, index: usize) -> Vec<(Arc<str>, bool)> {
+        let Some(watched) = self.watched.get(index) else {
+            return Vec::new();
+        };
+        let plan = &watched.plan;
+        if plan.needs.is_empty() && !watched.has_needed {
+            return Vec::new();
+        }
+        let needed = |other: &&Watched| {
+            let listeners = &other.plan.listeners;
+            listeners.iter().any(|name| plan.needs.contains(name))
+        };
+        let is_down = |node: &str| {
+            let mut others = self.watched.iter().filter(needed);
+            others.any(|other| other.group.is_down(node) == Some(true))
+        };
+        let members = plan.members.iter().filter(|member| !member.is_removed);
+        members
+            .map(|member| (Arc::clone(&member.name), is_down(&member.endpoint.node)))
+            .collect()
     }
 
     /// We stood still for `lateness`.

@@ -2,8 +2,9 @@
 //!
 //! Owns no deadline: the caller's session has one, and ends the dial by dropping it.
 
+use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -56,13 +57,59 @@ pub enum Opening {
     Theirs,
 }
 
-/// Connects to `address`. What a connection needs only once it lasts is for the caller to set:
-/// [`LegOptions::apply_lasting`](super::options::LegOptions::apply_lasting).
+/// Addresses of this machine from which nodes are dialled, in turn, so that each lends its ports.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// Empty: the system chooses.
+    pub addresses: &'a [IpAddr],
+    /// Whose turn it is.
+    pub turn: &'a Cell<usize>,
+}
+
+impl Sources<'_> {
+    /// Those from which `address` can be reached, the next one first.
+    fn towards(&self, address: SocketAddr) -> impl Iterator<Item = IpAddr> {
+        let alike = self.addresses.iter().copied();
+        let alike = alike.filter(move |own| own.is_ipv4() == address.is_ipv4());
+        let count = alike.clone().count();
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let first = turn.checked_rem(count).unwrap_or(0);
+        alike.clone().skip(first).chain(alike.take(first))
+    }
+}
+
+/// Connects to `address` from one of `sources`. What a connection needs only once it lasts is for the
+/// caller to set: [`LegOptions::apply_lasting`](super::options::LegOptions::apply_lasting).
 ///
 /// # Errors
 ///
 /// See [`Refusal`].
-pub async fn dial(address: SocketAddr, opening: Opening) -> io::Result<TcpStream> {
+pub async fn dial(
+    address: SocketAddr,
+    opening: Opening,
+    sources: Sources<'_>,
+) -> io::Result<TcpStream> {
+    let mut sources = sources.towards(address).peekable();
+    loop {
+        let source = sources.next();
+        match dial_from(source, address, opening).await {
+            // Its ports towards this node are used up, or it is not on this machine for now.
+            Err(error) if is_unavailable(&error) && sources.peek().is_some() => {}
+            result => return result,
+        }
+    }
+}
+
+fn is_unavailable(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::ADDRNOTAVAIL)
+}
+
+async fn dial_from(
+    source: Option<IpAddr>,
+    address: SocketAddr,
+    opening: Opening,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
@@ -72,6 +119,10 @@ pub async fn dial(address: SocketAddr, opening: Opening) -> io::Result<TcpStream
     if opening == Opening::Ours {
         // The first byte acknowledges the handshake too, which saves both sides a packet.
         sys::option::set_no_quick_ack(&socket)?;
+    }
+    if let Some(source) = source {
+        sys::option::set_bind_address_no_port(&socket)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     match socket.connect(&address.into()) {
         Ok(()) => return not_itself(TcpStream::from_std(socket.into())?, address),
@@ -107,12 +158,62 @@ fn not_itself(stream: TcpStream, address: SocketAddr) -> io::Result<TcpStream> {
 mod tests {
     use super::*;
 
+    async fn dial_any(address: SocketAddr) -> io::Result<TcpStream> {
+        let turn = Cell::new(0);
+        let sources = Sources {
+            addresses: &[],
+            turn: &turn,
+        };
+        dial(address, Opening::Ours, sources).await
+    }
+
+    #[tokio::test]
+    async fn sources_take_turns_and_one_that_is_not_here_is_passed_over() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let turn = Cell::new(0);
+        // 203.0.113.0/24 is for documentation: no machine has it.
+        let addresses =
+            ["127.0.0.5", "203.0.113.201", "::1", "127.0.0.6"].map(|ip| ip.parse().unwrap());
+        let mut used = Vec::new();
+        for _ in 0..6 {
+            let sources = Sources {
+                addresses: &addresses,
+                turn: &turn,
+            };
+            let stream = dial(address, Opening::Ours, sources).await.unwrap();
+            used.push(stream.local_addr().unwrap().ip().to_string());
+        }
+        let expected = [
+            "127.0.0.5",
+            "127.0.0.6",
+            "127.0.0.6",
+            "127.0.0.5",
+            "127.0.0.6",
+            "127.0.0.6",
+        ];
+        assert_eq!(used, expected);
+    }
+
+    #[tokio::test]
+    async fn sources_that_are_all_elsewhere_are_our_own_fault() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let turn = Cell::new(0);
+        let addresses = ["203.0.113.201", "203.0.113.202"].map(|ip| ip.parse().unwrap());
+        let sources = Sources {
+            addresses: &addresses,
+            turn: &turn,
+        };
+        let error = dial(listener.local_addr().unwrap(), Opening::Ours, sources)
+            .await
+            .unwrap_err();
+        assert_eq!(Refusal::of(&error), Refusal::Us);
+    }
+
     #[tokio::test]
     async fn a_listening_node_is_reached() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = dial(listener.local_addr().unwrap(), Opening::Ours)
-            .await
-            .unwrap();
+        let stream = dial_any(listener.local_addr().unwrap()).await.unwrap();
         assert!(stream.nodelay().unwrap());
     }
 
@@ -121,7 +222,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let error = dial(address, Opening::Ours).await.unwrap_err();
+        let error = dial_any(address).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(Refusal::of(&error), Refusal::Node);
     }

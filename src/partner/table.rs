@@ -134,6 +134,12 @@ impl PartnerTable {
         self.names.values()
     }
 
+    /// Partners that cannot fail over by themselves and are pinned by name, in no order.
+    pub fn legacy(&self) -> impl Iterator<Item = &Arc<Known>> {
+        let is_such = |known: &&Arc<Known>| known.legacy && known.pin == model::Pin::Partner;
+        self.iter().filter(is_such)
+    }
+
     /// How many partners there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -74,6 +74,8 @@ pub struct Group {
 struct Seat {
     member: Member,
     health: Health,
+    /// Since when it is down on a listener that this one needs.
+    lacking: Option<Moment>,
     /// As last told.
     standing: Option<Standing>,
     verdict: Verdict,
@@ -123,15 +125,12 @@ impl Group {
                 })
                 .map(|position| before.swap_remove(position));
             let seat = match known {
-                Some(seat) => Seat {
-                    member: member.clone(),
-                    ..seat
-                },
+                Some(seat) => seat.become_member(member.clone(), now),
                 None => Seat::new(member.clone(), &self.timing, index, now),
             };
             self.seats.push(seat);
         }
-        self.settle(effects);
+        self.settle(now, effects);
     }
 
     /// Sets how members are probed. Another kind of probe makes them all unproven.
@@ -140,31 +139,70 @@ impl Group {
             seat.health.set_timing(&timing, now);
         }
         self.timing = timing;
-        self.settle(effects);
+        self.settle(now, effects);
     }
 
     /// Sets what the administrator wants of a node; nothing happens where it is unknown.
-    pub fn set_admin(&mut self, node: &str, admin: NodeState, effects: &mut Vec<Effect>) {
+    pub fn set_admin(
+        &mut self,
+        node: &str,
+        admin: NodeState,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
         if let Some(seat) = self.seat(node) {
             seat.member.admin = admin;
         }
-        self.settle(effects);
+        self.settle(now, effects);
     }
 
     /// Makes a node active and ends its hold.
-    pub fn resume(&mut self, node: &str, effects: &mut Vec<Effect>) {
+    pub fn resume(&mut self, node: &str, now: Moment, effects: &mut Vec<Effect>) {
         if let Some(seat) = self.seat(node) {
+            let was_away = seat.member.admin != NodeState::Active;
             seat.member.admin = NodeState::Active;
-            seat.health.resume();
+            if was_away || seat.health.hold().is_some() {
+                seat.health.resume(now);
+            }
         }
-        self.settle(effects);
+        self.settle(now, effects);
+    }
+
+    /// Says whether a node is down on a listener that this one needs. While it is, it is down here too,
+    /// whatever its own probes say; then it is held as if it had been.
+    pub fn set_lacking(
+        &mut self,
+        node: &str,
+        is_lacking: bool,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(seat) = self.seat(node) else { return };
+        if seat.lacking.is_some() == is_lacking {
+            return;
+        }
+        let from = seat.state();
+        seat.lacking = is_lacking.then_some(now);
+        let to = seat.state();
+        if !is_lacking {
+            seat.health.hold_again(now);
+        }
+        if from != to {
+            effects.push(Effect::Changed {
+                node: Arc::clone(&seat.member.node),
+                from,
+                to,
+                evidence: Some(Evidence::Needed),
+            });
+        }
+        self.settle(now, effects);
     }
 
     /// Takes note of an observation of a node; nothing happens where it is unknown.
     pub fn observe(&mut self, node: &str, event: Event, now: Moment, effects: &mut Vec<Effect>) {
         self.notice_gap(now);
         self.change(node, now, effects, |health| health.observe(event, now));
-        self.settle(effects);
+        self.settle(now, effects);
     }
 
     /// Lets time pass.
@@ -182,7 +220,7 @@ impl Group {
                 effects.push(Effect::Probe { node });
             }
         }
-        self.settle(effects);
+        self.settle(now, effects);
         self.expected = self.next_wake();
     }
 
@@ -217,6 +255,20 @@ impl Group {
         Some(seat.stands())
     }
 
+    /// A node's share of new sessions in percent: 100 unless it has just come back.
+    #[must_use]
+    pub fn warmth(&self, node: &str, now: Moment) -> u8 {
+        let seat = self.seats.iter().find(|seat| *seat.member.node == *node);
+        seat.map_or(100, |seat| seat.health.warmth(now))
+    }
+
+    /// Whether a node is down; `None` where it is unknown.
+    #[must_use]
+    pub fn is_down(&self, node: &str) -> Option<bool> {
+        let seat = self.seats.iter().find(|seat| *seat.member.node == *node)?;
+        Some(seat.state() == State::Down)
+    }
+
     /// Notices that nobody has polled for long: what looks like silence was ours.
     fn notice_gap(&mut self, now: Moment) {
         if self.expected.is_some_and(|due| now.since(due) > GAP) {
@@ -240,9 +292,9 @@ impl Group {
         act: impl FnOnce(&mut Health) -> T,
     ) -> Option<T> {
         let seat = self.seat(node)?;
-        let from = seat.health.state();
+        let from = seat.state();
         let result = act(&mut seat.health);
-        let to = seat.health.state();
+        let to = seat.state();
         if from == to {
             return Some(result);
         }
@@ -267,9 +319,27 @@ impl Group {
         }
     }
 
+    /// Who came and went too often is kept down, unless nobody else is up.
+    fn undamp(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let is_up = |seat: &Seat| {
+            !seat.member.is_removed
+                && seat.member.admin == NodeState::Active
+                && matches!(seat.state(), State::Up | State::Suspect)
+        };
+        if self.seats.iter().any(is_up) {
+            return;
+        }
+        let damped = self.seats.iter().filter(|seat| seat.health.is_damped());
+        let damped: Vec<_> = damped.map(|seat| Arc::clone(&seat.member.node)).collect();
+        for node in damped {
+            self.change(&node, now, effects, |health| health.undamp(now));
+        }
+    }
+
     /// Draws the consequences of whatever happened. Standings are told before cuts, because pins
     /// move by them.
-    fn settle(&mut self, effects: &mut Vec<Effect>) {
+    fn settle(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.undamp(now, effects);
         for seat in &mut self.seats {
             let standing = seat.stands();
             if seat.standing != Some(standing) {
@@ -290,7 +360,7 @@ impl Group {
         };
         let node = Arc::clone(&seat.member.node);
         let before = seat.verdict;
-        let after = if seat.health.state() != State::Down {
+        let after = if seat.state() != State::Down {
             Verdict::None
         } else if seat.member.admin == NodeState::Disabled && !seat.member.is_removed {
             before
@@ -308,7 +378,7 @@ impl Group {
         if before == after {
             return;
         }
-        let first_evidence = seat.health.first_evidence();
+        let first_evidence = seat.first_evidence();
         let first_evidence = first_evidence.unwrap_or_else(|| seat.health.since());
         if before == Verdict::FailStatic {
             effects.push(Effect::Recovered {
@@ -336,14 +406,37 @@ impl Seat {
         Self {
             member,
             health: Health::new(timing.clone(), now, STAGGER * place),
+            lacking: None,
             standing: None,
             verdict: Verdict::None,
         }
     }
 
+    /// The same endpoint as a reload has it.
+    fn become_member(mut self, member: Member, now: Moment) -> Self {
+        if self.member.admin != NodeState::Active && member.admin == NodeState::Active {
+            self.health.resume(now);
+        }
+        Self { member, ..self }
+    }
+
+    /// What is known of it, of what it needs included.
+    fn state(&self) -> State {
+        match self.lacking {
+            Some(_) => State::Down,
+            None => self.health.state(),
+        }
+    }
+
+    /// The first thing that spoke against it.
+    fn first_evidence(&self) -> Option<Moment> {
+        let own = self.health.first_evidence();
+        own.into_iter().chain(self.lacking).min()
+    }
+
     fn stands(&self) -> Standing {
         let held = self.health.hold().is_some();
-        match (self.member.admin, self.health.state()) {
+        match (self.member.admin, self.state()) {
             _ if self.member.is_removed => Standing::Never,
             (NodeState::Disabled, _) => Standing::Never,
             (NodeState::Active | NodeState::Draining, State::Down)
@@ -361,10 +454,13 @@ impl Seat {
             node: Arc::clone(&self.member.node),
             address: self.member.address,
             admin: self.member.admin,
-            state: self.health.state(),
-            since: self.health.since(),
+            state: self.state(),
+            since: self.lacking.unwrap_or_else(|| self.health.since()),
             standing: self.stands(),
-            evidence: self.health.evidence(),
+            evidence: match self.lacking {
+                Some(since) => Some((Evidence::Needed, since)),
+                None => self.health.evidence(),
+            },
             failures: self.health.failures(),
             hold: self.health.hold(),
         }

@@ -25,10 +25,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use self::downs::Downs;
 use self::soft::SoftMemory;
 use crate::clock::Moment;
 use crate::config::model::ReturnAfter;
 
+mod downs;
 mod evidence;
 mod soft;
 mod timing;
@@ -62,13 +64,15 @@ impl State {
     }
 }
 
-/// Until when an endpoint that came back is held.
+/// Until when an endpoint that answers again is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// Until this moment.
+    /// It is up and takes only its pinned clients until this moment.
     Until(Moment),
-    /// Until an administrator resumes it.
+    /// The same until an administrator resumes it.
     Manual,
+    /// It has come and gone too often: it stays down until this moment.
+    Flapping(Moment),
 }
 
 /// One endpoint. Feed it with [`Health::observe`], ask it with [`Health::poll`].
@@ -78,6 +82,9 @@ pub struct Health {
     state: State,
     since: Moment,
     hold: Option<Hold>,
+    /// Since when its share of new sessions grows.
+    warming: Option<Moment>,
+    downs: Downs,
     /// Failures, of probes and of dials, since the last good probe.
     failures: u32,
     /// Those among them that were not mere silence.
@@ -116,6 +123,8 @@ impl Health {
             timing,
             since: now,
             hold: None,
+            warming: None,
+            downs: Downs::default(),
             failures: 0,
             refusals: 0,
             rises: 0,
@@ -145,10 +154,27 @@ impl Health {
         self.since
     }
 
-    /// Until when it is held, were it up.
+    /// Until when it is held.
     #[must_use]
     pub const fn hold(&self) -> Option<Hold> {
         self.hold
+    }
+
+    /// Whether it answers again and is kept down because it came and went too often.
+    #[must_use]
+    pub const fn is_damped(&self) -> bool {
+        matches!(self.hold, Some(Hold::Flapping(_)))
+    }
+
+    /// Its share of new sessions in percent, at least 1: 100 unless it has just come back.
+    #[must_use]
+    pub fn warmth(&self, now: Moment) -> u8 {
+        let whole = self.timing.warm_up.as_micros();
+        let passed = self.warming.map(|since| now.since(since).as_micros());
+        let percent = passed.and_then(|passed| (passed * 100).checked_div(whole));
+        percent.map_or(100, |percent| {
+            u8::try_from(percent.clamp(1, 100)).unwrap_or(100)
+        })
     }
 
     /// Failures since the last good probe.
@@ -203,11 +229,10 @@ impl Health {
         if !self.timing.probes() {
             return false;
         }
-        if let Some(Hold::Until(end)) = self.hold
-            && end <= now
-            && self.state != State::Down
-        {
-            self.hold = None;
+        match self.hold {
+            Some(Hold::Until(end)) if end <= now && self.state != State::Down => self.warm(now),
+            Some(Hold::Flapping(end)) if end <= now => self.come_back(now),
+            Some(Hold::Until(_) | Hold::Manual | Hold::Flapping(_)) | None => {}
         }
         if self.unheard_due().is_some_and(|due| due <= now) {
             self.suspect(Evidence::Unheard, now);
@@ -229,6 +254,7 @@ impl Health {
         }
         let hold = match self.hold {
             Some(Hold::Until(end)) if self.state != State::Down => Some(end),
+            Some(Hold::Flapping(end)) => Some(end),
             Some(Hold::Until(_) | Hold::Manual) | None => None,
         };
         let others = [hold, self.unheard_due(), self.silence_due()];
@@ -256,9 +282,30 @@ impl Health {
         self.probe_soon(now);
     }
 
-    /// An administrator ends the hold.
-    pub const fn resume(&mut self) {
-        self.hold = None;
+    /// An administrator ends the hold, and has it begin anew with a small share.
+    pub fn resume(&mut self, now: Moment) {
+        match self.hold {
+            Some(Hold::Flapping(_)) => {
+                self.downs = Downs::default();
+                self.enter(State::Up, now);
+            }
+            Some(Hold::Until(_) | Hold::Manual) | None => {}
+        }
+        self.warm(now);
+    }
+
+    /// It is the last that answers: it comes back although it came and went too often.
+    pub fn undamp(&mut self, now: Moment) {
+        if self.is_damped() {
+            self.come_back(now);
+        }
+    }
+
+    /// It was kept from its work by something else that was down, and is held as if it had been down.
+    pub fn hold_again(&mut self, now: Moment) {
+        if self.state != State::Down {
+            self.hold = Some(self.return_hold(now));
+        }
     }
 
     /// Takes another timing; one that asks something else begins anew.
@@ -302,8 +349,15 @@ impl Health {
                     self.rises += 1;
                     self.risen_at = Some(now);
                 }
-                if self.rises >= self.timing.rise {
-                    self.come_back(now);
+                if self.rises >= self.timing.rise && !self.is_damped() {
+                    match self
+                        .timing
+                        .flap
+                        .filter(|flap| self.downs.are_too_many(flap, now))
+                    {
+                        Some(flap) => self.hold = Some(Hold::Flapping(now + flap.hold)),
+                        None => self.come_back(now),
+                    }
                 }
             }
         }
@@ -313,11 +367,21 @@ impl Health {
     }
 
     fn come_back(&mut self, now: Moment) {
-        self.hold = Some(match self.timing.return_after {
+        self.hold = Some(self.return_hold(now));
+        self.enter(State::Up, now);
+    }
+
+    fn return_hold(&self, now: Moment) -> Hold {
+        match self.timing.return_after {
             ReturnAfter::Healthy(time) => Hold::Until(now + time),
             ReturnAfter::Manual => Hold::Manual,
-        });
-        self.enter(State::Up, now);
+        }
+    }
+
+    /// Ends the hold: from here on its share of new sessions grows.
+    fn warm(&mut self, now: Moment) {
+        self.hold = None;
+        self.warming = Some(now);
     }
 
     fn failed(&mut self, started: Moment, how: ProbeFailure, now: Moment) {
@@ -336,6 +400,9 @@ impl Health {
         }
         self.failures += 1;
         self.rises = 0;
+        if self.is_damped() {
+            self.hold = None;
+        }
         self.suspect(Evidence::Probe(how), now);
         self.judge(now);
     }
@@ -403,6 +470,10 @@ impl Health {
         if self.in_doubt() && (refused || silent) {
             self.rises = 0;
             self.hold = None;
+            self.warming = None;
+            if self.state == State::Suspect {
+                self.downs.note(now);
+            }
             self.enter(State::Down, now);
             self.next_probe = self
                 .last_probe

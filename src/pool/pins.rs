@@ -3,6 +3,10 @@
 //! Owns the pins of every pool and affinity, their leases (sessions that live under a pin), their
 //! lapse and their bound. Does not know health and does not place: whoever asks brings the node.
 //!
+//! Where somebody keeps pins ([`PinTable::keep_changes`]), it also lists which of them changed; it does
+//! not know how they are kept. What is listed are keys alone: whoever takes the list asks for the pin
+//! as it then stands, so the order of changes does not matter.
+//!
 //! Invariants: at most `max` pins of addresses; a partner's pin is never evicted and never lapses;
 //! a pin with a lease is neither evicted nor lapses; what lapsed is never returned. Order of locks:
 //! one shard at a time, never two, and no foreign code runs under one. The number of address pins
@@ -18,14 +22,18 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use self::news::News;
 use self::shard::{Entry, Shard};
 use super::placement::Subject;
 use crate::clock::Moment;
 
+mod kept;
+mod news;
 mod rekey;
 mod shard;
 mod sweep;
 
+pub use kept::{Changes, Kept, Put};
 pub use sweep::{FailedOver, Moved};
 
 /// Where a pin holds. One is shared by all sessions of a listener, so that a key is small and costs
@@ -63,6 +71,20 @@ pub enum PinnedBy {
 }
 
 impl PinnedBy {
+    const ALL: [Self; 5] = [
+        Self::Placed,
+        Self::Configured,
+        Self::Failover,
+        Self::DialFailed,
+        Self::ByHand,
+    ];
+
+    /// The reason with this label.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|by| by.label() == label)
+    }
+
     /// For the admin API.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -93,6 +115,34 @@ pub struct Pin {
     pub revision: u64,
     /// An address's pin lapses this long after its last session; a partner's never does.
     pub ttl: Duration,
+    /// Who made it by hand; gone once it moves otherwise.
+    pub order: Option<Arc<Order>>,
+    /// The node that a partner was taken away from, while it is away and nobody has decided otherwise.
+    pub home: Option<Arc<str>>,
+}
+
+/// An administrator's word on a pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// When, in seconds since 1970.
+    pub at: i64,
+}
+
+impl Pin {
+    /// Makes it name `to`. A partner that is taken away keeps where its home is.
+    fn go(&mut self, key: &PinKey, to: &Arc<str>, by: PinnedBy, now: Moment) {
+        let from = std::mem::replace(&mut self.node, Arc::clone(to));
+        let home = self.home.take().or(Some(from));
+        self.home =
+            home.filter(|home| key.subject.is_partner() && by != PinnedBy::ByHand && home != to);
+        self.since = now;
+        self.by = by;
+        self.order = None;
+    }
 }
 
 /// What a new pin shall say.
@@ -156,6 +206,7 @@ pub struct PinTable {
     lapsed: AtomicU64,
     /// Shard where the next bounded sweep begins.
     sweep_from: AtomicUsize,
+    news: News,
 }
 
 impl PinTable {
@@ -177,6 +228,7 @@ impl PinTable {
             refused: AtomicU64::new(0),
             lapsed: AtomicU64::new(0),
             sweep_from: AtomicUsize::new(0),
+            news: News::default(),
         }
     }
 
@@ -225,8 +277,9 @@ impl PinTable {
             }
             return Pinned::Kept(node);
         }
-        let replaced = shard.insert(key.clone(), Entry::new(new, serial, now));
+        let replaced = shard.insert(key, Entry::new(new, serial, now));
         drop(shard);
+        self.news.ring();
         if key.subject.is_partner() {
             self.partners.fetch_add(1, Relaxed);
         }
@@ -237,7 +290,10 @@ impl PinTable {
     /// Begins a session under the pin, which then neither lapses nor is evicted; `None` where
     /// there is no pin.
     pub fn lease(&self, key: &PinKey, now: Moment) -> Option<Lease> {
-        let serial = self.shard(key).lease(key, now)?;
+        let (serial, is_change) = self.shard(key).lease(key, now)?;
+        if is_change {
+            self.news.ring();
+        }
         Some(Lease {
             key: key.clone(),
             serial,
@@ -250,8 +306,12 @@ impl PinTable {
         reason = "a lease can be given back once"
     )]
     pub fn release(&self, lease: Lease, now: Moment) {
-        self.shard(&lease.key)
+        let is_change = self
+            .shard(&lease.key)
             .release(&lease.key, lease.serial, now);
+        if is_change {
+            self.news.ring();
+        }
     }
 
     /// Makes an existing pin name `node`, for the reason `by`; answers the node before. A pin that
@@ -268,9 +328,10 @@ impl PinTable {
         let pin = &mut shard.entry_mut(key)?.pin;
         let before = Arc::clone(&pin.node);
         if before != *node {
-            pin.node = Arc::clone(node);
-            pin.since = now;
-            pin.by = by;
+            pin.go(key, node, by, now);
+            shard.note(key);
+            drop(shard);
+            self.news.ring();
         }
         Some(before)
     }
@@ -279,6 +340,7 @@ impl PinTable {
     pub fn forget(&self, key: &PinKey) -> bool {
         let gone = self.shard(key).remove(key).is_some();
         if gone {
+            self.news.ring();
             self.count_gone(key, 1);
         }
         gone

@@ -53,10 +53,23 @@ impl PlacementKey {
     /// How much `node` of `weight` attracts `subject`; the highest score wins.
     #[must_use]
     pub fn score(&self, subject: &Subject, node: &str, weight: u32) -> Score {
+        Score::new(self.hash(subject, node), weight)
+    }
+
+    fn hash(&self, subject: &Subject, node: &str) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.first, self.second);
         subject.feed(&mut hasher);
         hasher.write(node.as_bytes());
-        Score::new(hasher.finish(), weight)
+        hasher.finish()
+    }
+
+    /// A place from 0 to 99 that depends on nothing but the key, the subject and the node, and not on
+    /// their score.
+    #[must_use]
+    pub fn percentile(&self, subject: &Subject, node: &str) -> u8 {
+        // The score uses the other bits.
+        let low = self.hash(subject, node) & 0x7ff;
+        u8::try_from((low * 100) >> 11).unwrap_or(u8::MAX)
     }
 
     /// Position of the node that belongs to `subject`, among nodes given as name and weight;

@@ -1,7 +1,7 @@
 //! Which node one session dials now, and which after that.
 //!
 //! Owns the order of preference and the balance of new clients. Does not remember anything: pins
-//! come in as `pinned`, health as [`Standing`], failures of this session as [`Tried`].
+//! come in as `pinned`, health as [`Standing`], failures of this session as `tried`.
 //!
 //! Invariants: a better [`Standing`] always wins; asking again with the last answer tried ends
 //! after every candidate was offered once; a node that is [`Standing::Never`] is never offered.
@@ -13,8 +13,11 @@ use std::sync::Arc;
 use super::placement::{PlacementKey, Score, Subject};
 use crate::config::model::Balance;
 
-/// The most nodes of one pool that are looked at; what [`Tried`] has bits for.
+/// The most nodes of one pool that are looked at; what [`Positions`] has bits for.
 pub const NODES_MAX: usize = 64;
+
+/// The warmth of a node that has been up for long: its whole share of new sessions, in percent.
+pub const WARM: u8 = 100;
 
 /// What a node is good for at the moment, best first. Fits in an atomic by [`Standing::as_u8`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,16 +93,18 @@ pub struct Candidate<'a> {
     pub weight: u32,
     /// What it is good for.
     pub standing: Standing,
+    /// Its share of new sessions in percent: 100 unless it has just come back.
+    pub warmth: u8,
     /// Sessions it has.
     pub sessions: u32,
 }
 
-/// Positions that this session has dialled in vain.
+/// A set of positions among the candidates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tried(u64);
+pub struct Positions(u64);
 
-impl Tried {
-    /// None yet.
+impl Positions {
+    /// None.
     pub const NONE: Self = Self(0);
 
     /// With `index` added; positions beyond [`NODES_MAX`] are not offered and change nothing.
@@ -116,6 +121,16 @@ impl Tried {
     #[must_use]
     pub const fn contains(self, index: usize) -> bool {
         index < NODES_MAX && self.0 & 1 << index != 0
+    }
+
+    /// Those of `candidates` that `is_such` selects.
+    pub fn of<'a, T: 'a>(
+        candidates: impl IntoIterator<Item = &'a T>,
+        is_such: impl Fn(&T) -> bool,
+    ) -> Self {
+        let numbered = candidates.into_iter().enumerate();
+        let such = numbered.filter(|(_, candidate)| is_such(candidate));
+        such.fold(Self::NONE, |set, (index, _)| set.with(index))
     }
 
     /// How many they are.
@@ -139,7 +154,32 @@ pub struct Request<'a> {
     /// A counter that grows by one for each session, for round-robin.
     pub turn: u64,
     /// What was dialled in vain.
-    pub tried: Tried,
+    pub tried: Positions,
+    /// Nodes that have their share of legacy partners already; others of the same standing are taken first.
+    pub full: Positions,
+}
+
+impl Request<'_> {
+    /// Whether a node that is not pinned is to have this session rather than its equals: one that holds
+    /// its share of legacy partners is not, and one that has just come back gets its part of those who
+    /// are no partners, spread evenly over the turns.
+    fn is_welcome(&self, index: usize, node: &Candidate<'_>) -> bool {
+        if self.subject.is_partner() {
+            return !self.full.contains(index);
+        }
+        let place = match self.balance {
+            Balance::SourceHash => self.key.percentile(self.subject, node.name),
+            Balance::LeastSessions | Balance::RoundRobin => golden(self.turn),
+        };
+        place < node.warmth
+    }
+}
+
+/// A place from 0 to 99 for each turn; consecutive turns lie far apart.
+fn golden(turn: u64) -> u8 {
+    // 2^64 divided by the golden ratio: Knuth, The Art of Computer Programming 3, section 6.4.
+    let spread = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    u8::try_from((spread * 100) >> 32).unwrap_or(u8::MAX)
 }
 
 /// The node to dial.
@@ -202,7 +242,10 @@ pub fn choose<'a>(
         .enumerate()
         .filter_map(|(index, seat)| seat.map(|node| (index, node)))
         .filter(|(_, node)| node.standing == best);
-    let index = balance(equals, request)?;
+    let welcome = equals
+        .clone()
+        .filter(|(index, node)| request.is_welcome(*index, node));
+    let index = balance(welcome, request).or_else(|| balance(equals, request))?;
     Some(Choice {
         index,
         why: reason(best),

@@ -87,6 +87,12 @@ impl Account {
         self.partner.get().map(Arc::clone)
     }
 
+    /// Whether the client is a configured partner.
+    #[must_use]
+    pub fn is_partner(&self) -> bool {
+        self.partner.get().is_some()
+    }
+
     /// The client is this partner. Said once.
     pub fn recognise(&self, partner: &Arc<Known>) {
         self.partner.get_or_init(|| Arc::clone(partner));
@@ -131,17 +137,22 @@ impl Account {
     /// A node at fault ended the session, or a dial of it, while it was bound to `endpoint`.
     pub fn tell_lost(&self, seat: &Seat, outcome: Outcome) {
         let ended = Moment::now();
-        if let (Some(partner), Some(endpoint)) = (self.partner.get(), self.endpoint()) {
-            self.context.reports.send(Report::PartnerLost(Lost {
-                partner: Arc::clone(&partner.name),
-                listener: Arc::clone(&self.policy.listener.state.name),
-                endpoint: endpoint.number,
-                node: Arc::clone(&endpoint.node),
-                cut_off_since: seat.cut_off_since(ended),
-                ended,
-                outcome,
-            }));
-        }
+        let Some(endpoint) = self.endpoint() else {
+            return;
+        };
+        let Some(partner) = self.partner.get() else {
+            endpoint.pace.recovery().lose();
+            return;
+        };
+        self.context.reports.send(Report::PartnerLost(Lost {
+            partner: Arc::clone(&partner.name),
+            listener: Arc::clone(&self.policy.listener.state.name),
+            endpoint: endpoint.number,
+            node: Arc::clone(&endpoint.node),
+            cut_off_since: seat.cut_off_since(ended),
+            ended,
+            outcome,
+        }));
     }
 
     /// The first bytes were sent again.
@@ -170,7 +181,7 @@ impl Account {
     fn log(&self, outcome: Outcome) {
         let wanted = match self.context.log_sessions.get() {
             LogSessions::Off => false,
-            LogSessions::Partners => self.partner.get().is_some(),
+            LogSessions::Partners => self.is_partner(),
             LogSessions::All => true,
         };
         let is_trouble = matches!(

@@ -12,7 +12,8 @@ use crate::config::model;
 use crate::partner::table::Known;
 use crate::pool::pins::{Lease, NewPin, PinKey, PinTable, PinnedBy};
 use crate::pool::placement::Subject;
-use crate::pool::select::{Choice, Request, Tried, Why, choose};
+use crate::pool::select::{Choice, Positions, Request, Why, choose};
+use crate::pool::share::Share;
 use crate::snapshot::Endpoint;
 
 /// The placing of one session.
@@ -26,7 +27,8 @@ pub struct Placing<'a> {
     pinned: Option<Arc<str>>,
     preferred: Option<usize>,
     turn: u64,
-    tried: Tried,
+    tried: Positions,
+    full: Positions,
     left_pin_by: Left,
 }
 
@@ -88,6 +90,11 @@ impl<'a> Placing<'a> {
             .filter(|_| subject.is_partner())
             .and_then(|node| listener.position(node));
         let turn = listener.state.turn.fetch_add(1, Relaxed);
+        let is_limited = listener.max_share < 100 && pinned.is_none() && subject.is_partner();
+        let full = match partner.filter(|partner| is_limited && partner.legacy) {
+            Some(_) => full_nodes(context, policy),
+            None => Positions::NONE,
+        };
         Self {
             context,
             policy,
@@ -96,7 +103,8 @@ impl<'a> Placing<'a> {
             pinned,
             preferred,
             turn,
-            tried: Tried::NONE,
+            tried: Positions::NONE,
+            full,
             left_pin_by: Left::Judged,
         }
     }
@@ -116,6 +124,7 @@ impl<'a> Placing<'a> {
             pinned,
             turn: self.turn,
             tried: self.tried,
+            full: self.full,
         };
         choose(listener.candidates(), &request)
     }
@@ -192,6 +201,15 @@ impl<'a> Placing<'a> {
             ttl: self.policy.listener.config.pin_ttl,
         }
     }
+}
+
+/// Nodes of the listener that have their share of legacy partners.
+fn full_nodes(context: &Context, policy: &Policy) -> Positions {
+    let listener = &policy.listener;
+    let pins = (&*context.pins, &listener.pin_scope);
+    let partners = policy.partners.legacy().map(|partner| &partner.name);
+    let share = Share::of_pins(listener.max_share, pins, partners, Moment::now());
+    Positions::of(&listener.nodes, |seat| share.is_full(&seat.endpoint.node))
 }
 
 /// Whom a session's placement is about, and whether it is remembered.

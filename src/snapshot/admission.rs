@@ -3,16 +3,34 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::config::model;
+use crate::clock::Moment;
+use crate::config::model::{self, Rate};
+use crate::pool::schedule::{slot, whole_period};
 
 /// Counts the sessions of one listener against its limits. Outlives reloads.
 #[derive(Debug, Default)]
 pub struct Admission {
     sessions: AtomicU32,
     /// Only kept while there is a limit per client.
-    clients: Mutex<HashMap<IpAddr, u32>>,
+    clients: Mutex<HashMap<IpAddr, Client>>,
+}
+
+/// What one client has.
+#[derive(Debug, Default)]
+struct Client {
+    sessions: u32,
+    /// When the next one comes who keeps the rate.
+    next: Moment,
+}
+
+impl Client {
+    /// Whether it is as if it had never come: the tolerance of every rate has passed.
+    fn is_forgotten(&self, now: Moment) -> bool {
+        self.sessions == 0 && self.next + LONGEST_PERIOD <= now
+    }
 }
 
 /// Descriptors that all listeners share.
@@ -91,19 +109,46 @@ impl Admission {
             _place: place,
             client: None,
         };
-        if limits.max_sessions_per_client > 0 {
-            let mut clients = self.clients();
-            let count = clients.entry(client).or_insert(0);
-            if *count >= limits.max_sessions_per_client {
-                return None;
-            }
-            *count += 1;
-            ticket.client = Some(Box::new(client));
+        let rate = limits.connect_rate_per_client.filter(|_| !is_partner);
+        if limits.max_sessions_per_client > 0 || rate.is_some() {
+            ticket.client = self.enter_client(limits.max_sessions_per_client, rate, client)?;
         }
         Some(ticket)
     }
 
-    fn clients(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, u32>> {
+    /// Counts one session more of `client`, unless it has as many as it may, or comes too fast. Where more
+    /// clients than [`CLIENTS_MAX`] are remembered a new one is not limited: whoever has so many addresses
+    /// is not stopped by counting them.
+    fn enter_client(
+        &self,
+        most: u32,
+        rate: Option<Rate>,
+        client: IpAddr,
+    ) -> Option<Option<Box<IpAddr>>> {
+        let now = Moment::now();
+        let mut clients = self.clients();
+        if clients.len() >= CLIENTS_MAX && !clients.contains_key(&client) {
+            clients.retain(|_, each| !each.is_forgotten(now));
+            if clients.len() >= CLIENTS_MAX {
+                return Some(None);
+            }
+        }
+        let known = clients.entry(client).or_default();
+        if most > 0 && known.sessions >= most {
+            return None;
+        }
+        if let Some(rate) = rate {
+            let slot = slot(known.next, rate, whole_period(rate), now);
+            if slot.at > now {
+                return None;
+            }
+            known.next = slot.next;
+        }
+        known.sessions += 1;
+        Some(Some(Box::new(client)))
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<IpAddr, Client>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -122,12 +167,17 @@ impl Drop for Ticket {
         self.admission.sessions.fetch_sub(1, Relaxed);
         if let Some(client) = &self.client {
             let mut clients = self.admission.clients();
-            if let Some(count) = clients.get_mut(client) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(known) = clients.get_mut(client) {
+                known.sessions -= 1;
+                if known.is_forgotten(Moment::now()) {
                     clients.remove(client);
                 }
             }
         }
     }
 }
+
+/// A few megabytes; more are not remembered at once.
+const CLIENTS_MAX: usize = 65_536;
+/// Rates are written for a second or a minute.
+const LONGEST_PERIOD: Duration = Duration::from_secs(60);

@@ -9,11 +9,12 @@ use super::{
     Admission, Endpoint, GroupKey, GroupPlan, Listener, ListenerState, MemberPlan, Seat, Snapshot,
 };
 use crate::addr::NodeAddr;
-use crate::config::model::{self, Config, NodeState, ReturnAfter};
+use crate::config::model::{self, Config, NodeState};
 use crate::partner::table::PartnerTable;
 use crate::pool::health::Timing;
+use crate::pool::pace::{Pace, Recovery};
 use crate::pool::pins::PinScope;
-use crate::pool::select::Standing;
+use crate::pool::select::{Standing, WARM};
 
 /// Knows every endpoint and listener that lives. Belongs to control; builds one snapshot at a time.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub struct Registry {
     /// Listeners of this and earlier snapshots: a client that came in by one may dial its nodes yet.
     handed_out: Vec<Weak<Listener>>,
     partners: (Vec<model::Partner>, Arc<PartnerTable>),
+    /// By pool.
+    recoveries: HashMap<Arc<str>, Arc<Recovery>>,
+    /// By pool and node.
+    paces: HashMap<(Arc<str>, Arc<str>), Arc<Pace>>,
 }
 
 type EndpointKey = (GroupKey, Arc<str>, NodeAddr);
@@ -49,6 +54,8 @@ impl Registry {
             listeners: HashMap::new(),
             handed_out: Vec::new(),
             partners: (Vec::new(), Arc::default()),
+            recoveries: HashMap::new(),
+            paces: HashMap::new(),
         }
     }
 
@@ -128,6 +135,13 @@ impl Registry {
             let is_live = live.contains(&known.endpoint.number);
             is_live || is_used(known) || kept.contains(key)
         });
+        let endpoints = || self.endpoints.values().map(|known| &known.endpoint);
+        let kept: HashSet<_> = endpoints()
+            .map(|each| (Arc::clone(&each.pool), Arc::clone(&each.node)))
+            .collect();
+        self.paces.retain(|name, _| kept.contains(name));
+        let pools: HashSet<_> = kept.iter().map(|(pool, _)| pool).collect();
+        self.recoveries.retain(|pool, _| pools.contains(pool));
         let named: HashSet<&str> = config.listeners.iter().map(|each| &*each.name).collect();
         self.listeners
             .retain(|name, state| named.contains(&**name) || state.sessions() > 0);
@@ -162,6 +176,9 @@ impl Registry {
                 affinity,
             }),
             balance: pool.balance,
+            max_share: pool.max_share,
+            max_new_per_node: pool.max_new_per_node,
+            sources: Arc::clone(&plan.sources),
             nodes,
             state,
         }
@@ -175,7 +192,7 @@ impl Registry {
         pool: &model::Pool,
         groups: &'a mut Vec<GroupPlan>,
     ) -> &'a mut GroupPlan {
-        let timing = Timing::new(&listener.probe, pool.return_after);
+        let timing = Timing::new(&listener.probe, pool);
         let mut key = GroupKey {
             pool: Arc::from(pool.name.as_str()),
             family: listener.family,
@@ -185,7 +202,9 @@ impl Registry {
             variant: None,
         };
         let fits = |plan: &GroupPlan| {
-            plan.timing == timing && plan.proxy_protocol == listener.proxy_protocol_send
+            plan.timing == timing
+                && plan.proxy_protocol == listener.proxy_protocol_send
+                && plan.needs.iter().map(|need| &**need).eq(&listener.needs)
         };
         let position = match groups.iter().position(|plan| plan.key == key) {
             Some(position) if groups.get(position).is_some_and(fits) => Some(position),
@@ -207,6 +226,13 @@ impl Registry {
                 timing,
                 listeners: Vec::new(),
                 affinities: Vec::new(),
+                max_share: pool.max_share,
+                sources: pool.source_addresses.as_slice().into(),
+                needs: listener
+                    .needs
+                    .iter()
+                    .map(|need| Arc::from(need.as_str()))
+                    .collect(),
                 members,
                 proxy_protocol: listener.proxy_protocol_send,
             });
@@ -255,6 +281,8 @@ impl Registry {
             node: Arc::clone(&identity.1),
             address,
             standing: AtomicU8::new(Standing::Unproven.as_u8()),
+            warmth: AtomicU8::new(WARM),
+            pace: self.pace(&key.pool, &identity.1),
             slots: slots(self.workers),
         });
         let known = Known {
@@ -264,6 +292,17 @@ impl Registry {
         };
         self.endpoints.insert(identity, known);
         endpoint
+    }
+
+    /// The pace of a node, the same for all of its endpoints.
+    fn pace(&mut self, pool: &Arc<str>, node: &Arc<str>) -> Arc<Pace> {
+        let recovery = self.recoveries.entry(Arc::clone(pool)).or_default();
+        let name = (Arc::clone(pool), Arc::clone(node));
+        let pace = self
+            .paces
+            .entry(name)
+            .or_insert_with(|| Arc::new(Pace::new(Arc::clone(recovery))));
+        Arc::clone(pace)
     }
 
     fn listener_state(&mut self, name: &str) -> Arc<ListenerState> {
@@ -342,10 +381,13 @@ impl GroupPlan {
         };
         Self {
             key: key.clone(),
-            timing: Timing::new(&probe, ReturnAfter::Manual),
+            timing: Timing::retired(&probe),
             probe,
             listeners: Vec::new(),
             affinities: Vec::new(),
+            max_share: 100,
+            sources: Arc::default(),
+            needs: Vec::new(),
             members: Vec::new(),
             proxy_protocol,
         }

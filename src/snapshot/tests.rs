@@ -207,6 +207,25 @@ mod admission {
     }
 
     #[test]
+    fn one_client_comes_no_faster_than_its_rate_and_partners_come_at_once() {
+        let more = "connect_rate_per_client = \"3/m\"";
+        let limits = config(&[("a", 1)], &[("x", more)]).listeners[0].clone();
+        let admission = Arc::new(Admission::default());
+        let capacity = Arc::new(Capacity::new(100));
+        let enter = |last, is_partner| {
+            admission.enter(&limits, capacity.enter()?, client(last), is_partner)
+        };
+        for _ in 0..3 {
+            assert!(enter(1, false).is_some(), "a minute's worth at once");
+        }
+        assert!(enter(1, false).is_none(), "although the others have ended");
+        assert!(enter(2, false).is_some());
+        for _ in 0..10 {
+            assert!(enter(3, true).is_some());
+        }
+    }
+
+    #[test]
     fn the_descriptors_of_the_process_are_shared_by_all_listeners() {
         let limits = limits(100, 0);
         let capacity = Arc::new(Capacity::new(3));

@@ -37,6 +37,8 @@ pub enum Outcome {
     Stopped,
     /// A limit of the listener, of the client or of the process was reached.
     RefusedLimit,
+    /// The pool recovered from a failover, and too many came back at once.
+    RefusedPace,
     /// `allow`, or a blocked partner.
     RefusedAccess,
     /// A PROXY header was missing, malformed, or from somebody who may not send one.
@@ -68,7 +70,7 @@ pub enum Blame {
 
 impl Outcome {
     /// Every outcome, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
@@ -85,6 +87,7 @@ impl Outcome {
         Self::Removed,
         Self::Stopped,
         Self::RefusedLimit,
+        Self::RefusedPace,
         Self::RefusedAccess,
         Self::RefusedProxy,
         Self::RefusedTls,
@@ -123,6 +126,7 @@ impl Outcome {
             | Self::Removed
             | Self::Stopped
             | Self::RefusedLimit
+            | Self::RefusedPace
             | Self::Shortage
             | Self::InternalError => Blame::Us,
         }
@@ -134,6 +138,7 @@ impl Outcome {
         matches!(
             self,
             Self::RefusedLimit
+                | Self::RefusedPace
                 | Self::RefusedAccess
                 | Self::RefusedProxy
                 | Self::RefusedTls
@@ -162,6 +167,7 @@ impl Outcome {
             Self::Removed => "removed",
             Self::Stopped => "stopped",
             Self::RefusedLimit => "refused-limit",
+            Self::RefusedPace => "refused-pace",
             Self::RefusedAccess => "refused-access",
             Self::RefusedProxy => "refused-proxy",
             Self::RefusedTls => "refused-tls",

@@ -55,6 +55,40 @@ fn one_client_has_no_more_than_max_sessions_per_client() {
 }
 
 #[test]
+fn one_client_comes_no_faster_than_connect_rate_per_client() {
+    let world = world("connect_rate_per_client = \"2/m\"");
+    let address = world.address();
+    for _ in 0..2 {
+        assert!(served(address, STRANGER).is_some());
+    }
+    assert!(served(address, STRANGER).is_none());
+    world.pinfold.wait_ended("refused-limit", 1);
+    assert!(served(address, caller_address(1)).is_some());
+    let partner: Vec<_> = (0..5).filter_map(|_| served(address, FABRIKAM)).collect();
+    assert_eq!(partner.len(), 5, "a partner is never slowed down");
+}
+
+#[test]
+fn nodes_see_the_source_addresses_in_turn() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let node = listener.local_addr().unwrap();
+    let world = World::start_with(0, |setup| {
+        setup.node("edge1", node);
+        setup.pool = "source_addresses = [\"127.0.7.1\", \"127.0.7.2\"]".into();
+        setup.listeners[0].more = "[listener.probe]\nkind = \"none\"".into();
+    });
+    let mut seen = Vec::new();
+    for number in 0..4 {
+        let mut caller = Caller::connect(world.address(), caller_address(number)).unwrap();
+        caller.say("hello").unwrap();
+        seen.push(listener.accept().unwrap().1.ip().to_string());
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen, ["127.0.7.1", "127.0.7.2"]);
+}
+
+#[test]
 fn only_partners_are_let_in_where_the_listener_says_so() {
     let world = world("allow = \"partners\"");
     assert!(served(world.address(), STRANGER).is_none());

@@ -7,6 +7,7 @@
 
 mod doors;
 mod draining;
+mod durability;
 mod ends;
 mod failover;
 mod outage;
@@ -31,6 +32,7 @@ mod limits;
 mod measures;
 mod proxy;
 mod recognition;
+mod recovery;
 mod refusals;
 mod scripted;
 mod timeouts;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pinfold::clock::Moment;
-use pinfold::config::model::{Balance, PinPrefix, ProbeKind, ReturnAfter};
+use pinfold::config::model::{Balance, Flap, PinPrefix, ProbeKind, ReturnAfter};
 use pinfold::pool::group::Group;
 use pinfold::pool::health::Timing;
 use pinfold::pool::pins::{Lease, Pin, PinKey, PinScope, PinTable};
@@ -167,6 +167,12 @@ pub(crate) const TIMING: Timing = Timing {
     fall: 2,
     rise: 3,
     return_after: ReturnAfter::Healthy(Duration::from_secs(4)),
+    warm_up: Duration::from_secs(3),
+    flap: Some(Flap {
+        downs: 3,
+        within: Duration::from_secs(20),
+        hold: Duration::from_secs(5),
+    }),
 };
 
 /// Of addresses' pins.

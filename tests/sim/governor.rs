@@ -7,7 +7,7 @@ use pinfold::clock::Moment;
 use pinfold::config::model::NodeState;
 use pinfold::pool::group::{Effect, Member};
 use pinfold::pool::health::{Event, ProbeFailure, State};
-use pinfold::pool::select::{Standing, Tried, Why};
+use pinfold::pool::select::{Positions, Standing, Why};
 
 use crate::driver::{Driver, Report, Rule, TIMING};
 
@@ -60,9 +60,9 @@ impl Driver {
         let name = Arc::clone(&node.name);
         let mut effects = Vec::new();
         match admin {
-            NodeState::Active => self.group.resume(&name, &mut effects),
+            NodeState::Active => self.group.resume(&name, self.now, &mut effects),
             NodeState::Draining | NodeState::Disabled => {
-                self.group.set_admin(&name, admin, &mut effects);
+                self.group.set_admin(&name, admin, self.now, &mut effects);
             }
         }
         self.carry_out(effects);
@@ -210,7 +210,7 @@ impl Driver {
         let outcome = self
             .pins
             .fail_over(&self.pool, &self.affinity, name, self.now, |subject| {
-                let choice = self.choose(subject, None, Tried::NONE)?;
+                let choice = self.choose(subject, None, Positions::NONE)?;
                 let node = self.nodes.get(choice.index)?;
                 (choice.why == Why::Placed).then(|| Arc::clone(&node.name))
             });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pinfold::pool::health::Event;
 use pinfold::pool::pins::{Lease, NewPin, PinKey, Pinned, PinnedBy};
 use pinfold::pool::placement::Subject;
-use pinfold::pool::select::{Candidate, Choice, Request, Standing, Tried, Why, choose};
+use pinfold::pool::select::{Candidate, Choice, Positions, Request, Standing, Why, choose};
 
 use crate::driver::{Client, Driver, PIN_TTL, Rule, Session};
 
@@ -66,6 +66,7 @@ impl Driver {
                     .get(&node.name)
                     .copied()
                     .unwrap_or(Standing::Unproven),
+                warmth: self.group.warmth(&node.name, self.now),
                 sessions: u32::try_from(sessions.count()).unwrap(),
             }
         })
@@ -75,7 +76,7 @@ impl Driver {
         &self,
         subject: &Subject,
         pinned: Option<&Arc<str>>,
-        tried: Tried,
+        tried: Positions,
     ) -> Option<Choice> {
         let position = |name: &Arc<str>| self.nodes.iter().position(|node| node.name == *name);
         let request = Request {
@@ -85,6 +86,7 @@ impl Driver {
             pinned: pinned.and_then(position),
             turn: self.turn,
             tried,
+            full: Positions::NONE,
         };
         choose(self.candidates(), &request)
     }
@@ -94,7 +96,7 @@ impl Driver {
         self.turn += 1;
         let key = self.pin_key(&client.subject);
         let pinned = self.pins.look_up(&key, self.now);
-        let (mut tried, mut refused) = (Tried::NONE, false);
+        let (mut tried, mut refused) = (Positions::NONE, false);
         while let Some(choice) = self.choose(&client.subject, pinned.as_ref(), tried) {
             let Some(node) = self.nodes.get(choice.index) else {
                 return;

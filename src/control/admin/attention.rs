@@ -25,6 +25,8 @@ pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
     sentences.extend(troubled(view));
     sentences.extend(last_ones(view));
     sentences.extend(not_back(&view.failovers));
+    sentences.extend(not_kept(shared));
+    sentences.extend(crowded(shared));
     let revision = shared.snapshot.load().revision;
     if shared.last_failure.load().is_some() {
         sentences.push(format!(
@@ -40,6 +42,42 @@ pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// What would be lost at a restart, and what was lost at the last one.
+fn not_kept(shared: &Shared) -> Vec<String> {
+    let Some(store) = &shared.store else {
+        return Vec::new();
+    };
+    let condition = store.condition();
+    let trouble = condition.trouble.map(|trouble| {
+        format!(
+            "NOT KEPT since {}: {}. Pins and the ledger live in memory alone; it is tried again",
+            clock(trouble.since),
+            trouble.what
+        )
+    });
+    let aside = condition.set_aside.into_iter().map(|aside| {
+        let aside = aside.display();
+        format!("SET ASIDE {aside}: the state of before could not be read; what was pinned by hand must be again")
+    });
+    trouble.into_iter().chain(aside).collect()
+}
+
+/// A table of pins that is nearly full.
+fn crowded(shared: &Shared) -> Option<String> {
+    let max = shared.snapshot.load().config.server.max_pins;
+    let addresses = shared.pins.counts().addresses;
+    is_crowded(addresses, max).then(|| {
+        format!(
+            "PINS of addresses: {addresses} of {max}; beyond that the oldest idle ones go. → raise max_pins"
+        )
+    })
+}
+
+/// Whether the alarm is due: at four fifths.
+pub(in crate::control) const fn is_crowded(addresses: usize, max: usize) -> bool {
+    max > 0 && addresses.saturating_mul(5) >= max.saturating_mul(4)
 }
 
 /// Nodes that are down or held: one sentence each, however many listeners are concerned.

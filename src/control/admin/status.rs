@@ -180,7 +180,7 @@ fn service(group: &GroupView, each: &EndpointView) -> NodeService {
         evidence_at: health.evidence.map(|(_, when)| at(when)),
         failures: health.failures,
         held_until: health.hold.map(|hold| match hold {
-            Hold::Until(moment) => at(moment).to_string(),
+            Hold::Until(moment) | Hold::Flapping(moment) => at(moment).to_string(),
             Hold::Manual => "resume".into(),
         }),
         sessions: each.endpoint.sessions(),

@@ -75,6 +75,7 @@ impl Stage {
             source: "a.toml".into(),
             last_failure: ArcSwap::default(),
             restart_needed: ArcSwap::default(),
+            store: None,
             token: token.map(Into::into),
         });
         let file = format!("pinfold-admin-{}-{name}.sock", std::process::id());

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use super::watched::Watched;
 use super::{Court, announce};
 use crate::clock::Moment;
 use crate::governor::ledger::Cut;
 use crate::pool::group::Effect;
 use crate::pool::health::State;
+use crate::pool::pins::{Moved, PinScope};
 use crate::pool::placement::Subject;
+use crate::pool::share::Share;
 use crate::relay::session::{EndpointNumber, Interrupt};
-use crate::snapshot::Endpoint;
+use crate::snapshot::{Endpoint, GroupPlan};
 use crate::worker::{Order, Whose};
 
 impl Court {
@@ -60,17 +63,15 @@ impl Court {
         };
         let endpoint = member.endpoint.number;
         let node_name = Arc::clone(&member.endpoint.node);
+        let pool = &watched.plan.key.pool;
+        let recovery = member.endpoint.pace.recovery();
+        self.recovering.begin(pool, recovery, first_evidence, now);
         let mut sessions = 0;
         for endpoint in self.twins(&member.endpoint) {
             sessions += endpoint.sessions();
             self.interrupt(endpoint.number, Interrupt::NodeDown);
         }
-        let mut moved = Vec::new();
-        for affinity in &watched.plan.affinities {
-            let place = |subject: &Subject| watched.survivor(&self.key, subject, node);
-            let pool = &watched.plan.key.pool;
-            moved.extend(self.pins.fail_over(pool, affinity, node, now, place).moved);
-        }
+        let moved = self.move_pins(watched, node, now);
         let moved_count = moved.len();
         // A cut may be asked for again in one downfall, and for a node that never was up: it is
         // written down where it did something.
@@ -116,6 +117,42 @@ impl Court {
         for back in back {
             announce::partner_back(&back.partner, &back.listener, &back.node, back.cut_off);
         }
+    }
+
+    /// Moves the pins of a dead node to those who outlived it.
+    fn move_pins(&self, watched: &Watched, dead: &Arc<str>, now: Moment) -> Vec<Moved> {
+        let mut moved = Vec::new();
+        let pool = &watched.plan.key.pool;
+        for affinity in &watched.plan.affinities {
+            let mut share = self.share(&watched.plan, affinity, now);
+            let place = |subject: &Subject| {
+                if let Some(share) = &mut share {
+                    share.leave(dead);
+                }
+                let to = watched.survivor(&self.key, subject, dead, share.as_ref());
+                if let Some(share) = &mut share {
+                    share.enter(Arc::clone(to.as_ref().unwrap_or(dead)));
+                }
+                to
+            };
+            let affected = self.pins.fail_over(pool, affinity, dead, now, place);
+            moved.extend(affected.moved);
+        }
+        moved
+    }
+
+    /// How many legacy partners each node of the group has, where that is limited.
+    fn share(&self, plan: &GroupPlan, affinity: &Arc<str>, now: Moment) -> Option<Share> {
+        if plan.max_share >= 100 {
+            return None;
+        }
+        let scope = Arc::new(PinScope {
+            pool: Arc::clone(&plan.key.pool),
+            affinity: Arc::clone(affinity),
+        });
+        let partners = self.partners.legacy().map(|partner| &partner.name);
+        let pins = (&*self.pins, &scope);
+        Some(Share::of_pins(plan.max_share, pins, partners, now))
     }
 
     /// `endpoint`, and the same place as a reload found it that changed how it is asked: sessions

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use crate::config::model::Balance;
 use crate::pool::group::{Effect, Group};
 use crate::pool::health::Event;
 use crate::pool::placement::{PlacementKey, Subject};
-use crate::pool::select::{Candidate, Request, Standing, Tried, Why, choose};
+use crate::pool::select::{Candidate, Positions, Request, Standing, WARM, Why, choose};
+use crate::pool::share::Share;
 use crate::probe::{self, Question};
 use crate::relay::session::EndpointNumber;
 use crate::snapshot::GroupPlan;
@@ -28,8 +30,12 @@ pub(super) struct Watched {
     pub(super) doubts: Limiter,
     /// Nodes that were up since they were last cut.
     pub(super) was_up: HashSet<Arc<str>>,
+    /// Whether it needed other listeners at some time: who was lacking must be told when that has ended.
+    pub(super) has_needed: bool,
     /// What was last told of each member's traffic.
     traffic: HashMap<EndpointNumber, (Option<Moment>, Option<Moment>)>,
+    /// Probes that were begun.
+    asked: Cell<usize>,
     /// Probes that have not ended.
     under_way: Rc<Cell<usize>>,
 }
@@ -41,7 +47,9 @@ impl Watched {
             group: Group::new(plan.timing.clone()),
             doubts: Limiter::default(),
             was_up: HashSet::new(),
+            has_needed: false,
             traffic: HashMap::new(),
+            asked: Cell::new(0),
             under_way: Rc::default(),
         }
     }
@@ -77,6 +85,7 @@ impl Watched {
             timeout: self.plan.probe.timeout,
             patience: self.plan.probe.silence + self.plan.probe.timeout,
             proxy_protocol: self.plan.proxy_protocol,
+            source: self.source(member.probed.socket().ip()),
         };
         let (group, node, told) = (self.plan.key.clone(), Arc::clone(node), told.clone());
         let (address, endpoint) = (member.probed, member.endpoint.number);
@@ -94,6 +103,19 @@ impl Watched {
             probe::ask(question, address, now, tell).await;
             under_way.set(under_way.get() - 1);
         });
+    }
+
+    /// The next of our addresses from which `node` can be asked; one that is not here tells nothing, and
+    /// the next probe takes another.
+    fn source(&self, node: IpAddr) -> Option<IpAddr> {
+        let alike = self.plan.sources.iter();
+        let alike = alike.filter(|own| own.is_ipv4() == node.is_ipv4());
+        let turn = self.asked.get();
+        self.asked.set(turn.wrapping_add(1));
+        alike
+            .copied()
+            .cycle()
+            .nth(turn % self.plan.sources.len().max(1))
     }
 
     /// Tells the group what workers have seen since the last look.
@@ -119,12 +141,23 @@ impl Watched {
         }
     }
 
-    /// Where a partner goes whose node is dead.
+    /// Tells workers how large each node's share of new sessions is.
+    pub(super) fn tell_warmth(&self, now: Moment) {
+        for member in &self.plan.members {
+            let warmth = self.group.warmth(&member.name, now);
+            if member.endpoint.warmth() != warmth {
+                member.endpoint.set_warmth(warmth);
+            }
+        }
+    }
+
+    /// Where a partner goes whose node is dead; `share` tells which nodes have enough of its kind.
     pub(super) fn survivor(
         &self,
         key: &PlacementKey,
         subject: &Subject,
         dead: &str,
+        share: Option<&Share>,
     ) -> Option<Arc<str>> {
         let members = &self.plan.members;
         let candidates = members.iter().map(|member| Candidate {
@@ -135,7 +168,11 @@ impl Watched {
             } else {
                 member.endpoint.standing()
             },
+            warmth: WARM,
             sessions: 0,
+        });
+        let full = Positions::of(members, |member| {
+            share.is_some_and(|share| share.is_full(&member.name))
         });
         let request = Request {
             key,
@@ -143,7 +180,8 @@ impl Watched {
             balance: Balance::SourceHash,
             pinned: None,
             turn: 0,
-            tried: Tried::NONE,
+            tried: Positions::NONE,
+            full,
         };
         // Pins stay rather than go where nobody is to be placed.
         let choice = choose(candidates, &request).filter(|choice| choice.why == Why::Placed)?;

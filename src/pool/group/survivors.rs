@@ -53,11 +53,11 @@ pub(super) fn outlook(seats: &[Seat], victim: usize) -> Outlook {
 }
 
 fn compare(victim: &Seat, sibling: &Seat) -> Outlook {
-    match sibling.health.state() {
+    match sibling.state() {
         State::Down => Outlook::Nobody,
         State::Unproven | State::Suspect => Outlook::Undecided,
         State::Up => {
-            let against = victim.health.first_evidence();
+            let against = victim.first_evidence();
             let outlived = sibling.health.last_life() > against;
             if outlived {
                 Outlook::Survivor

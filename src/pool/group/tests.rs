@@ -13,6 +13,8 @@ const TIMING: Timing = Timing {
     fall: 2,
     rise: 3,
     return_after: ReturnAfter::Healthy(Duration::from_secs(30)),
+    warm_up: Duration::from_secs(60),
+    flap: None,
 };
 
 fn ms(millis: u64) -> Moment {
@@ -83,7 +85,7 @@ impl Work {
     }
 
     fn admin(&mut self, name: &str, admin: NodeState) {
-        self.group.set_admin(name, admin, &mut self.effects);
+        self.group.set_admin(name, admin, ms(0), &mut self.effects);
     }
 
     fn state(&self, name: &str) -> State {
@@ -320,13 +322,13 @@ fn the_administrators_wish_is_part_of_the_standing() {
         work.cut().is_empty(),
         "disabled nodes are the governor's to cut"
     );
-    work.group.resume("edge1", &mut work.effects);
+    work.group.resume("edge1", ms(1_900), &mut work.effects);
     assert_eq!(work.standing("edge1"), Standing::Down);
     for at in [1_000, 1_400, 1_800] {
         work.good("edge1", at, at + 1);
     }
     assert_eq!(work.standing("edge1"), Standing::Held);
-    work.group.resume("edge1", &mut work.effects);
+    work.group.resume("edge1", ms(1_900), &mut work.effects);
     assert_eq!(work.standing("edge1"), Standing::Takes);
 }
 
@@ -392,4 +394,81 @@ fn a_removed_member_is_cut_like_others_and_saves_nobody() {
     work.good("edge1", 210, 211);
     work.poll(220);
     assert_eq!(work.cut(), ["edge2"]);
+}
+
+#[test]
+fn a_node_that_is_down_where_it_is_needed_is_cut_here_in_favour_of_one_that_is_not() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    work.group
+        .set_lacking("edge1", true, ms(200), &mut work.effects);
+    assert_eq!(
+        (work.state("edge1"), work.standing("edge1")),
+        (State::Down, Standing::Down)
+    );
+    work.good("edge2", 201, 202);
+    assert_eq!(work.cut(), ["edge1"]);
+    // Its own probes are good all the while, and change nothing.
+    work.good("edge1", 300, 301);
+    assert_eq!(work.standing("edge1"), Standing::Down);
+    work.group
+        .set_lacking("edge1", false, ms(5_000), &mut work.effects);
+    assert_eq!(
+        work.standing("edge1"),
+        Standing::Held,
+        "it returns as if it had been down itself"
+    );
+    work.poll(36_000);
+    assert_eq!(work.standing("edge1"), Standing::Takes);
+}
+
+#[test]
+fn when_all_lack_what_they_need_nobody_is_cut() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    for name in ["edge1", "edge2"] {
+        work.group
+            .set_lacking(name, true, ms(200), &mut work.effects);
+    }
+    work.good("edge1", 300, 301);
+    work.good("edge2", 300, 301);
+    assert!(work.cut().is_empty());
+    assert_eq!(work.fail_static(), ["edge1", "edge2"]);
+}
+
+#[test]
+fn the_last_that_answers_comes_back_although_it_flaps() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    let flap = crate::config::model::Flap {
+        downs: 2,
+        within: Duration::from_secs(600),
+        hold: Duration::from_secs(300),
+    };
+    let timing = Timing {
+        flap: Some(flap),
+        ..TIMING
+    };
+    work.group.set_timing(timing, ms(150), &mut work.effects);
+    for round in [1_000, 3_000] {
+        work.die("edge1", round);
+        for at in [round + 400, round + 800, round + 1_200] {
+            work.good("edge1", at, at + 1);
+        }
+    }
+    assert_eq!(work.state("edge1"), State::Down, "edge2 is up");
+    work.die("edge2", 5_000);
+    assert_eq!(work.state("edge1"), State::Up);
+}
+
+#[test]
+fn who_is_resumed_after_a_drain_takes_its_share_little_by_little() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    work.admin("edge1", NodeState::Draining);
+    work.group.resume("edge1", ms(10_000), &mut work.effects);
+    assert_eq!(work.group.warmth("edge1", ms(10_000)), 1);
+    assert_eq!(work.group.warmth("edge1", ms(70_000)), 100);
+    work.group.resume("edge2", ms(80_000), &mut work.effects);
+    assert_eq!(
+        work.group.warmth("edge2", ms(80_000)),
+        100,
+        "it was never away"
+    );
 }

@@ -72,6 +72,10 @@ pub enum Evidence {
     SessionReset,
     /// Bytes in, none out.
     Unheard,
+    /// Bytes of several clients in, none out, while a sibling answers.
+    Mute,
+    /// It is down on a listener that this one needs.
+    Needed,
     /// It is not probed.
     Unasked,
 }
@@ -89,6 +93,8 @@ impl Evidence {
             Self::DialTimedOut => "dial unanswered",
             Self::SessionReset => "session reset",
             Self::Unheard => "bytes in, none out",
+            Self::Mute => "bytes of several clients in, none out, and a sibling answers",
+            Self::Needed => "down on a listener that this one needs",
             Self::Unasked => "not probed",
         }
     }

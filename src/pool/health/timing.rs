@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::model::{Probe, ProbeKind, ReturnAfter};
+use crate::config::model::{Flap, Pool, Probe, ProbeKind, ReturnAfter};
 
 /// When an endpoint is asked, and what the answers weigh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +23,27 @@ pub struct Timing {
     pub rise: u32,
     /// How long it then is held.
     pub return_after: ReturnAfter,
+    /// Over which time it then takes its full share of new sessions.
+    pub warm_up: Duration,
+    /// How often it may go down before it is kept there.
+    pub flap: Option<Flap>,
 }
 
 impl Timing {
     /// The timing of a listener's probe and its pool.
     #[must_use]
-    pub const fn new(probe: &Probe, return_after: ReturnAfter) -> Self {
+    pub fn new(probe: &Probe, pool: &Pool) -> Self {
+        Self {
+            return_after: pool.return_after,
+            warm_up: pool.warm_up,
+            flap: pool.flap,
+            ..Self::retired(probe)
+        }
+    }
+
+    /// The timing of what takes no sessions any more.
+    #[must_use]
+    pub const fn retired(probe: &Probe) -> Self {
         Self {
             kind: probe.kind,
             interval: probe.interval,
@@ -37,7 +52,9 @@ impl Timing {
             silence: probe.silence,
             fall: probe.fall,
             rise: probe.rise,
-            return_after,
+            return_after: ReturnAfter::Manual,
+            warm_up: Duration::ZERO,
+            flap: None,
         }
     }
 

@@ -45,6 +45,9 @@ impl PinTable {
             }
         }
         self.count_lapsed(count);
+        if count > 0 {
+            self.news.ring();
+        }
         count
     }
 
@@ -131,6 +134,9 @@ impl PinTable {
             self.partners.fetch_sub(partners, Relaxed);
             total += addresses + partners;
         }
+        if total > 0 {
+            self.news.ring();
+        }
         total
     }
 
@@ -140,9 +146,10 @@ impl PinTable {
         let Some(entry) = shard.entry_mut(key).filter(|entry| entry.pin.node == *from) else {
             return false;
         };
-        entry.pin.node = Arc::clone(to);
-        entry.pin.since = now;
-        entry.pin.by = PinnedBy::Failover;
+        entry.pin.go(key, to, PinnedBy::Failover, now);
+        shard.note(key);
+        drop(shard);
+        self.news.ring();
         true
     }
 }

@@ -9,6 +9,7 @@ struct Node {
     name: Arc<str>,
     weight: u32,
     standing: Standing,
+    warmth: u8,
     sessions: u32,
 }
 
@@ -17,6 +18,7 @@ fn offered(nodes: &[Node]) -> impl Iterator<Item = Candidate<'_>> {
         name: &node.name,
         weight: node.weight,
         standing: node.standing,
+        warmth: node.warmth,
         sessions: node.sessions,
     })
 }
@@ -28,6 +30,7 @@ fn nodes() -> impl Strategy<Value = Vec<Node>> {
             name: Arc::from(format!("edge{index}")),
             weight,
             standing: Standing::from_u8(standing),
+            warmth: WARM,
             sessions,
         };
         nodes.into_iter().enumerate().map(node).collect()
@@ -122,7 +125,7 @@ proptest! {
         pinned in proptest::option::of(0..9_usize), turn in 0..1_000_u64,
     ) {
         let key = key();
-        let mut request = Request { key: &key, subject: &subject, balance, pinned, turn, tried: Tried::NONE };
+        let mut request = Request { key: &key, subject: &subject, balance, pinned, turn, tried: Positions::NONE, full: Positions::NONE };
         let mut seen = BTreeSet::new();
         loop {
             let choice = choose(offered(&nodes), &request);
@@ -153,6 +156,7 @@ fn a_pinned_client_stays_on_a_held_node_and_leaves_a_draining_or_dead_one() {
             name: Arc::from(name),
             weight: 1,
             standing,
+            warmth: WARM,
             sessions: 0,
         };
         let nodes = [node("edge1", standing), node("edge2", Standing::Takes)];
@@ -162,7 +166,8 @@ fn a_pinned_client_stays_on_a_held_node_and_leaves_a_draining_or_dead_one() {
             balance: Balance::LeastSessions,
             pinned: Some(0),
             turn: 0,
-            tried: Tried::NONE,
+            tried: Positions::NONE,
+            full: Positions::NONE,
         };
         assert_eq!(
             choose(offered(&nodes), &request),
@@ -182,12 +187,13 @@ fn positions_beyond_the_limit_are_not_offered() {
         } else {
             Standing::Takes
         },
+        warmth: WARM,
         sessions: 0,
     };
     let nodes: Vec<Node> = (0..NODES_MAX + 6).map(node).collect();
     let key = key();
     let subject = Subject::Partner(Arc::from("fabrikam"));
-    let tried = Tried::NONE.with(NODES_MAX + 1);
+    let tried = Positions::NONE.with(NODES_MAX + 1);
     assert_eq!((tried.count(), tried.contains(NODES_MAX + 1)), (0, false));
     let balance = Balance::RoundRobin;
     let request = Request {
@@ -197,6 +203,7 @@ fn positions_beyond_the_limit_are_not_offered() {
         pinned: Some(65),
         turn: 1,
         tried,
+        full: Positions::NONE,
     };
     assert_eq!(choose(offered(&nodes), &request), None);
 }
@@ -207,4 +214,82 @@ fn standings_survive_an_atomic() {
         assert_eq!(Standing::from_u8(byte).as_u8(), byte);
     }
     assert_eq!(Standing::from_u8(200), Standing::Unproven);
+}
+
+/// Two nodes that take sessions, the second of which has just come back.
+fn warming(warmth: u8) -> [Node; 2] {
+    let node = |name: &str, warmth, sessions| Node {
+        name: Arc::from(name),
+        weight: 1,
+        standing: Standing::Takes,
+        warmth,
+        sessions,
+    };
+    [node("edge1", WARM, 3_000), node("edge2", warmth, 0)]
+}
+
+#[test]
+fn a_cold_node_gets_its_share_of_new_clients_and_no_more() {
+    let key = key();
+    for balance in [
+        Balance::LeastSessions,
+        Balance::RoundRobin,
+        Balance::SourceHash,
+    ] {
+        for warmth in [1_u8, 10, 50, 100] {
+            let nodes = warming(warmth);
+            let taken = (0..10_000_u32).filter(|turn| {
+                let subject = Subject::Prefix(std::net::IpAddr::from(turn.to_be_bytes()).into());
+                let request = Request {
+                    key: &key,
+                    subject: &subject,
+                    balance,
+                    pinned: None,
+                    turn: u64::from(*turn),
+                    tried: Positions::NONE,
+                    full: Positions::NONE,
+                };
+                choose(offered(&nodes), &request).unwrap().index == 1
+            });
+            let count = u32::try_from(taken.count()).unwrap();
+            // Least sessions sends everybody it may; the others would give the node half.
+            let most = u32::from(warmth) * 100;
+            let fair = if balance == Balance::LeastSessions {
+                most
+            } else {
+                most / 2
+            };
+            assert!(
+                count.abs_diff(fair) <= 250,
+                "{balance:?} at {warmth} %: {count}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_partner_goes_to_a_node_that_is_not_full_unless_all_are() {
+    let (key, nodes) = (key(), warming(WARM));
+    let subject = Subject::Partner(Arc::from("fabrikam"));
+    let mut request = Request {
+        key: &key,
+        subject: &subject,
+        balance: Balance::LeastSessions,
+        pinned: None,
+        turn: 0,
+        tried: Positions::NONE,
+        full: Positions::NONE,
+    };
+    let home = choose(offered(&nodes), &request).unwrap().index;
+    request.full = Positions::NONE.with(home);
+    assert_eq!(choose(offered(&nodes), &request).unwrap().index, 1 - home);
+    request.pinned = Some(home);
+    assert_eq!(
+        choose(offered(&nodes), &request).unwrap().index,
+        home,
+        "a pin holds"
+    );
+    request.pinned = None;
+    request.full = Positions::NONE.with(0).with(1);
+    assert_eq!(choose(offered(&nodes), &request).unwrap().index, home);
 }

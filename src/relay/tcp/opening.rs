@@ -12,7 +12,8 @@ use super::super::session::Interrupt;
 use super::arrival::{Arrival, FIRST_BYTES_MAX, arrive};
 use super::{Life, end_client, outcome_of};
 use crate::clock::Moment;
-use crate::net::dial::{Opening, Refusal, dial};
+use crate::net::dial::{Opening, Refusal, Sources, dial};
+use crate::pool::pace::Admittance;
 use crate::pool::select::{Choice, Standing};
 use crate::snapshot::{Endpoint, Place, Ticket};
 use crate::telemetry::outcome::Outcome;
@@ -75,6 +76,10 @@ impl<'a> Life<'a> {
             let Some(node) = self.policy().listener.nodes.get(choice.index) else {
                 break;
             };
+            if let Err(outcome) = self.keep_pace(&node.endpoint).await {
+                end_client(&client, outcome);
+                return Err(outcome);
+            }
             self.account.bind(self.seat, &node.endpoint);
             let connection = match self.dial(&node.endpoint, &first).await {
                 Ok(connection) => connection,
@@ -122,6 +127,26 @@ impl<'a> Life<'a> {
         Err(outcome)
     }
 
+    /// Waits, while the pool recovers from a failover, until the node may have one more stranger.
+    async fn keep_pace(self, endpoint: &Endpoint) -> Result<(), Outcome> {
+        let Some(rate) = self.policy().listener.max_new_per_node else {
+            return Ok(());
+        };
+        if self.account.is_partner() {
+            return Ok(());
+        }
+        let now = Moment::now();
+        match endpoint.pace.admit(rate, now) {
+            Admittance::Now => Ok(()),
+            Admittance::Never => Err(Outcome::RefusedPace),
+            Admittance::At(moment) => {
+                self.seat.arm(None);
+                let wait = tokio::time::sleep(moment.since(now));
+                self.seat.guard(wait).await.map_err(outcome_of)
+            }
+        }
+    }
+
     async fn dial(self, endpoint: &Endpoint, first: &FirstBytes) -> Result<TcpStream, Undialled> {
         let config = &self.policy().listener.config;
         let opening = if first.bytes.is_empty() {
@@ -131,9 +156,13 @@ impl<'a> Life<'a> {
         };
         self.seat.arm(Some(config.connect_timeout));
         let reports = &self.context().reports;
+        let sources = Sources {
+            addresses: &self.policy().listener.sources,
+            turn: &self.context().source_turn,
+        };
         match self
             .seat
-            .guard(dial(endpoint.address.socket(), opening))
+            .guard(dial(endpoint.address.socket(), opening, sources))
             .await
         {
             Ok(Ok(connection)) => Ok(connection),
