@@ -19,6 +19,7 @@ pub use self::ledger::{Failover, Gap, Totals};
 pub use self::view::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
+use crate::inspect::tls::Certificate;
 use crate::pool::health::Event;
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
@@ -28,6 +29,7 @@ use crate::snapshot::{GroupKey, Snapshot};
 use crate::sys;
 use crate::worker::Order;
 
+mod certificates;
 mod court;
 mod ledger;
 mod view;
@@ -143,7 +145,14 @@ struct Told {
     group: GroupKey,
     node: Arc<str>,
     endpoint: EndpointNumber,
-    event: Event,
+    what: Heard,
+}
+
+/// What a probe tells.
+enum Heard {
+    Event(Event),
+    /// What the node has shown.
+    Certificate(Box<Certificate>),
 }
 
 /// Traffic is looked at this often, so a silence is known at most this late.
@@ -187,7 +196,7 @@ async fn run(
                 None => return,
             },
             Some(told) = answers.recv() => {
-                court.hear(&told);
+                court.hear(told);
                 court.publish(&verdicts);
             }
             _ = inbox.recv_many(&mut reports, REPORTS_AT_ONCE) => {

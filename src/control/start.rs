@@ -1,15 +1,15 @@
 //! Starting: everything that can fail is done before the first client is served.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::admin;
-use super::chronicle;
+use super::chronicle::{self, Chronicle};
 use super::doors::Doors;
 use super::error::StartError;
 use super::nodes;
@@ -76,10 +76,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let admin_socket = admin::bind(&config.server.admin)?;
 
     let (reports, inbox) = Reports::new(REPORTS_MAX);
-    let (recognition, told) = Recognition::new(ground.workers, HISTORY_MAX);
-    let recognition = Arc::new(recognition);
-    let chronicle = Arc::default();
-    tokio::spawn(chronicle::record(Arc::clone(&chronicle), told));
+    let (recognition, chronicle) = recognition(ground.workers);
     let workers = ground.start_workers(&snapshot, &pins, &reports, &recognition)?;
     let governor = Governor::start(governor::Setup {
         snapshot: first,
@@ -232,6 +229,14 @@ impl Ground {
                 cause,
             })
     }
+}
+
+/// What is learned of clients, and the memory of their sessions.
+fn recognition(workers: usize) -> (Arc<Recognition>, Arc<Mutex<Chronicle>>) {
+    let (recognition, told) = Recognition::new(workers, HISTORY_MAX);
+    let chronicle = Arc::default();
+    tokio::spawn(chronicle::record(Arc::clone(&chronicle), told));
+    (Arc::new(recognition), chronicle)
 }
 
 fn cores() -> usize {

@@ -8,8 +8,9 @@ use tokio::sync::{mpsc, watch};
 
 use self::recovering::Recovering;
 use self::watched::Watched;
+use super::certificates::Certificates;
 use super::ledger::Ledger;
-use super::{Command, LOOK_INTERVAL, Setup, Told, Verdicts};
+use super::{Command, Heard, LOOK_INTERVAL, Setup, Told, Verdicts};
 use super::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
@@ -26,6 +27,7 @@ use crate::worker::Order;
 mod announce;
 mod carry;
 mod recovering;
+mod shown;
 mod watched;
 
 /// Everything the governor's thread holds.
@@ -42,6 +44,7 @@ pub(super) struct Court {
     told: mpsc::Sender<Told>,
     ledger: Ledger,
     recovering: Recovering,
+    certificates: Certificates,
     probes: u64,
     looked: Moment,
     next_sweep: Moment,
@@ -62,6 +65,7 @@ impl Court {
             told,
             ledger: Ledger::default(),
             recovering: Recovering::default(),
+            certificates: Certificates::default(),
             probes: 0,
             looked: Moment::now(),
             next_sweep: Moment::now(),
@@ -134,6 +138,7 @@ impl Court {
             self.watched.push(watched);
             self.carry_out(self.watched.len() - 1, effects, now);
         }
+        self.forget_certificates();
         let pools: HashSet<_> = self
             .watched
             .iter()
@@ -203,7 +208,7 @@ impl Court {
     }
 
     /// A probe has told something.
-    pub(super) fn hear(&mut self, told: &Told) {
+    pub(super) fn hear(&mut self, told: Told) {
         let now = Moment::now();
         let position = self
             .watched
@@ -218,10 +223,14 @@ impl Court {
         if member.is_none_or(|member| member.endpoint.number != told.endpoint) {
             return;
         }
+        let event = match told.what {
+            Heard::Event(event) => event,
+            Heard::Certificate(shown) => {
+                return self.note_certificate(index, &told.node, *shown);
+            }
+        };
         let mut effects = Vec::new();
-        watched
-            .group
-            .observe(&told.node, told.event, now, &mut effects);
+        watched.group.observe(&told.node, event, now, &mut effects);
         self.carry_out(index, effects, now);
     }
 
@@ -404,6 +413,7 @@ impl Court {
         let groups = self.watched.iter().map(|watched| GroupView {
             pool: Arc::clone(&watched.plan.key.pool),
             listeners: watched.plan.listeners.clone(),
+            certificates_differ: self.certificates.differ(&watched.plan.key),
             endpoints: watched
                 .group
                 .view()
@@ -413,6 +423,7 @@ impl Court {
                     Some(EndpointView {
                         endpoint: Arc::clone(&member.endpoint),
                         health,
+                        certificate: self.certificates.of(member.endpoint.number).map(Arc::clone),
                     })
                 })
                 .collect(),

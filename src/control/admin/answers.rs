@@ -156,10 +156,34 @@ pub struct NodeService {
     pub evidence_at: Option<Timestamp>,
     /// Failures since the last good probe.
     pub failures: u32,
+    /// What it last showed to a `tls-hello` probe.
+    #[serde(default)]
+    pub certificate: Option<NodeCertificate>,
     /// Until when it takes only its pinned clients: a time, or `resume` by an administrator.
     pub held_until: Option<String>,
     /// Its sessions, dials included.
     pub sessions: u32,
+}
+
+/// A certificate that a node shows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeCertificate {
+    /// Its name.
+    pub name: String,
+    /// All its host names.
+    pub names: Vec<String>,
+    /// From when it is valid.
+    pub not_before: Option<Timestamp>,
+    /// Until when it is valid.
+    pub not_after: Option<Timestamp>,
+    /// Whether it may be used by a client and by a server, both of which an Access Edge is.
+    pub client: bool,
+    /// See `client`.
+    pub server: bool,
+    /// SHA-256 of its public key, in hexadecimal.
+    pub key: String,
+    /// Whether all nodes that are asked alike show the same.
+    pub same: bool,
 }
 
 /// `GET /v1/sessions`: how many, where.

@@ -219,6 +219,15 @@ impl Scrape {
             labels.push(("listener", listener.to_owned()));
             labels
         };
+        if let Some(end) = each
+            .certificate
+            .as_ref()
+            .and_then(|shown| u64::try_from(shown.not_after).ok())
+        {
+            let help =
+                "When the certificate that the node shows to probes expires, in seconds since 1970";
+            self.gauge("pinfold_certificate_expiry_seconds", help, labels(), end);
+        }
         let is_up = matches!(each.health.state, State::Up | State::Suspect);
         let help = "1 while the node is up or merely in doubt";
         self.gauge("pinfold_node_up", help, labels(), u64::from(is_up));

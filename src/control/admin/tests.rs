@@ -142,6 +142,7 @@ fn view(snapshot: &Snapshot) -> View {
     let groups = snapshot.groups.iter().map(|plan| GroupView {
         pool: Arc::clone(&plan.key.pool),
         listeners: plan.listeners.clone(),
+        certificates_differ: false,
         endpoints: plan
             .members
             .iter()
@@ -159,6 +160,7 @@ fn view(snapshot: &Snapshot) -> View {
                     failures: 0,
                     hold: None,
                 },
+                certificate: None,
             })
             .collect(),
     });
