@@ -65,7 +65,13 @@ enum Command {
     /// Sessions: how many, where, and how they ended.
     Sessions(Show),
     /// Configured partners, and the nodes they are pinned to.
-    Partners(Show),
+    Partners {
+        #[command(flatten)]
+        show: Show,
+        /// Show what TLS each offers and speaks, and who would lose by switching old versions off.
+        #[arg(long)]
+        tls: bool,
+    },
     /// Pins: which node each partner and address is given.
     #[command(args_conflicts_with_subcommands = true)]
     Pins {
@@ -242,7 +248,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Status(show) => show::show(&Listing::Status, &show).map(done),
         Command::Nodes(show) => show::show(&Listing::Nodes, &show).map(done),
         Command::Sessions(show) => show::show(&Listing::Sessions, &show).map(done),
-        Command::Partners(show) => show::show(&Listing::Partners, &show).map(done),
+        Command::Partners { show, tls } => show::show(&Listing::Partners { tls }, &show).map(done),
         Command::Pins {
             action: None,
             show,

@@ -4,8 +4,8 @@
 //! reads [`Shared`] and sends it requests. Nothing here is on the path of a byte.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -15,16 +15,19 @@ use self::admin::answers::PinFile;
 use crate::config::model::Config;
 use crate::governor::{self, Governor, Verdicts};
 use crate::pool::pins::PinTable;
+use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 use crate::store::{Administered, StateDir, Store, Wanted};
 use crate::worker::Worker;
 
+use self::chronicle::Chronicle;
 pub use self::error::{ReloadError, StartError, chain};
 pub use self::pins::import::Imported;
 pub use self::start::{Source, start};
 
 pub mod admin;
+pub mod chronicle;
 mod doors;
 mod error;
 mod nodes;
@@ -55,6 +58,10 @@ pub struct Shared {
     pub capacity: Arc<Capacity>,
     /// The sessions' side of the reports.
     pub reports: Reports,
+    /// What is learned of clients.
+    pub recognition: Arc<Recognition>,
+    /// What is remembered of sessions.
+    pub chronicle: Arc<Mutex<Chronicle>>,
     /// Whether clients are served: from READY to the stop.
     pub is_serving: AtomicBool,
     /// Reloads that failed since the start.

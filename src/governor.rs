@@ -19,6 +19,7 @@ pub use self::ledger::{Failover, Gap, Totals};
 pub use self::view::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
+use crate::inspect::tls::Certificate;
 use crate::pool::health::Event;
 use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
@@ -28,6 +29,7 @@ use crate::snapshot::{GroupKey, Snapshot};
 use crate::sys;
 use crate::worker::Order;
 
+mod certificates;
 mod court;
 mod ledger;
 mod view;
@@ -145,10 +147,17 @@ enum Told {
         group: GroupKey,
         node: Arc<str>,
         endpoint: EndpointNumber,
-        event: Event,
+        what: Heard,
     },
     /// Of a look at partners that might return to their nodes.
     Partners(Vec<(PinKey, Survey)>),
+}
+
+/// What is told of a node.
+enum Heard {
+    Event(Event),
+    /// What it has shown.
+    Certificate(Box<Certificate>),
 }
 
 /// Traffic is looked at this often, so a silence is known at most this late.

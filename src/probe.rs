@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use crate::addr::NodeAddr;
 use crate::clock::Moment;
 use crate::config::model::{ProbeKind, ProxySend};
-use crate::inspect::{proxy, tls};
+use crate::inspect::proxy;
+use crate::inspect::tls::{self, Certificate, Handshake, Side};
 use crate::net::dial::{Opening, Refusal, Sources, dial};
 use crate::pool::health::{Event, ProbeFailure};
 
@@ -33,8 +34,14 @@ pub struct Question {
     pub source: Option<IpAddr>,
 }
 
-/// Asks `address` and tells what comes of it, dated `started`.
-pub async fn ask(question: Question, address: NodeAddr, started: Moment, tell: impl Fn(Event)) {
+/// Asks `address` and tells what comes of it, dated `started`. The answer to a hello goes on with the
+/// node's certificate, which is returned once the two have parted.
+pub async fn ask(
+    question: Question,
+    address: NodeAddr,
+    started: Moment,
+    tell: impl Fn(Event),
+) -> Option<Box<Certificate>> {
     let mut answer = Box::pin(answer(question, address));
     let in_time = tokio::time::timeout(question.timeout, &mut answer).await;
     let result = match in_time {
@@ -46,21 +53,31 @@ pub async fn ask(question: Question, address: NodeAddr, started: Moment, tell: i
             });
             match tokio::time::timeout(question.patience, answer).await {
                 // Only a sign of life is worth telling after the failure has been told.
-                Ok(Ok(connection)) => Ok(connection),
-                Ok(Err(_)) | Err(_) => return,
+                Ok(Ok(answered)) => Ok(answered),
+                Ok(Err(_)) | Err(_) => return None,
             }
         }
     };
     match result {
-        Ok(connection) => {
+        Ok(answered) => {
             tell(Event::ProbeGood { started });
-            if part(connection).await {
+            let (has_parted, shown) = part(answered).await;
+            if has_parted {
                 tell(Event::Parted);
             }
+            return shown;
         }
         Err(Unanswered::Failed(how)) => tell(Event::ProbeFailed { started, how }),
         Err(Unanswered::Void) => tell(Event::ProbeVoid { started }),
     }
+    None
+}
+
+/// A node that has answered.
+struct Answered {
+    connection: TcpStream,
+    /// What it said to a hello, as far as it has come.
+    said: Vec<u8>,
 }
 
 /// Why a question has no answer.
@@ -70,7 +87,7 @@ enum Unanswered {
     Void,
 }
 
-async fn answer(question: Question, address: NodeAddr) -> Result<TcpStream, Unanswered> {
+async fn answer(question: Question, address: NodeAddr) -> Result<Answered, Unanswered> {
     let sources = Sources {
         addresses: question.source.as_slice(),
         turn: &Cell::new(0),
@@ -87,13 +104,15 @@ async fn answer(question: Question, address: NodeAddr) -> Result<TcpStream, Unan
         .write_all(header)
         .await
         .map_err(|error| judge(&error))?;
-    if question.kind == ProbeKind::TlsHello {
-        say_hello(&mut connection).await?;
-    }
-    Ok(connection)
+    let said = if question.kind == ProbeKind::TlsHello {
+        say_hello(&mut connection).await?
+    } else {
+        Vec::new()
+    };
+    Ok(Answered { connection, said })
 }
 
-async fn say_hello(connection: &mut TcpStream) -> Result<(), Unanswered> {
+async fn say_hello(connection: &mut TcpStream) -> Result<Vec<u8>, Unanswered> {
     let mut random = [0; 32];
     random.fill_with(|| fastrand::u8(..));
     let hello = tls::client_hello(random);
@@ -104,7 +123,7 @@ async fn say_hello(connection: &mut TcpStream) -> Result<(), Unanswered> {
     let mut said = Vec::with_capacity(16);
     loop {
         match tls::answer(&said) {
-            tls::Answer::Tls => return Ok(()),
+            tls::Answer::Tls => return Ok(said),
             tls::Answer::Other => return Err(Unanswered::Failed(ProbeFailure::WrongAnswer)),
             tls::Answer::Incomplete => {}
         }
@@ -117,20 +136,33 @@ async fn say_hello(connection: &mut TcpStream) -> Result<(), Unanswered> {
 }
 
 /// Parts in order: a reset, or a fatal alert, would leave a line in a Windows event log each time. Whether
-/// the node has parted in turn, which its kernel does not do for a process that is frozen.
-async fn part(mut connection: TcpStream) -> bool {
+/// the node has parted in turn, which its kernel does not do for a process that is frozen; and its
+/// certificate, which is in what it still had to say, up to TLS 1.2.
+async fn part(answered: Answered) -> (bool, Option<Box<Certificate>>) {
+    let Answered {
+        mut connection,
+        said,
+    } = answered;
+    let mut handshake = Box::new(Handshake::new());
+    handshake.feed(Side::Node, &said);
     let farewell = async {
         let _ = connection.shutdown().await;
         let mut rest = [0; 4096];
         for _ in 0..FAREWELL_READS_MAX {
-            if !matches!(connection.read(&mut rest).await, Ok(count) if count > 0) {
-                return true;
+            match connection.read(&mut rest).await {
+                Ok(count) if count > 0 => {
+                    handshake.feed(Side::Node, rest.get(..count).unwrap_or_default());
+                }
+                Ok(_) | Err(_) => return true,
             }
         }
         false
     };
     let parted = tokio::time::timeout(FAREWELL_MAX, farewell).await;
-    parted.unwrap_or(false)
+    (
+        parted.unwrap_or(false),
+        handshake.into_facts().node_certificate,
+    )
 }
 
 fn judge(error: &io::Error) -> Unanswered {
@@ -185,10 +217,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tls_answer_is_good() {
+    async fn a_tls_answer_is_good_and_the_node_parts_in_turn() {
         let told = answering(&[21, 3, 1, 0, 2, 2, 40], Duration::ZERO).await;
         assert!(
-            matches!(told.as_slice(), [Event::ProbeGood { .. }]),
+            matches!(told.as_slice(), [Event::ProbeGood { .. }, Event::Parted]),
             "{told:?}"
         );
     }
@@ -211,7 +243,8 @@ mod tests {
                         how: ProbeFailure::TimedOut,
                         ..
                     },
-                    Event::ProbeGood { .. }
+                    Event::ProbeGood { .. },
+                    Event::Parted
                 ]
             ),
             "{told:?}"
@@ -230,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_open_port_is_enough_for_a_tcp_probe() {
+    async fn an_open_port_is_enough_for_a_tcp_probe_but_does_not_part() {
         let (_listener, address) = listening().await;
         let told = events(ProbeKind::Tcp, address).await;
         assert!(

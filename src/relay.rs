@@ -15,9 +15,12 @@ use crate::snapshot::{Capacity, Listener};
 use crate::telemetry::log::Limiter;
 
 pub mod account;
+pub mod history;
+pub mod inspection;
 pub mod memory;
 pub mod placing;
 pub mod pump;
+pub mod recognition;
 pub mod report;
 pub mod session;
 pub mod tcp;
@@ -44,12 +47,16 @@ pub struct Context {
     pub capacity: Arc<Capacity>,
     /// To the governor.
     pub reports: report::Reports,
+    /// What is learned of clients.
+    pub recognition: Arc<recognition::Recognition>,
     /// Which sessions leave a line in the log.
     pub log_sessions: Cell<LogSessions>,
     /// Keeps clients that cannot be served from filling the log.
     pub refusals: Limiter,
     /// Keeps a partner that is moved again and again from filling the log.
     pub moves: Limiter,
+    /// Keeps certificates that are not the configured partner's from filling the log.
+    pub disagreements: Limiter,
 }
 
 /// What a session takes from the snapshot in force when it begins, and keeps.

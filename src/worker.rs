@@ -26,6 +26,7 @@ use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
 use crate::relay::Context;
 use crate::relay::pump::Gear;
+use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::relay::session::{EndpointNumber, Interrupt, Session, Sessions, Survey};
 use crate::relay::wheel::TICK;
@@ -159,6 +160,8 @@ pub struct Setup {
     pub capacity: Arc<Capacity>,
     /// To the governor.
     pub reports: Reports,
+    /// What is learned of clients.
+    pub recognition: Arc<Recognition>,
     /// How many workers there are.
     pub workers: usize,
     /// Pipes that this worker may lend.
@@ -231,9 +234,11 @@ async fn run(
         source_turn: Cell::new(number),
         capacity: setup.capacity,
         reports: setup.reports,
+        recognition: setup.recognition,
         log_sessions: Cell::new(LogSessions::Off),
         refusals: Limiter::default(),
         moves: Limiter::default(),
+        disagreements: Limiter::default(),
     });
     let policies = Rc::new(Policies::new(setup.snapshot, &context));
     let mut floor = Floor {

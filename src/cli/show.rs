@@ -11,6 +11,7 @@ use super::{Show, client, output};
 mod failovers;
 mod nodes;
 mod partners;
+mod partners_tls;
 mod pins;
 mod sessions;
 mod status;
@@ -21,7 +22,7 @@ pub(super) enum Listing {
     Status,
     Nodes,
     Sessions,
-    Partners,
+    Partners { tls: bool },
     Pins { limit: usize },
     Failovers,
 }
@@ -32,7 +33,7 @@ impl Listing {
             Self::Status => "/v1/status".into(),
             Self::Nodes => "/v1/nodes".into(),
             Self::Sessions => "/v1/sessions".into(),
-            Self::Partners => "/v1/partners".into(),
+            Self::Partners { .. } => "/v1/partners".into(),
             Self::Pins { limit: 0 } => "/v1/pins".into(),
             Self::Pins { limit } => format!("/v1/pins?limit={limit}"),
             Self::Failovers => "/v1/failovers".into(),
@@ -56,7 +57,8 @@ pub(super) fn show(listing: &Listing, options: &Show) -> Result<(), Failure> {
         }
         Listing::Nodes => nodes::render(&read(options, &json)?, &layout),
         Listing::Sessions => sessions::render(&read(options, &json)?, &layout),
-        Listing::Partners => partners::render(&read(options, &json)?, &layout),
+        Listing::Partners { tls: false } => partners::render(&read(options, &json)?, &layout),
+        Listing::Partners { tls: true } => partners_tls::render(&read(options, &json)?, &layout),
         Listing::Pins { .. } => pins::render(&read(options, &json)?, &layout),
         Listing::Failovers => failovers::render(&read(options, &json)?, &layout),
     };

@@ -1,14 +1,15 @@
 //! Starting: everything that can fail is done before the first client is served.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::admin;
+use super::chronicle::{self, Chronicle};
 use super::doors::Doors;
 use super::error::StartError;
 use super::nodes;
@@ -18,6 +19,7 @@ use crate::config::{Diagnostics, Loaded, load, parse, sessions_carried};
 use crate::governor::{self, Governor};
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
+use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 use crate::store::{Administered, Found, StateDir, Store, Tally, random_key};
@@ -74,7 +76,8 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let admin_socket = admin::bind(&config.server.admin)?;
 
     let (reports, inbox) = Reports::new(REPORTS_MAX);
-    let workers = ground.start_workers(&snapshot, &pins, &reports)?;
+    let (recognition, chronicle) = recognition(ground.workers);
+    let workers = ground.start_workers(&snapshot, &pins, &reports, &recognition)?;
     let governor = Governor::start(governor::Setup {
         snapshot: first,
         workers: workers.iter().map(Worker::orders).collect(),
@@ -100,6 +103,8 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         administered: ArcSwap::from_pointee(ground.administered),
         capacity: ground.capacity,
         reports,
+        recognition,
+        chronicle,
         is_serving: AtomicBool::new(false),
         reload_failures: AtomicU64::new(0),
         started: Timestamp::now(),
@@ -204,6 +209,7 @@ impl Ground {
         snapshot: &Arc<ArcSwap<Snapshot>>,
         pins: &Arc<PinTable>,
         reports: &Reports,
+        recognition: &Arc<Recognition>,
     ) -> Result<Vec<Worker>, StartError> {
         let setup = worker::Setup {
             snapshot: Arc::clone(snapshot),
@@ -211,6 +217,7 @@ impl Ground {
             key: Arc::clone(&self.key),
             capacity: Arc::clone(&self.capacity),
             reports: reports.clone(),
+            recognition: Arc::clone(recognition),
             workers: self.workers,
             pipes: per_worker(self.capacity.most() / 32, self.workers).clamp(4, 512),
         };
@@ -222,6 +229,14 @@ impl Ground {
                 cause,
             })
     }
+}
+
+/// What is learned of clients, and the memory of their sessions.
+fn recognition(workers: usize) -> (Arc<Recognition>, Arc<Mutex<Chronicle>>) {
+    let (recognition, told) = Recognition::new(workers, HISTORY_MAX);
+    let chronicle = Arc::default();
+    tokio::spawn(chronicle::record(Arc::clone(&chronicle), told));
+    (Arc::new(recognition), chronicle)
 }
 
 fn cores() -> usize {
@@ -296,5 +311,7 @@ fn per_worker(total: u64, workers: usize) -> usize {
 
 /// What workers report in the second in which every session of a large pool ends.
 const REPORTS_MAX: usize = 65_536;
+/// A burst of sessions that end, as long as control takes a breath.
+const HISTORY_MAX: usize = 4096;
 const REQUESTS_MAX: usize = 64;
 const STATE_FILE: &str = "state.redb";

@@ -9,8 +9,9 @@ use tokio::sync::{mpsc, watch};
 use self::failback::Failbacks;
 use self::recovering::Recovering;
 use self::watched::Watched;
+use super::certificates::Certificates;
 use super::ledger::Ledger;
-use super::{Command, LOOK_INTERVAL, Setup, Told, Verdicts};
+use super::{Command, Heard, LOOK_INTERVAL, Setup, Told, Verdicts};
 use super::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
@@ -28,6 +29,7 @@ mod carry;
 mod failback;
 mod mute;
 mod recovering;
+mod shown;
 mod watched;
 
 /// Everything the governor's thread holds.
@@ -45,6 +47,7 @@ pub(super) struct Court {
     told: mpsc::Sender<Told>,
     ledger: Ledger,
     recovering: Recovering,
+    certificates: Certificates,
     probes: u64,
     looked: Moment,
     next_sweep: Moment,
@@ -66,6 +69,7 @@ impl Court {
             told,
             ledger: Ledger::default(),
             recovering: Recovering::default(),
+            certificates: Certificates::default(),
             probes: 0,
             looked: Moment::now(),
             next_sweep: Moment::now(),
@@ -138,6 +142,7 @@ impl Court {
             self.watched.push(watched);
             self.carry_out(self.watched.len() - 1, effects, now);
         }
+        self.forget_certificates();
         let pools: HashSet<_> = self
             .watched
             .iter()
@@ -214,8 +219,8 @@ impl Court {
                 group,
                 node,
                 endpoint,
-                event,
-            } => self.hear_of_node(&group, &node, endpoint, event, now),
+                what,
+            } => self.hear_of_node(&group, &node, endpoint, what, now),
             Told::Partners(surveys) => {
                 for (key, survey) in surveys {
                     self.consider(&key, &survey, now);
@@ -229,7 +234,7 @@ impl Court {
         group: &GroupKey,
         node: &Arc<str>,
         endpoint: EndpointNumber,
-        event: Event,
+        what: Heard,
         now: Moment,
     ) {
         let position = self
@@ -245,6 +250,12 @@ impl Court {
         if member.is_none_or(|member| member.endpoint.number != endpoint) {
             return;
         }
+        let event = match what {
+            Heard::Event(event) => event,
+            Heard::Certificate(shown) => {
+                return self.note_certificate(index, node, *shown);
+            }
+        };
         let mut effects = Vec::new();
         watched.group.observe(node, event, now, &mut effects);
         self.carry_out(index, effects, now);
@@ -437,6 +448,7 @@ impl Court {
         let groups = self.watched.iter().map(|watched| GroupView {
             pool: Arc::clone(&watched.plan.key.pool),
             listeners: watched.plan.listeners.clone(),
+            certificates_differ: self.certificates.differ(&watched.plan.key),
             endpoints: watched
                 .group
                 .view()
@@ -446,6 +458,7 @@ impl Court {
                     Some(EndpointView {
                         endpoint: Arc::clone(&member.endpoint),
                         health,
+                        certificate: self.certificates.of(member.endpoint.number).map(Arc::clone),
                     })
                 })
                 .collect(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ledger::{Failover, Totals};
+use crate::inspect::tls::Certificate;
 use crate::pool::group::MemberView;
 use crate::snapshot::Endpoint;
 
@@ -26,6 +27,8 @@ pub struct GroupView {
     pub pool: Arc<str>,
     /// The listeners it serves.
     pub listeners: Vec<Arc<str>>,
+    /// Whether its nodes show different certificates.
+    pub certificates_differ: bool,
     /// Its endpoints.
     pub endpoints: Vec<EndpointView>,
 }
@@ -37,4 +40,6 @@ pub struct EndpointView {
     pub endpoint: Arc<Endpoint>,
     /// Its health.
     pub health: MemberView,
+    /// What it last showed to a probe.
+    pub certificate: Option<Arc<Certificate>>,
 }

@@ -259,12 +259,14 @@ impl Shard {
 /// As many of `names` as are kept of one certificate.
 fn kept(names: &[Box<str>]) -> Names {
     let mut room = NAMES_BYTES_MAX;
-    let fits = |name: &&Box<str>| {
-        let does = name.len() <= room;
-        room -= if does { name.len() } else { 0 };
-        does
-    };
-    names.iter().filter(fits).take(NAMES_MAX).cloned().collect()
+    let mut kept = Vec::new();
+    for name in names.iter().take(NAMES_MAX) {
+        if let Some(left) = room.checked_sub(name.len()) {
+            room = left;
+            kept.push(name.clone());
+        }
+    }
+    kept.into()
 }
 
 /// Enough that a dozen workers seldom meet in one shard.

@@ -29,6 +29,7 @@ use crate::clock::Moment;
 
 mod kept;
 mod news;
+mod rekey;
 mod shard;
 mod sweep;
 

@@ -6,18 +6,22 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use super::pump::Meter;
+use super::inspection::Inspection;
+use super::pump::{Meter, Side};
 use super::report::{Lost, Report};
 use super::session::Seat;
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
 use crate::config::model::LogSessions;
+use crate::inspect::tls;
 use crate::net::options::LegOptions;
 use crate::partner::table::Known;
 use crate::snapshot::{Endpoint, ListenerCounters};
 use crate::telemetry::counters::EndpointSlot;
 use crate::telemetry::outcome::Outcome;
+
+mod tls_facts;
 
 /// The account of one session. A session that ends without closing it has panicked.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub struct Account {
     endpoint: RefCell<Option<Arc<Endpoint>>>,
     bytes_up: Cell<u64>,
     bytes_down: Cell<u64>,
+    inspection: RefCell<Option<Box<Inspection>>>,
     is_open: Cell<bool>,
 }
 
@@ -46,6 +51,7 @@ impl Account {
             endpoint: RefCell::new(None),
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
+            inspection: RefCell::new(None),
             is_open: Cell::new(true),
         };
         account.slot().active.add(1);
@@ -161,12 +167,14 @@ impl Account {
 
     fn settle(&self, outcome: Outcome) {
         self.is_open.set(false);
+        self.stop_watching();
         let slot = self.slot();
         slot.active.subtract(1);
         if let Some(ended) = slot.ended.get(outcome.index()) {
             ended.add(1);
         }
         self.log(outcome);
+        self.tell_history(outcome);
         self.unbind();
     }
 
@@ -200,11 +208,15 @@ impl Account {
             .map(|endpoint| tracing::field::display(endpoint.address));
         let age = Moment::now().since(self.started).as_secs_f64();
         let (up, down) = (self.bytes_up.get(), self.bytes_down.get());
+        let tls = self.tls().unwrap_or_default();
+        let version = tls.negotiated.or(tls.offered).map(tls::Version::label);
+        let certificate = tls.certificate.as_deref();
+        let alert = tls.alert.map(|(_, alert)| alert.name());
         let (label, blame) = (outcome.label(), outcome.blame().label());
         tracing::info!(
             target: "pinfold::session",
-            listener, partner, client = %self.client.get(), node, to, age, up, down,
-            outcome = label, blame,
+            listener, partner, client = %self.client.get(), node, to, tls = version, certificate, alert,
+            age, up, down, outcome = label, blame,
             "session-end"
         );
     }
@@ -245,6 +257,18 @@ impl Meter for Counting<'_> {
             .set(self.account.bytes_down.get() + bytes);
         self.listener.bytes_down.add(bytes);
         self.endpoint.hear(self.account.context.sessions.now());
+    }
+
+    fn is_inspected(&self) -> bool {
+        self.account.is_inspected()
+    }
+
+    fn inspect(&self, side: Side, bytes: &[u8]) -> bool {
+        let side = match side {
+            Side::Client => tls::Side::Client,
+            Side::Node => tls::Side::Node,
+        };
+        self.account.inspect(side, bytes)
     }
 
     fn lasted(&self, node: &TcpStream) {

@@ -2,7 +2,7 @@
 //!
 //! Adaptive, because measured: small messages are cheapest read into one buffer that the whole worker
 //! shares and written out at once; bulk is cheapest through a pipe. A read that fills the buffer
-//! promotes its direction to splicing; a run of small ones brings it back. Invariants: a direction
+//! promotes its direction to splicing, once its bytes need not be looked at any more; a run of small ones brings it back. Invariants: a direction
 //! that waits for its source holds neither memory nor pipe; what a slow reader leaves unsent is
 //! counted, and its direction reads no more; with neither memory nor pipe to be had, bytes are only
 //! taken from the source once the sink has taken them.
@@ -67,6 +67,14 @@ pub trait Meter {
     fn sent_up(&self, bytes: u64);
     /// Bytes came from the node.
     fn came_down(&self, bytes: u64);
+    /// Whether the session's first bytes are looked at on their way.
+    fn is_inspected(&self) -> bool {
+        false
+    }
+    /// `side` has sent `bytes`, while it was looked at; whether it still is.
+    fn inspect(&self, _side: Side, _bytes: &[u8]) -> bool {
+        false
+    }
     /// The session has lasted: the connection to the node may be given what it now needs.
     fn lasted(&self, node: &TcpStream);
 }
@@ -128,14 +136,15 @@ impl<'a, M: Meter> Pump<'a, M> {
         keep: usize,
         fin_timeout: &'a Duration,
     ) -> Self {
+        let is_inspected = meter.is_inspected();
         Self {
             gear,
             seat,
             meter,
             client,
             node,
-            up: Direction::beginning_with(first, keep, gear),
-            down: Direction::that_must_speak(keep > 0),
+            up: Direction::beginning_with(first, keep, gear).inspected(is_inspected),
+            down: Direction::that_must_speak(keep > 0).inspected(is_inspected),
             first_finished: None,
             fin_timeout,
         }
@@ -219,7 +228,10 @@ impl<'a, M: Meter> Pump<'a, M> {
         let before = self.up.given();
         let is_last = self.down.is_done();
         let (client, node) = (&self.client, &self.node);
-        let result = self.up.poll(context, self.gear, client, node, is_last);
+        let look = |bytes: &[u8]| self.meter.inspect(Side::Client, bytes);
+        let result = self
+            .up
+            .poll(context, self.gear, (client, node), is_last, &look);
         let moved = self.up.given() - before;
         if moved > 0 {
             self.meter.sent_up(moved);
@@ -231,7 +243,10 @@ impl<'a, M: Meter> Pump<'a, M> {
         let before = self.down.taken();
         let is_last = self.up.is_done();
         let (client, node) = (&self.client, &self.node);
-        let result = self.down.poll(context, self.gear, node, client, is_last);
+        let look = |bytes: &[u8]| self.meter.inspect(Side::Node, bytes);
+        let result = self
+            .down
+            .poll(context, self.gear, (node, client), is_last, &look);
         let moved = self.down.taken() - before;
         if moved > 0 {
             self.up.forget_first_bytes();

@@ -77,6 +77,7 @@ pub struct Session {
     client: Cell<u32>,
     /// Whether its node has ever sent a byte.
     is_answered: Cell<bool>,
+    is_legacy: Cell<bool>,
     interrupt: Cell<Option<Interrupt>>,
     waker: Cell<Option<Waker>>,
     active_at: Cell<Moment>,
@@ -236,6 +237,7 @@ impl Sessions {
             listener,
             client: Cell::new(0),
             is_answered: Cell::new(false),
+            is_legacy: Cell::new(false),
             interrupt: Cell::new(None),
             waker: Cell::new(None),
             active_at: Cell::new(self.now()),
@@ -278,9 +280,9 @@ impl Sessions {
     pub fn interrupt(&self, interrupt: Interrupt, which: impl Fn(&Session) -> bool) -> usize {
         let list = self.list.borrow();
         let mut count = 0;
-        for partners in [true, false] {
+        for is_first in [true, false] {
             let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-            for session in sessions.filter(|session| session.partner().is_some() == partners) {
+            for session in sessions.filter(|session| session.is_cut_first() == is_first) {
                 if which(session) {
                     session.interrupt(interrupt);
                     count += 1;
@@ -334,6 +336,16 @@ impl Session {
     pub fn mark_partner(&self, name: &Arc<str>) {
         // Nobody is recognised twice.
         let _ = self.partner.set(Arc::clone(name));
+    }
+
+    /// Its client looks as if it could not fail over by itself; it is cut as early as a partner.
+    pub fn mark_legacy(&self) {
+        self.is_legacy.set(true);
+    }
+
+    /// Whether it is among the first that are cut.
+    fn is_cut_first(&self) -> bool {
+        self.partner.get().is_some() || self.is_legacy.get()
     }
 
     /// The name of the configured partner that it belongs to.

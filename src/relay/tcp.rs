@@ -108,6 +108,7 @@ impl<'a> Life<'a> {
             ),
             End::Interrupted(interrupt, _) => (outcome_of(interrupt), true),
         };
+        let outcome = self.account.explained(outcome);
         if is_reset {
             reset_on_close(&client);
             reset_on_close(&node);
@@ -134,7 +135,10 @@ impl<'a> Life<'a> {
     }
 
     fn tell_reset(&self, end: &End) {
-        if let (End::Failed(Side::Node, _), Some(endpoint)) = (end, self.account.endpoint()) {
+        // Whoever has said why it ends the session is well.
+        if self.account.alert_from().is_none()
+            && let (End::Failed(Side::Node, _), Some(endpoint)) = (end, self.account.endpoint())
+        {
             let client = self.account.client().ip();
             self.context()
                 .reports
@@ -143,9 +147,9 @@ impl<'a> Life<'a> {
     }
 }
 
-/// Ends a client that has no node. One that left by itself needs no reset.
+/// Ends a client that has no node. One that left by itself, or was told why, needs no reset.
 fn end_client(client: &TcpStream, outcome: Outcome) {
-    if outcome != Outcome::ClientClosed {
+    if !matches!(outcome, Outcome::ClientClosed | Outcome::RefusedTls) {
         reset_on_close(client);
     }
 }

@@ -45,6 +45,12 @@ pub enum Outcome {
     RefusedAccess,
     /// A PROXY header was missing, malformed, or from somebody who may not send one.
     RefusedProxy,
+    /// The client offered less than `tls_min`.
+    RefusedTls,
+    /// The client ended the handshake by an alert.
+    TlsAlertClient,
+    /// The node ended the handshake by an alert.
+    TlsAlertNode,
     /// We had no descriptor, port or memory.
     Shortage,
     /// A defect of ours ended the session.
@@ -66,7 +72,7 @@ pub enum Blame {
 
 impl Outcome {
     /// Every outcome, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
@@ -87,6 +93,9 @@ impl Outcome {
         Self::RefusedPace,
         Self::RefusedAccess,
         Self::RefusedProxy,
+        Self::RefusedTls,
+        Self::TlsAlertClient,
+        Self::TlsAlertNode,
         Self::Shortage,
         Self::InternalError,
     ];
@@ -106,10 +115,15 @@ impl Outcome {
             | Self::ClientLost
             | Self::FirstBytesTimeout
             | Self::RefusedAccess
-            | Self::RefusedProxy => Blame::Client,
-            Self::NodeReset | Self::NodeLost | Self::DialFailed | Self::NoNode | Self::NodeDown => {
-                Blame::Node
-            }
+            | Self::RefusedProxy
+            | Self::RefusedTls
+            | Self::TlsAlertClient => Blame::Client,
+            Self::NodeReset
+            | Self::NodeLost
+            | Self::DialFailed
+            | Self::NoNode
+            | Self::NodeDown
+            | Self::TlsAlertNode => Blame::Node,
             Self::Drained
             | Self::Disabled
             | Self::Moved
@@ -120,6 +134,21 @@ impl Outcome {
             | Self::Shortage
             | Self::InternalError => Blame::Us,
         }
+    }
+
+    /// Whether the client was turned away: by us, or by a handshake that an alert has ended.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::RefusedLimit
+                | Self::RefusedPace
+                | Self::RefusedAccess
+                | Self::RefusedProxy
+                | Self::RefusedTls
+                | Self::TlsAlertClient
+                | Self::TlsAlertNode
+        )
     }
 
     /// Its name in logs, metrics and answers.
@@ -146,6 +175,9 @@ impl Outcome {
             Self::RefusedPace => "refused-pace",
             Self::RefusedAccess => "refused-access",
             Self::RefusedProxy => "refused-proxy",
+            Self::RefusedTls => "refused-tls",
+            Self::TlsAlertClient => "tls-alert-client",
+            Self::TlsAlertNode => "tls-alert-node",
             Self::Shortage => "shortage",
             Self::InternalError => "internal-error",
         }

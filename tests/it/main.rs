@@ -32,6 +32,7 @@ mod exhaustion;
 mod limits;
 mod measures;
 mod proxy;
+mod recognition;
 mod recovery;
 mod refusals;
 mod scripted;

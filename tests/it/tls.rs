@@ -14,17 +14,17 @@ use crate::wire::Wire;
 use crate::world::{Directory, Pinfold, SOON, Setup, World};
 
 /// Versions below 1.2 need it.
-const ANY_CIPHER: &str = "ALL:@SECLEVEL=0";
+pub(crate) const ANY_CIPHER: &str = "ALL:@SECLEVEL=0";
 
 /// `openssl` in `directory`, which holds a key and a certificate for each side.
-fn openssl(directory: &Path, arguments: &str) -> Command {
+pub(crate) fn openssl(directory: &Path, arguments: &str) -> Command {
     let mut command = Command::new("openssl");
     command.current_dir(directory);
     command.args(arguments.split(' '));
     command
 }
 
-fn certify(directory: &Path) {
+pub(crate) fn certify(directory: &Path) {
     for name in ["server", "client"] {
         let made = openssl(
             directory,
@@ -40,7 +40,7 @@ fn certify(directory: &Path) {
 }
 
 /// A server that speaks only `version`, asks for a certificate, and says lines backwards.
-fn server(directory: &Path, version: &str) -> (Process, SocketAddr) {
+pub(crate) fn server(directory: &Path, version: &str) -> (Process, SocketAddr) {
     let mut command = openssl(
         directory,
         &format!(
@@ -185,6 +185,60 @@ fn a_hello_proves_servers_of_every_tls_version_alive() {
         let evidence = &node["services"][0]["evidence"];
         assert_eq!(evidence, "probe answered", "{version}: {node}");
     }
+}
+
+/// What the first service of a node shows.
+fn certificate(world: &World, node: &str) -> serde_json::Value {
+    world.pinfold.node(node)["services"][0]["certificate"].take()
+}
+
+#[test]
+fn a_probe_tells_which_certificate_a_node_shows_and_whether_the_pool_shows_one() {
+    let directories = [Directory::create(), Directory::create()];
+    let [ours, other] = directories.each_ref().map(|directory| directory.path());
+    certify(ours);
+    certify(other);
+    let nodes = [
+        ("new", server(ours, "-tls1_2")),
+        ("old", server(ours, "-tls1")),
+        ("hidden", server(ours, "-tls1_3")),
+    ];
+    let mut world = World::start_with(0, |setup| {
+        for (name, (_, address)) in &nodes {
+            setup.node(name, *address);
+        }
+    });
+    let wait_same = |world: &World, node: &str, same: bool| {
+        let shown = wait_until(SOON, || {
+            let shown = certificate(world, node);
+            (shown["same"] == same).then_some(shown)
+        });
+        shown.unwrap_or_else(|| panic!("{node}: {}", world.pinfold.json("/v1/nodes")))
+    };
+    for node in ["new", "old"] {
+        let shown = wait_same(&world, node, true);
+        assert_eq!(shown["name"], "server.test", "{shown}");
+        assert_eq!(shown["key"].as_str().unwrap().len(), 64);
+    }
+    assert!(certificate(&world, "hidden").is_null(), "TLS 1.3 hides it");
+    let log = |world: &World, what: &str| {
+        let has = || world.pinfold.process.output().contains(what).then_some(());
+        assert!(wait_until(SOON, has).is_some(), "no {what}");
+    };
+    // These last two days.
+    log(&world, "certificate-expiring");
+    let sample =
+        "pinfold_certificate_expiry_seconds{pool=\"edge\",node=\"new\",listener=\"federation\"}";
+    assert!(world.pinfold.metric(sample).is_some_and(|end| end > 1.7e9));
+
+    let (_process, address) = server(other, "-tls1_2");
+    world.reload_with(|setup| setup.node("odd", address));
+    wait_same(&world, "odd", false);
+    wait_same(&world, "new", false);
+    log(&world, "certificate-differs");
+    world.reload_with(|setup| setup.remove_node("odd"));
+    wait_same(&world, "new", true);
+    log(&world, "certificate-agrees");
 }
 
 /// Pinfold before a node that no test waits for to be up.

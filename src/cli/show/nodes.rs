@@ -1,5 +1,7 @@
 //! `pinfold nodes`.
 
+use jiff::Timestamp;
+
 use super::status::condition;
 use crate::cli::table::{Layout, clock, count, grouped};
 use crate::control::admin::answers::{Node, NodeService, Nodes};
@@ -34,7 +36,11 @@ pub(super) fn render(nodes: &Nodes, layout: &Layout) -> String {
         "#SESSIONS",
     ];
     let mut text = layout.table(&headings, rows);
-    let notes: Vec<_> = nodes.nodes.iter().flat_map(notes).collect();
+    let notes: Vec<_> = nodes
+        .nodes
+        .iter()
+        .flat_map(|node| notes(node, layout.now))
+        .collect();
     if !notes.is_empty() {
         text.push('\n');
     }
@@ -52,8 +58,31 @@ fn listeners(service: &NodeService) -> String {
     }
 }
 
+/// What is to be done about its certificate.
+fn of_certificate(node: &Node, service: &NodeService, now: Timestamp) -> Option<String> {
+    let shown = service.certificate.as_ref()?;
+    let end = shown.not_after?;
+    let days = (end.as_second() - now.as_second()).div_euclid(24 * 3600);
+    let (name, listeners) = (&node.name, listeners(service));
+    let (certificate, end) = (&shown.name, end.strftime("%F"));
+    if days < 0 {
+        return Some(format!(
+            "{name} shows a certificate on {listeners} that has expired: {certificate}, {end}"
+        ));
+    }
+    if days <= 30 {
+        return Some(format!(
+            "{name} shows a certificate on {listeners} that expires in {}: {certificate}, {end}",
+            count(days.unsigned_abs(), "day"),
+        ));
+    }
+    (!shown.same).then(|| {
+        format!("{name} shows another certificate on {listeners} than others: {certificate}, {end}")
+    })
+}
+
 /// Who changed it, and what speaks against it.
-fn notes(node: &Node) -> Vec<String> {
+fn notes(node: &Node, now: Timestamp) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(word) = &node.administered {
         let reason = word.reason.as_ref().map(|reason| format!(" \"{reason}\""));
@@ -72,6 +101,7 @@ fn notes(node: &Node) -> Vec<String> {
         ));
     }
     for service in &node.services {
+        notes.extend(of_certificate(node, service, now));
         if service.health != "up" {
             let evidence = service.evidence.as_deref().unwrap_or("not probed yet");
             notes.push(format!(

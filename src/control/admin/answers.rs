@@ -157,10 +157,34 @@ pub struct NodeService {
     pub evidence_at: Option<Timestamp>,
     /// Failures since the last good probe.
     pub failures: u32,
+    /// What it last showed to a `tls-hello` probe.
+    #[serde(default)]
+    pub certificate: Option<NodeCertificate>,
     /// Until when it takes only its pinned clients: a time, or `resume` by an administrator.
     pub held_until: Option<String>,
     /// Its sessions, dials included.
     pub sessions: u32,
+}
+
+/// A certificate that a node shows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeCertificate {
+    /// Its name.
+    pub name: String,
+    /// All its host names.
+    pub names: Vec<String>,
+    /// From when it is valid.
+    pub not_before: Option<Timestamp>,
+    /// Until when it is valid.
+    pub not_after: Option<Timestamp>,
+    /// Whether it may be used by a client and by a server, both of which an Access Edge is.
+    pub client: bool,
+    /// See `client`.
+    pub server: bool,
+    /// SHA-256 of its public key, in hexadecimal.
+    pub key: String,
+    /// Whether all nodes that are asked alike show the same.
+    pub same: bool,
 }
 
 /// `GET /v1/sessions`: how many, where.
@@ -243,6 +267,40 @@ pub struct Partner {
     pub awaited: bool,
     /// Whom to call.
     pub contact: Option<String>,
+    /// What TLS it speaks; none before its first handshake.
+    #[serde(default)]
+    pub tls: Option<PartnerTls>,
+    /// What its own `tls_min` is, where it has one.
+    #[serde(default)]
+    pub tls_min: Option<String>,
+    /// From which time its TLS stack is, by its hello: `ocs-era`, `lync-era`, `modern`, `scanner` or
+    /// `unknown`. A suggestion beside `generation`.
+    #[serde(default)]
+    pub looks_like: Option<String>,
+}
+
+/// What TLS a partner speaks, since the start of the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartnerTls {
+    /// The newest version that it offers.
+    pub offers: Option<String>,
+    /// How often which version was agreed, the oldest first.
+    pub negotiated: Vec<VersionCount>,
+    /// When TLS 1.1 or less was last agreed.
+    pub old_last: Option<Timestamp>,
+    /// When it last shook hands.
+    pub last_seen: Option<Timestamp>,
+    /// The name in its certificate, up to TLS 1.2.
+    pub certificate: Option<String>,
+}
+
+/// So many handshakes agreed on this version.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VersionCount {
+    /// The version.
+    pub version: String,
+    /// How many.
+    pub handshakes: u64,
 }
 
 /// A pin of a partner.

@@ -1,19 +1,22 @@
 //! Sessions, partners, pins and failovers, as answers.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::answers::{
-    Failover, Gap, ListenerSessions, NodeSessions, OutcomeCount, Partner, PartnerPin, Partners,
-    Pin, PinOrder, Pins, Sessions, Subject, SubjectKind,
+    Failover, Gap, ListenerSessions, NodeSessions, OutcomeCount, Partner, PartnerPin, PartnerTls,
+    Partners, Pin, PinOrder, Pins, Sessions, Subject, SubjectKind, VersionCount,
 };
 use super::status::{at, names, pin_counts, round, sessions_total};
 use crate::clock::Moment;
-use crate::config::model;
+use crate::config::model::{self, TlsVersion};
 use crate::control::Shared;
+use crate::control::chronicle::Spoken;
 use crate::governor::{self, View};
+use crate::inspect::tls::Version;
 use crate::pool::{pins, placement};
 use crate::snapshot::{self, ListenerCounters};
 use crate::telemetry::outcome::Outcome;
@@ -75,16 +78,25 @@ pub(super) fn partners(shared: &Shared, view: &View) -> Partners {
         gaps.any(|gap| *gap.partner == *name && gap.node.is_none())
     };
     let snapshot = shared.snapshot.load();
+    let chronicle = shared.chronicle.lock();
+    let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
     let partners = snapshot.config.partners.iter().map(|partner| {
         let pins = pinned.remove(&partner.name).unwrap_or_default();
-        describe(partner, pins, is_awaited(&partner.name))
+        let spoken = chronicle.partner(&partner.name).map(|chapter| &chapter.tls);
+        let spoken = spoken.filter(|spoken| spoken.seen_at.is_some());
+        describe(partner, pins, is_awaited(&partner.name), spoken)
     });
     Partners {
         partners: partners.collect(),
     }
 }
 
-fn describe(partner: &model::Partner, pins: Vec<PartnerPin>, awaited: bool) -> Partner {
+fn describe(
+    partner: &model::Partner,
+    pins: Vec<PartnerPin>,
+    awaited: bool,
+    spoken: Option<&Spoken>,
+) -> Partner {
     Partner {
         name: partner.name.clone(),
         generation: partner.generation.name().into(),
@@ -95,6 +107,25 @@ fn describe(partner: &model::Partner, pins: Vec<PartnerPin>, awaited: bool) -> P
         pins,
         awaited,
         contact: partner.contact.clone(),
+        tls: spoken.map(describe_tls),
+        tls_min: partner
+            .tls_min
+            .map(|least| least.map_or("off", TlsVersion::name).into()),
+        looks_like: spoken.map(|spoken| spoken.era.label().into()),
+    }
+}
+
+fn describe_tls(spoken: &Spoken) -> PartnerTls {
+    let count = |(version, handshakes): (&Version, &u64)| VersionCount {
+        version: version.label().into(),
+        handshakes: *handshakes,
+    };
+    PartnerTls {
+        offers: spoken.offers.map(|version| version.label().into()),
+        negotiated: spoken.negotiated.iter().map(count).collect(),
+        old_last: spoken.old_at.map(at),
+        last_seen: spoken.seen_at.map(at),
+        certificate: spoken.certificate.as_deref().map(Into::into),
     }
 }
 

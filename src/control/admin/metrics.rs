@@ -19,6 +19,7 @@ use super::status::names;
 use crate::control::Shared;
 use crate::governor::{EndpointView, GroupView, Totals, View};
 use crate::pool::health::State;
+use crate::relay::recognition::What;
 use crate::snapshot::{Listener, ListenerCounters};
 use crate::telemetry::outcome::Outcome;
 use crate::telemetry::panics;
@@ -43,6 +44,7 @@ pub(super) fn render(shared: &Shared, view: &View) -> Result<String, fmt::Error>
     for group in &view.groups {
         scrape.group(group);
     }
+    scrape.handshakes(shared);
     scrape.failovers(view);
     scrape.render()
 }
@@ -217,6 +219,15 @@ impl Scrape {
             labels.push(("listener", listener.to_owned()));
             labels
         };
+        if let Some(end) = each
+            .certificate
+            .as_ref()
+            .and_then(|shown| u64::try_from(shown.not_after).ok())
+        {
+            let help =
+                "When the certificate that the node shows to probes expires, in seconds since 1970";
+            self.gauge("pinfold_certificate_expiry_seconds", help, labels(), end);
+        }
         let is_up = matches!(each.health.state, State::Up | State::Suspect);
         let help = "1 while the node is up or merely in doubt";
         self.gauge("pinfold_node_up", help, labels(), u64::from(is_up));
@@ -237,6 +248,42 @@ impl Scrape {
         labels.push(("address", each.endpoint.address.to_string()));
         let help = "Ports used towards one address of a node; about 28000 exist";
         self.gauge("pinfold_source_ports_used", help, labels, sessions);
+    }
+
+    fn handshakes(&mut self, shared: &Shared) {
+        let recognition = &shared.recognition;
+        for (counted, count) in recognition.tally.sums() {
+            let mut labels = vec![
+                ("listener", counted.listener.to_string()),
+                ("partner", counted.partner.to_string()),
+            ];
+            let (name, help) = match counted.what {
+                What::Session(version) => {
+                    labels.push(("version", version.into()));
+                    ("pinfold_tls_sessions", "Handshakes by the version agreed")
+                }
+                What::Alert(side, alert) => {
+                    labels.extend([("side", side.into()), ("alert", alert.into())]);
+                    let help = "Handshakes that an alert in clear has ended";
+                    ("pinfold_tls_alerts", help)
+                }
+                What::WouldRefuse => {
+                    let help = "Hellos that offer less than tls_min, where that only observes";
+                    ("pinfold_tls_would_refuse", help)
+                }
+                What::NameDisagrees => {
+                    let help = "Certificates that are not the configured partner's";
+                    ("pinfold_name_disagreements", help)
+                }
+            };
+            self.counter(name, help, labels, count);
+        }
+        let help = "Addresses whose certificate name is remembered";
+        let learned = recognition.learned.len() as u64;
+        self.gauge("pinfold_learned_names", help, Labels::new(), learned);
+        let help = "Endings of sessions that found control's queue full";
+        let dropped = recognition.history.dropped();
+        self.counter("pinfold_history_dropped", help, Labels::new(), dropped);
     }
 
     /// From the start at zero, so that the first failover is an increase like any other.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use jiff::{Timestamp, TimestampRound, Unit};
 
 use super::answers::{
-    Administered, Listener, ListenerNode, Node, NodeService, Nodes, PartnerCounts, PinCounts,
-    Status,
+    Administered, Listener, ListenerNode, Node, NodeCertificate, NodeService, Nodes, PartnerCounts,
+    PinCounts, Status,
 };
 use super::{attention, readiness};
 use crate::clock::Moment;
 use crate::config::model;
 use crate::control::Shared;
 use crate::governor::{EndpointView, GroupView, View, wall};
+use crate::inspect::tls::Certificate;
 use crate::pool::health::Hold;
 use crate::snapshot::{self, ListenerState};
 use crate::store;
@@ -179,11 +180,29 @@ fn service(group: &GroupView, each: &EndpointView) -> NodeService {
         evidence: health.evidence.map(|(what, _)| what.label().into()),
         evidence_at: health.evidence.map(|(_, when)| at(when)),
         failures: health.failures,
+        certificate: each
+            .certificate
+            .as_ref()
+            .map(|shown| certificate(group, shown)),
         held_until: health.hold.map(|hold| match hold {
             Hold::Until(moment) | Hold::Flapping(moment) => at(moment).to_string(),
             Hold::Manual => "resume".into(),
         }),
         sessions: each.endpoint.sessions(),
+    }
+}
+
+fn certificate(group: &GroupView, shown: &Certificate) -> NodeCertificate {
+    let hexadecimal = shown.key.iter().map(|byte| format!("{byte:02x}"));
+    NodeCertificate {
+        name: shown.name().into(),
+        names: shown.names.iter().map(ToString::to_string).collect(),
+        not_before: Timestamp::from_second(shown.not_before).ok(),
+        not_after: Timestamp::from_second(shown.not_after).ok(),
+        client: shown.for_clients,
+        server: shown.for_servers,
+        key: hexadecimal.collect(),
+        same: !group.certificates_differ,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::pool::group::MemberView;
 use crate::pool::health::State;
 use crate::pool::pins::PinTable;
 use crate::pool::select::Standing;
+use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 
@@ -67,6 +68,8 @@ impl Stage {
             administered: ArcSwap::default(),
             capacity: Arc::new(Capacity::new(10)),
             reports: Reports::new(1).0,
+            recognition: Arc::new(Recognition::new(1, 1).0),
+            chronicle: Arc::default(),
             is_serving: AtomicBool::new(false),
             reload_failures: AtomicU64::new(0),
             started: Timestamp::UNIX_EPOCH,
@@ -140,6 +143,7 @@ fn view(snapshot: &Snapshot) -> View {
     let groups = snapshot.groups.iter().map(|plan| GroupView {
         pool: Arc::clone(&plan.key.pool),
         listeners: plan.listeners.clone(),
+        certificates_differ: false,
         endpoints: plan
             .members
             .iter()
@@ -157,6 +161,7 @@ fn view(snapshot: &Snapshot) -> View {
                     failures: 0,
                     hold: None,
                 },
+                certificate: None,
             })
             .collect(),
     });

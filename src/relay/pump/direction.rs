@@ -29,6 +29,8 @@ pub(super) struct Direction {
     state: State,
     /// An end without a single byte is a failure, which the sink is not told of.
     must_speak: bool,
+    /// Its bytes are looked at on their way, and so not spliced.
+    is_inspected: bool,
     waiting: Waiting,
     taken: u64,
     given: u64,
@@ -78,6 +80,7 @@ impl Direction {
             way: Way::Copy,
             state: State::Open,
             must_speak: false,
+            is_inspected: false,
             waiting: Waiting::No,
             taken: 0,
             given: 0,
@@ -114,6 +117,13 @@ impl Direction {
         Self {
             must_speak,
             ..Self::empty()
+        }
+    }
+
+    pub(super) fn inspected(self, is_inspected: bool) -> Self {
+        Self {
+            is_inspected,
+            ..self
         }
     }
 
@@ -154,14 +164,15 @@ impl Direction {
     /// been told.
     ///
     /// When `is_last`, the other direction is done already: both connections close as soon as this one is,
-    /// and a close tells the sink as well as a shutdown before it would.
+    /// and a close tells the sink as well as a shutdown before it would. While the direction is inspected,
+    /// `look` sees its bytes and says whether it still is.
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        source: &TcpStream,
-        sink: &TcpStream,
+        (source, sink): (&TcpStream, &TcpStream),
         is_last: bool,
+        look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<(), Fault>> {
         let turn_ends = self.taken + TURN_BYTES;
         loop {
@@ -184,7 +195,7 @@ impl Direction {
                 give_way(context);
                 return Poll::Pending;
             }
-            ready!(self.poll_take(context, gear, source, sink))?;
+            ready!(self.poll_take(context, gear, (source, sink), look))?;
         }
     }
 
@@ -225,8 +236,8 @@ impl Direction {
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        source: &TcpStream,
-        sink: &TcpStream,
+        (source, sink): (&TcpStream, &TcpStream),
+        look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<(), Fault>> {
         let count = match self.way {
             Way::Splice(small_reads) => {
@@ -234,9 +245,9 @@ impl Direction {
                     .map_err(Fault::Source)?
             }
             Way::Copy if gear.memory.has_room(gear.buffer.borrow().len()) => {
-                Some(ready!(self.poll_copy(context, gear, source, sink))?)
+                Some(ready!(self.poll_copy(context, gear, (source, sink), look))?)
             }
-            Way::Copy => Some(ready!(self.poll_peek(context, gear, source, sink))?),
+            Way::Copy => Some(ready!(self.poll_peek(context, gear, (source, sink), look))?),
         };
         match count {
             Some(0) => self.state = State::Finishing,
@@ -251,17 +262,19 @@ impl Direction {
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        source: &TcpStream,
-        sink: &TcpStream,
+        (source, sink): (&TcpStream, &TcpStream),
+        look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<usize, Fault>> {
         let mut buffer = gear.buffer.borrow_mut();
         let room = buffer.len();
         let count = ready!(poll_read(context, source, &mut buffer, &mut self.waiting))
             .map_err(Fault::Source)?;
-        if count == room {
+        let bytes = buffer.get(..count).unwrap_or_default();
+        if self.is_inspected {
+            self.is_inspected = look(bytes);
+        } else if count == room {
             self.way = Way::Splice(0);
         }
-        let bytes = buffer.get(..count).unwrap_or_default();
         if !self.keep_first(bytes, gear) {
             self.give(context, gear, bytes, sink).map_err(Fault::Sink)?;
         }
@@ -307,8 +320,8 @@ impl Direction {
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        source: &TcpStream,
-        sink: &TcpStream,
+        (source, sink): (&TcpStream, &TcpStream),
+        look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<usize, Fault>> {
         self.held = Held::Nothing;
         // The runtime is asked here without `poll_read`, which then must not think that it waits.
@@ -320,6 +333,9 @@ impl Direction {
         }
         let count = ready!(poll_write(context, sink, seen.filled())).map_err(Fault::Sink)?;
         self.given += count as u64;
+        if self.is_inspected {
+            self.is_inspected = look(seen.filled().get(..count).unwrap_or_default());
+        }
         let taken = source.try_io(Interest::READABLE, || {
             // tcp(7), MSG_TRUNC: the bytes are discarded, not copied.
             let target = buffer.get_mut(..count).unwrap_or_default();

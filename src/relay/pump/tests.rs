@@ -354,3 +354,80 @@ async fn first_bytes_that_are_too_many_are_not_kept_and_none_is_lost() {
     assert!(matches!(end, Some(End::Failed(Side::Node, _))), "{end:?}");
     assert!(pump.into_parts().2.is_none());
 }
+
+/// Looks at what passes, until it has seen enough.
+struct Looking {
+    seen: RefCell<(Vec<u8>, Vec<u8>)>,
+    enough: usize,
+}
+
+impl Meter for &Looking {
+    fn sent_up(&self, _: u64) {}
+    fn came_down(&self, _: u64) {}
+    fn lasted(&self, _: &TcpStream) {}
+    fn is_inspected(&self) -> bool {
+        true
+    }
+    fn inspect(&self, side: Side, bytes: &[u8]) -> bool {
+        let mut seen = self.seen.borrow_mut();
+        let seen = match side {
+            Side::Client => &mut seen.0,
+            Side::Node => &mut seen.1,
+        };
+        seen.extend_from_slice(bytes);
+        seen.len() < self.enough
+    }
+}
+
+#[tokio::test]
+async fn what_is_inspected_is_seen_whole_and_in_order_and_then_spliced() {
+    for (memory, enough) in [(1 << 20, 300_000), (0, 300_000), (1 << 20, usize::MAX)] {
+        let World {
+            gear,
+            sessions,
+            mut client,
+            mut node,
+            legs,
+        } = world(Gear::new(memory, 4)).await;
+        let seat = sessions.admit(1);
+        let looking = Looking {
+            seen: Default::default(),
+            enough,
+        };
+        let pump = Pump::new(
+            &gear,
+            &seat,
+            &looking,
+            legs,
+            nothing_first(),
+            0,
+            &FIN_TIMEOUT,
+        );
+        let (bytes, answer) = (pattern(2_000_000), pattern(1000));
+        let talk = async {
+            let mut heard = Vec::new();
+            tokio::join!(
+                async {
+                    node.write_all(&bytes).await.unwrap();
+                    node.shutdown().await.unwrap();
+                },
+                async {
+                    client.write_all(&answer).await.unwrap();
+                    client.read_to_end(&mut heard).await.unwrap();
+                    client.shutdown().await.unwrap();
+                },
+            );
+            assert!(heard == bytes);
+        };
+        let (end, ()) = timeout(PATIENCE, async { tokio::join!(end_of(pump), talk) })
+            .await
+            .expect("the exchange ends");
+        assert!(matches!(end, End::Closed(_)), "{end:?}");
+        let (up, down) = looking.seen.into_inner();
+        assert_eq!(up, answer);
+        assert!(down == bytes[..down.len()]);
+        assert!(down.len() >= enough.min(bytes.len()), "{}", down.len());
+        // What was enough ended it: nothing was looked at any more.
+        assert!(enough == usize::MAX || down.len() < enough + 64 * 1024 + 1);
+    }
+}

@@ -2,18 +2,24 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use tokio::net::TcpStream;
 
 use super::super::Context;
+use super::super::inspection::Hello;
 use super::super::pump::FirstBytes;
 use super::super::session::{Interrupt, Seat};
 use super::Life;
 use crate::addr::ClientAddr;
-use crate::config::model::{Allow, ProxyAccept, ProxySend, SpeaksFirst};
+use crate::clock::Moment;
+use crate::config::model::{self, Allow, ProxyAccept, ProxySend, SpeaksFirst, TlsMinMode};
 use crate::inspect::proxy::{self, Parsed};
+use crate::inspect::tls::{Alert, Era, Side, Version};
 use crate::net::wire::{Waiting, poll_read};
+use crate::partner::table::Known;
 use crate::snapshot::{Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
@@ -56,22 +62,24 @@ pub(super) async fn arrive(
     }
     let ip = account.client().ip();
     seat.belong_to(ip);
-    let partner = policy.partners.find(ip);
+    let configured = policy.partners.find(ip);
     let is_allowed = match &config.allow {
         Allow::Any => true,
-        Allow::Partners => partner.is_some(),
+        Allow::Partners => configured.is_some(),
         Allow::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(&ip)),
     };
-    if let Some(partner) = partner {
+    // What was learned only places: it neither lets in nor turns away.
+    let learned = configured.is_none().then(|| life.learned(ip)).flatten();
+    if let Some(partner) = configured.or(learned.as_ref()) {
         account.recognise(partner);
         seat.mark_partner(&partner.name);
     }
-    if !is_allowed || partner.is_some_and(|partner| partner.blocked) {
+    if !is_allowed || configured.is_some_and(|partner| partner.blocked) {
         return Err(Outcome::RefusedAccess);
     }
     let admission = &policy.listener.state.admission;
     let ticket = admission
-        .enter(config, place, ip, partner.is_some())
+        .enter(config, place, ip, configured.is_some())
         .ok_or(Outcome::RefusedLimit)?;
     if config.speaks_first == SpeaksFirst::Client
         && said.bytes.is_empty()
@@ -79,6 +87,9 @@ pub(super) async fn arrive(
     {
         return Err(Outcome::ClientClosed);
     }
+    account.watch(&said.bytes);
+    said.judge_hello(life, configured.map(|partner| &**partner))
+        .await?;
     let mut bytes = header_for_node(config.proxy_protocol_send, account.client(), client)?;
     bytes.append(&mut said.bytes);
     Ok(Arrival {
@@ -88,6 +99,25 @@ pub(super) async fn arrive(
             finished: false,
         },
     })
+}
+
+impl Life<'_> {
+    /// The partner whose certificate was seen from `ip`.
+    fn learned(&self, ip: IpAddr) -> Option<Arc<Known>> {
+        let learned = &self.context().recognition.learned;
+        let names = learned.names(ip, Moment::now())?;
+        self.policy()
+            .partners
+            .by_certificate(&names)
+            .map(Arc::clone)
+    }
+}
+
+/// The least that a client must offer here. Its own partner may lower that.
+fn tls_min(config: &model::Listener, partner: Option<&Known>) -> Option<Version> {
+    let own = partner.and_then(|partner| partner.tls_min);
+    let least = own.map_or(config.tls_min, |own| own.min(config.tls_min));
+    least.map(Version::from)
 }
 
 /// What a client has said so far.
@@ -123,6 +153,40 @@ impl Said<'_> {
             Err(Interrupt::Deadline) => Err(Outcome::FirstBytesTimeout),
             Err(interrupt) => Err(super::outcome_of(interrupt)),
         }
+    }
+
+    /// Looks at what the client offers: turns it away if that is too little, and knows it for legacy.
+    /// Waits for the whole hello only where something depends on it.
+    async fn judge_hello(
+        &mut self,
+        life: Life<'_>,
+        configured: Option<&Known>,
+    ) -> Result<(), Outcome> {
+        let (account, config) = (life.account, &life.policy().listener.config);
+        let least = tls_min(config, configured);
+        while least.is_some() && account.hello() == Hello::Awaited {
+            let (before, has_room) = (self.bytes.len(), self.bytes.len() < FIRST_BYTES_MAX);
+            if !has_room || self.more().await? == 0 {
+                break;
+            }
+            account.inspect(Side::Client, self.bytes.get(before..).unwrap_or_default());
+        }
+        let Hello::Known(offered, era) = account.hello() else {
+            return Ok(());
+        };
+        if era == Era::Ocs && config.unknown_legacy {
+            self.seat.mark_legacy();
+        }
+        if least.is_none_or(|least| offered >= least) {
+            return Ok(());
+        }
+        if config.tls_min_mode == TlsMinMode::Observe {
+            account.count_would_refuse();
+            return Ok(());
+        }
+        // A client that has just been accepted has room for a few bytes.
+        let _ = self.client.try_write(&Alert::PROTOCOL_VERSION_RECORD);
+        Err(Outcome::RefusedTls)
     }
 
     /// Takes the PROXY header off; the client it announces, unless it speaks for itself.

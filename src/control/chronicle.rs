@@ -1,0 +1,215 @@
+//! What is remembered of sessions that have ended, and of what partners speak.
+//!
+//! Owns the last endings of each partner and of addresses that were refused, and what TLS each partner
+//! offers. In memory only, and bounded: what an administrator asks after an incident is recent. Filled
+//! by [`record`], read by the admin API; nothing is decided by it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use crate::clock::Moment;
+use crate::inspect::tls::{Era, Version};
+use crate::relay::history::{Ended, Told};
+use crate::relay::inspection::TlsFacts;
+
+/// What is remembered.
+#[derive(Debug, Default)]
+pub struct Chronicle {
+    partners: HashMap<Arc<str>, Chapter>,
+    addresses: HashMap<IpAddr, VecDeque<Ended>>,
+}
+
+/// What is remembered of one partner.
+#[derive(Debug, Default)]
+pub struct Chapter {
+    /// How its last sessions ended, the latest last.
+    pub endings: VecDeque<Ended>,
+    /// What TLS it speaks.
+    pub tls: Spoken,
+}
+
+/// What TLS a partner speaks, since the start of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// The newest version it has offered lately.
+    pub offers: Option<Version>,
+    /// How often which version was agreed.
+    pub negotiated: BTreeMap<Version, u64>,
+    /// When TLS 1.1 or less was last agreed.
+    pub old_at: Option<Moment>,
+    /// When it last shook hands.
+    pub seen_at: Option<Moment>,
+    /// The name its certificate last had.
+    pub certificate: Option<Arc<str>>,
+    /// From which time its stack is, by its latest hello.
+    pub era: Era,
+}
+
+impl Chronicle {
+    /// Endings that are remembered of each partner or address.
+    pub const ENDINGS_MAX: usize = 50;
+    const ADDRESSES_MAX: usize = 512;
+    const PARTNERS_MAX: usize = 10_000;
+
+    /// Notes one thing.
+    pub fn note(&mut self, told: Told) {
+        match told {
+            Told::Handshake { partner, facts, at } => {
+                if let Some(chapter) = self.chapter(&partner) {
+                    chapter.tls.note(&facts, at);
+                }
+            }
+            Told::Ended(ended) => match ended.partner.clone() {
+                Some(partner) => {
+                    if let Some(chapter) = self.chapter(&partner) {
+                        push(&mut chapter.endings, *ended);
+                    }
+                }
+                None => self.note_stranger(*ended),
+            },
+        }
+    }
+
+    /// Names come from the configuration, so they are few; reloads for ever might make many.
+    fn chapter(&mut self, partner: &Arc<str>) -> Option<&mut Chapter> {
+        if self.partners.len() >= Self::PARTNERS_MAX && !self.partners.contains_key(partner) {
+            return None;
+        }
+        Some(self.partners.entry(Arc::clone(partner)).or_default())
+    }
+
+    fn note_stranger(&mut self, ended: Ended) {
+        let address = ended.client.ip();
+        if self.addresses.len() >= Self::ADDRESSES_MAX && !self.addresses.contains_key(&address) {
+            let last = |endings: &VecDeque<Ended>| endings.back().map(|ended| ended.ended);
+            let quietest = self
+                .addresses
+                .iter()
+                .min_by_key(|(_, endings)| last(endings));
+            if let Some(quietest) = quietest.map(|(address, _)| *address) {
+                self.addresses.remove(&quietest);
+            }
+        }
+        push(self.addresses.entry(address).or_default(), ended);
+    }
+
+    /// What is remembered of a partner.
+    #[must_use]
+    pub fn partner(&self, name: &str) -> Option<&Chapter> {
+        self.partners.get(name)
+    }
+
+    /// How the last sessions from a stranger's address ended that was refused, the latest last.
+    #[must_use]
+    pub fn address(&self, address: IpAddr) -> Option<&VecDeque<Ended>> {
+        self.addresses.get(&address)
+    }
+}
+
+impl Spoken {
+    fn note(&mut self, facts: &TlsFacts, at: Moment) {
+        self.seen_at = Some(at);
+        if facts.offered.is_some() {
+            self.offers = facts.offered;
+            self.era = facts.era;
+        }
+        if let Some(version) = facts.negotiated.filter(|version| version.is_known()) {
+            *self.negotiated.entry(version).or_default() += 1;
+            if version <= Version::TLS_1_1 {
+                self.old_at = Some(at);
+            }
+        }
+        if facts.completed && facts.certificate.is_some() {
+            self.certificate = facts.certificate.clone();
+        }
+    }
+}
+
+fn push(endings: &mut VecDeque<Ended>, ended: Ended) {
+    if endings.len() == Chronicle::ENDINGS_MAX {
+        endings.pop_front();
+    }
+    endings.push_back(ended);
+}
+
+/// Notes what is told, until nobody is left to tell anything.
+pub(super) async fn record(chronicle: Arc<Mutex<Chronicle>>, mut told: mpsc::Receiver<Told>) {
+    while let Some(told) = told.recv().await {
+        let mut chronicle = chronicle.lock().unwrap_or_else(PoisonError::into_inner);
+        chronicle.note(told);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::addr::ClientAddr;
+    use crate::telemetry::outcome::Outcome;
+
+    fn ended(partner: Option<&str>, address: [u8; 4], at: u64) -> Told {
+        Told::Ended(Box::new(Ended {
+            partner: partner.map(Into::into),
+            listener: "federation".into(),
+            client: ClientAddr::new(SocketAddr::from((address, 40_000))),
+            node: None,
+            started: Moment::START,
+            ended: Moment::from_micros(at),
+            outcome: Outcome::RefusedTls,
+            tls: None,
+            up: 0,
+            down: 0,
+        }))
+    }
+
+    #[test]
+    fn the_last_endings_are_kept_and_no_more() {
+        let mut chronicle = Chronicle::default();
+        for at in 0..200 {
+            chronicle.note(ended(Some("fabrikam"), [192, 0, 2, 1], at));
+        }
+        let endings = &chronicle.partner("fabrikam").unwrap().endings;
+        assert_eq!(endings.len(), Chronicle::ENDINGS_MAX);
+        assert_eq!(endings.back().unwrap().ended, Moment::from_micros(199));
+        assert!(chronicle.address([192, 0, 2, 1].into()).is_none());
+    }
+
+    #[test]
+    fn of_strangers_those_that_came_last_are_kept() {
+        let mut chronicle = Chronicle::default();
+        for number in 0..2000_u16 {
+            let [high, low] = number.to_be_bytes();
+            chronicle.note(ended(None, [10, 0, high, low], u64::from(number)));
+        }
+        assert_eq!(chronicle.addresses.len(), Chronicle::ADDRESSES_MAX);
+        assert!(chronicle.address([10, 0, 7, 207].into()).is_some());
+        assert!(chronicle.address([10, 0, 0, 0].into()).is_none());
+    }
+
+    #[test]
+    fn what_a_partner_speaks_adds_up() {
+        let mut spoken = Spoken::default();
+        let facts = |version| TlsFacts {
+            offered: Some(Version::TLS_1_2),
+            negotiated: Some(version),
+            certificate: Some("sip.fabrikam.com".into()),
+            completed: true,
+            ..TlsFacts::default()
+        };
+        spoken.note(&facts(Version::TLS_1_0), Moment::from_micros(1));
+        spoken.note(&facts(Version::TLS_1_2), Moment::from_micros(2));
+        spoken.note(&facts(Version(0x7f12)), Moment::from_micros(3));
+        assert_eq!(spoken.old_at, Some(Moment::from_micros(1)));
+        assert_eq!(spoken.seen_at, Some(Moment::from_micros(3)));
+        assert_eq!(
+            spoken.negotiated.len(),
+            2,
+            "an invented version is not counted"
+        );
+        assert_eq!(spoken.certificate.as_deref(), Some("sip.fabrikam.com"));
+    }
+}

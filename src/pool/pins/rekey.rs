@@ -1,0 +1,95 @@
+//! A pin changes whom it is about, when an address turns out to be a partner.
+
+use super::{NewPin, PinKey, PinTable, Pinned};
+use crate::clock::Moment;
+
+impl PinTable {
+    /// Gives `to` the pin of `from`, with its node and its reason, unless it has one of its own.
+    /// Sessions that live under `from` keep it; with no more than one it is forgotten. Whether `to` has
+    /// a new pin.
+    pub fn rekey(&self, from: &PinKey, to: &PinKey, now: Moment) -> bool {
+        let Some(pin) = self.inspect(from, now) else {
+            return false;
+        };
+        let new = NewPin {
+            node: pin.node,
+            by: pin.by,
+            revision: pin.revision,
+            ttl: pin.ttl,
+        };
+        let is_new = self.pin(to, new, now) == Pinned::New;
+        if is_new && pin.sessions <= 1 {
+            self.forget(from);
+        }
+        is_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pool::pins::{PinScope, PinnedBy};
+    use crate::pool::placement::Subject;
+
+    fn key(subject: Subject) -> PinKey {
+        let scope = PinScope {
+            pool: "edge".into(),
+            affinity: "federation".into(),
+        };
+        PinKey {
+            scope: Arc::new(scope),
+            subject,
+        }
+    }
+
+    fn address() -> PinKey {
+        let prefix = crate::config::model::PinPrefix { v4: 32, v6: 64 };
+        key(Subject::of_client([192, 0, 2, 1].into(), prefix))
+    }
+
+    fn new(node: &str) -> NewPin {
+        NewPin {
+            node: node.into(),
+            by: PinnedBy::Placed,
+            revision: 1,
+            ttl: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn a_partner_takes_the_node_of_its_address_unless_it_has_one() {
+        let (pins, now) = (PinTable::new(10), Moment::START);
+        let partner = key(Subject::Partner("fabrikam".into()));
+        assert!(
+            !pins.rekey(&address(), &partner, now),
+            "there is nothing to take"
+        );
+        let _ = pins.pin(&address(), new("edge2"), now);
+        let lease = pins.lease(&address(), now).unwrap();
+        assert!(pins.rekey(&address(), &partner, now));
+        assert_eq!(pins.look_up(&partner, now).as_deref(), Some("edge2"));
+        assert_eq!(pins.look_up(&address(), now), None);
+        pins.release(lease, now);
+        assert_eq!(pins.len(), 1);
+
+        let _ = pins.pin(&address(), new("edge1"), now);
+        assert!(!pins.rekey(&address(), &partner, now));
+        assert_eq!(pins.look_up(&partner, now).as_deref(), Some("edge2"));
+        assert_eq!(pins.look_up(&address(), now).as_deref(), Some("edge1"));
+    }
+
+    #[test]
+    fn others_that_live_under_the_address_keep_their_pin() {
+        let (pins, now) = (PinTable::new(10), Moment::START);
+        let _ = pins.pin(&address(), new("edge2"), now);
+        let leases = [pins.lease(&address(), now), pins.lease(&address(), now)];
+        assert!(pins.rekey(&address(), &key(Subject::Partner("fabrikam".into())), now));
+        assert!(pins.look_up(&address(), now).is_some());
+        for lease in leases.into_iter().flatten() {
+            pins.release(lease, now);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the sessions of the process learn of their clients, and where they say so.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::history::{History, Told};
+use crate::partner::learned::Learned;
+
+/// Shared by all workers and by control.
+#[derive(Debug)]
+pub struct Recognition {
+    /// Names by address.
+    pub learned: Learned,
+    /// To control.
+    pub history: History,
+    /// Counts of handshakes.
+    pub tally: Tally,
+}
+
+impl Recognition {
+    /// Nothing learned yet; and where sessions are told of.
+    #[must_use]
+    pub fn new(workers: usize, queue: usize) -> (Self, mpsc::Receiver<Told>) {
+        let (history, told) = History::new(queue);
+        let recognition = Self {
+            learned: Learned::default(),
+            history,
+            tally: Tally::new(workers),
+        };
+        (recognition, told)
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Counted {
+    /// On which listener.
+    pub listener: Arc<str>,
+    /// Whose; of strangers empty.
+    pub partner: Arc<str>,
+    /// What.
+    pub what: What,
+}
+
+/// Closed lists all: nothing that a peer sends becomes a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// A version was agreed.
+    Session(&'static str),
+    /// A handshake was ended by this side with this alert.
+    Alert(&'static str, &'static str),
+    /// `tls_min` would have refused it.
+    WouldRefuse,
+    /// The certificate is not the configured partner's.
+    NameDisagrees,
+}
+
+/// Counters by names of the configuration. Each worker has a lock of its own, which only a scrape
+/// contends for.
+#[derive(Debug)]
+pub struct Tally {
+    workers: Box<[Mutex<BTreeMap<Counted, u64>>]>,
+}
+
+impl Tally {
+    fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Counts one more.
+    pub fn add(&self, worker: usize, counted: Counted) {
+        let counts = &self.workers[worker % self.workers.len()];
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(counted).or_default() += 1;
+    }
+
+    /// The sums over all workers.
+    #[must_use]
+    pub fn sums(&self) -> BTreeMap<Counted, u64> {
+        let mut sums = BTreeMap::new();
+        for counts in &self.workers {
+            let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+            for (counted, count) in counts.iter() {
+                *sums.entry(counted.clone()).or_default() += count;
+            }
+        }
+        sums
+    }
+}

@@ -1,0 +1,265 @@
+//! Partners are known by the certificates of real handshakes; alerts and old versions are told.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use pinfold_loadtest::process::{Process, wait_until};
+
+use crate::tls::{ANY_CIPHER, certify, openssl, server};
+use crate::world::{Directory, SOON, Setup, World};
+
+/// The partner's certificate, as `certify` makes it.
+const NAMED: &str = "certificate_names = [\"client.test\"]";
+const CERTIFICATE: &str = "-cert client.pem -key client.key";
+
+/// A world of two servers of `version`, whose sessions leave lines in the log.
+struct Scene {
+    world: World,
+    directory: Directory,
+    _nodes: Vec<Process>,
+}
+
+impl Scene {
+    fn of(version: &str, differ: impl FnOnce(&mut Setup)) -> Self {
+        let directory = Directory::create();
+        certify(directory.path());
+        let nodes: Vec<_> = (0..2).map(|_| server(directory.path(), version)).collect();
+        let world = World::start_with(0, |setup| {
+            for (number, (_, address)) in nodes.iter().enumerate() {
+                setup.node(&format!("edge{}", number + 1), *address);
+            }
+            setup.pool = "balance = \"round-robin\"".into();
+            setup.fabrikam = NAMED.into();
+            setup.rest = "[log]\nsessions = \"all\"".into();
+            differ(setup);
+        });
+        Self {
+            world,
+            directory,
+            _nodes: nodes.into_iter().map(|(process, _)| process).collect(),
+        }
+    }
+
+    /// A client at `source` shakes hands, says a word and goes: what it said, and the session's line in
+    /// the log.
+    fn call(&self, source: &str, arguments: &str) -> (String, String) {
+        let before = self.endings(source).len();
+        let said = speak(
+            self.directory.path(),
+            self.world.address(),
+            source,
+            arguments,
+        );
+        let line = wait_until(SOON, || self.endings(source).into_iter().nth(before));
+        let line = line.unwrap_or_else(|| panic!("no session from {source} ends: {said}"));
+        (said, line)
+    }
+
+    fn endings(&self, source: &str) -> Vec<String> {
+        let client = format!("client={source}:");
+        let log = self.world.pinfold.process.output();
+        let lines = log.lines().filter(|line| line.contains("session-end"));
+        let lines = lines.filter(|line| line.contains(&client));
+        lines.map(ToOwned::to_owned).collect()
+    }
+
+    fn metric(&self, sample: &str) -> Option<f64> {
+        self.world.pinfold.metric(sample)
+    }
+}
+
+/// What `s_client` says of a short session.
+fn speak(directory: &Path, address: SocketAddr, source: &str, arguments: &str) -> String {
+    let name = format!("{source}-{}", fastrand::u32(..));
+    std::fs::write(directory.join(&name), "word\nCLOSE\n").unwrap();
+    let mut command = openssl(
+        directory,
+        &format!(
+            "s_client -connect {address} -bind {source}:0 -cipher {ANY_CIPHER} -brief -ign_eof \
+             {arguments}"
+        ),
+    );
+    command.stdin(File::open(directory.join(&name)).unwrap());
+    let output = command.output().unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+/// The value of `key` in a line of the log; empty where it is not there.
+fn field<'a>(line: &'a str, key: &str) -> &'a str {
+    let start = format!(" {key}=");
+    let value = line.split_once(&*start).map_or("", |(_, rest)| rest);
+    let value = value.split(' ').next().unwrap_or_default();
+    value.trim_matches('"')
+}
+
+/// A partner whose address nobody configured is known by its certificate from its next session on,
+/// keeps its node when it moves, and is still known when a session is resumed.
+fn is_named_by_its_certificate(version: &str, label: &str) {
+    let scene = Scene::of(version, |_| {});
+    let arguments = format!("{version} {CERTIFICATE} -sess_out session.pem");
+    let (said, first) = scene.call("127.0.0.40", &arguments);
+    assert!(said.contains("drow"), "{said}");
+    assert_eq!(field(&first, "tls"), label, "{first}");
+    assert_eq!(field(&first, "certificate"), "client.test", "{first}");
+    let home = field(&first, "node");
+    assert_eq!(scene.world.pinfold.pin("fabrikam").as_deref(), Some(home));
+
+    let resuming = format!("{version} {CERTIFICATE} -sess_in session.pem");
+    let (said, resumed) = scene.call("127.0.0.40", &resuming);
+    assert!(said.contains("drow"), "{said}");
+    assert_eq!(field(&resumed, "partner"), "fabrikam", "{resumed}");
+    assert_eq!(field(&resumed, "certificate"), "", "not resumed: {resumed}");
+    assert_eq!(field(&resumed, "node"), home);
+
+    // It moves. Its first session there is a stranger's; round-robin gives it the other node in two
+    // tries at most.
+    let moved = format!("{version} {CERTIFICATE}");
+    let elsewhere = (41..45).find(|last| {
+        let (_, line) = scene.call(&format!("127.0.0.{last}"), &moved);
+        field(&line, "node") != home
+    });
+    let elsewhere = format!("127.0.0.{}", elsewhere.expect("round-robin changes nodes"));
+    let (_, next) = scene.call(&elsewhere, &moved);
+    assert_eq!(field(&next, "partner"), "fabrikam", "{next}");
+    assert_eq!(field(&next, "node"), home, "{next}");
+
+    let sample = format!(
+        "pinfold_tls_sessions_total{{listener=\"federation\",partner=\"fabrikam\",version=\"{label}\"}}"
+    );
+    assert!(scene.metric(&sample).is_some_and(|count| count >= 4.0));
+    let partners = scene.world.pinfold.json("/v1/partners");
+    let tls = &partners["partners"][0]["tls"];
+    assert_eq!(tls["offers"], label, "{partners}");
+    assert_eq!(tls["certificate"], "client.test");
+    assert_eq!(tls["negotiated"][0]["version"], label);
+}
+
+#[test]
+fn a_partner_is_named_by_its_certificate_in_tls_1_0() {
+    is_named_by_its_certificate("-tls1", "1.0");
+}
+
+#[test]
+fn a_partner_is_named_by_its_certificate_in_tls_1_1() {
+    is_named_by_its_certificate("-tls1_1", "1.1");
+}
+
+#[test]
+fn a_partner_is_named_by_its_certificate_in_tls_1_2() {
+    is_named_by_its_certificate("-tls1_2", "1.2");
+}
+
+#[test]
+fn tls_1_3_hides_the_certificate_and_the_address_stands_for_itself() {
+    let scene = Scene::of("-tls1_3", |_| {});
+    for _ in 0..2 {
+        let (said, line) = scene.call("127.0.0.40", &format!("-tls1_3 {CERTIFICATE}"));
+        assert!(said.contains("drow"), "{said}");
+        assert_eq!(field(&line, "tls"), "1.3", "{line}");
+        assert_eq!(field(&line, "partner"), "-", "{line}");
+        assert_eq!(field(&line, "certificate"), "", "{line}");
+    }
+    assert_eq!(scene.world.pinfold.pin("fabrikam"), None);
+    assert_eq!(scene.metric("pinfold_learned_names"), Some(0.0));
+}
+
+#[test]
+fn what_was_learned_neither_lets_in_nor_lowers_what_is_asked() {
+    let scene = Scene::of("-tls1", |setup| {
+        setup.fabrikam = format!("{NAMED}\ntls_min = \"1.0\"");
+    });
+    let arguments = format!("-tls1 {CERTIFICATE}");
+    scene.call("127.0.0.40", &arguments);
+    let (_, known) = scene.call("127.0.0.40", &arguments);
+    assert_eq!(field(&known, "partner"), "fabrikam");
+    let mut scene = scene;
+    let listener = |setup: &mut Setup, line: &str| setup.listeners[0].more = line.into();
+    scene
+        .world
+        .reload_with(|setup| listener(setup, "allow = \"partners\""));
+    let (_, refused) = scene.call("127.0.0.40", &arguments);
+    assert_eq!(field(&refused, "outcome"), "refused-access", "{refused}");
+    scene
+        .world
+        .reload_with(|setup| listener(setup, "tls_min = \"1.2\""));
+    let (_, refused) = scene.call("127.0.0.40", &arguments);
+    assert_eq!(field(&refused, "outcome"), "refused-tls", "{refused}");
+    // Its configured address may.
+    let (said, line) = scene.call("127.0.0.2", &arguments);
+    assert!(said.contains("drow"), "{said} {line}");
+}
+
+#[test]
+fn a_certificate_that_is_not_the_configured_partners_is_told() {
+    let scene = Scene::of("-tls1_2", |setup| {
+        setup.fabrikam = "edge = \"sip.fabrikam.com\"".into();
+    });
+    let (_, line) = scene.call("127.0.0.2", &format!("-tls1_2 {CERTIFICATE}"));
+    assert_eq!(
+        field(&line, "partner"),
+        "fabrikam",
+        "addresses go first: {line}"
+    );
+    let log = scene.world.pinfold.process.output();
+    let event = log.lines().find(|line| line.contains("name-disagrees"));
+    let event = event.unwrap_or_else(|| panic!("{log}"));
+    assert_eq!(field(event, "certificate"), "client.test");
+    let sample = "pinfold_name_disagreements_total{listener=\"federation\",partner=\"fabrikam\"}";
+    assert_eq!(scene.metric(sample), Some(1.0));
+}
+
+#[test]
+fn an_alert_that_ends_a_handshake_names_its_side() {
+    let scene = Scene::of("-tls1_2", |_| {});
+    for (arguments, outcome, side, alert) in [
+        (
+            "-tls1_2 -verify_return_error -cert client.pem -key client.key",
+            "tls-alert-client",
+            "client",
+            "unknown_ca",
+        ),
+        (
+            "-tls1 -cert client.pem -key client.key",
+            "tls-alert-node",
+            "node",
+            "protocol_version",
+        ),
+        ("-tls1_2", "tls-alert-node", "node", "handshake_failure"),
+    ] {
+        let (said, line) = scene.call("127.0.0.40", arguments);
+        assert_eq!(field(&line, "outcome"), outcome, "{line} {said}");
+        assert_eq!(field(&line, "alert"), alert, "{line}");
+        assert_eq!(field(&line, "blame"), side, "{line}");
+        let sample = format!(
+            "pinfold_tls_alerts_total{{listener=\"federation\",partner=\"\",side=\"{side}\",alert=\"{alert}\"}}"
+        );
+        assert_eq!(scene.metric(&sample), Some(1.0), "{sample}");
+    }
+    // Nobody holds them against the nodes.
+    for node in ["edge1", "edge2"] {
+        scene.world.pinfold.wait_health(node, "up");
+    }
+}
+
+#[test]
+fn a_hello_that_offers_too_little_is_refused_by_an_alert_or_counted() {
+    let mut scene = Scene::of("-tls1", |setup| {
+        setup.fabrikam = format!("{NAMED}\ntls_min = \"1.0\"");
+        setup.listeners[0].more = "tls_min = \"1.2\"".into();
+    });
+    let (said, line) = scene.call("127.0.0.40", "-tls1");
+    assert!(said.contains("alert protocol version"), "{said}");
+    assert_eq!(field(&line, "outcome"), "refused-tls", "{line}");
+    assert_eq!(field(&line, "node"), "-", "{line}");
+    let (said, _) = scene.call("127.0.0.2", &format!("-tls1 {CERTIFICATE}"));
+    assert!(said.contains("drow"), "{said}");
+
+    scene.world.reload_with(|setup| {
+        setup.listeners[0].more = "tls_min = \"1.2\"\ntls_min_mode = \"observe\"".into();
+    });
+    let (said, _) = scene.call("127.0.0.40", &format!("-tls1 {CERTIFICATE}"));
+    assert!(said.contains("drow"), "{said}");
+    let sample = "pinfold_tls_would_refuse_total{listener=\"federation\",partner=\"\"}";
+    assert_eq!(scene.metric(sample), Some(1.0));
+}
