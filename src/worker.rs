@@ -27,7 +27,7 @@ use crate::pool::placement::PlacementKey;
 use crate::relay::Context;
 use crate::relay::pump::Gear;
 use crate::relay::report::Reports;
-use crate::relay::session::{EndpointNumber, Interrupt, Sessions};
+use crate::relay::session::{EndpointNumber, Interrupt, Session, Sessions};
 use crate::relay::wheel::TICK;
 use crate::snapshot::{Capacity, Snapshot};
 use crate::sys;
@@ -74,10 +74,30 @@ pub enum Order {
         /// With what.
         with: Interrupt,
     },
+    /// Count a partner's sessions that are not where it is pinned, and perhaps interrupt them.
+    Gather {
+        /// Whose, and where they belong.
+        strays: Arc<Strays>,
+        /// Where the number goes.
+        answer: mpsc::Sender<usize>,
+    },
     /// A snapshot was published: let the old one go.
     Refresh,
     /// End, once the sessions have ended.
     Finish,
+}
+
+/// Sessions of a partner that are elsewhere than it is pinned.
+#[derive(Debug)]
+pub struct Strays {
+    /// The partner's name.
+    pub partner: Arc<str>,
+    /// The listeners whose pin it is.
+    pub listeners: Vec<u32>,
+    /// Where they belong.
+    pub home: Vec<EndpointNumber>,
+    /// Whether they are interrupted, with [`Interrupt::Moved`].
+    pub are_ended: bool,
 }
 
 /// Which sessions.
@@ -246,6 +266,10 @@ impl Floor {
                 }
             }
             Order::Interrupt { of, with } => self.interrupt(of, with),
+            Order::Gather { strays, answer } => {
+                // It has room for an answer of each worker; whoever asked may have gone.
+                let _ = answer.try_send(self.gather(&strays));
+            }
             Order::Refresh => self.policies.refresh(),
             Order::Finish => {
                 for (_, door) in doors.drain() {
@@ -253,6 +277,21 @@ impl Floor {
                 }
                 self.is_finishing = true;
             }
+        }
+    }
+
+    fn gather(&self, strays: &Strays) -> usize {
+        let is_stray = |session: &Session| {
+            session.partner() == Some(&*strays.partner)
+                && strays.listeners.contains(&session.listener)
+                && session.endpoint() != 0
+                && !strays.home.contains(&session.endpoint())
+        };
+        let sessions = &self.context.sessions;
+        if strays.are_ended {
+            sessions.interrupt(Interrupt::Moved, is_stray)
+        } else {
+            sessions.count(is_stray)
         }
     }
 

@@ -335,6 +335,33 @@ impl PinTable {
         Some(before)
     }
 
+    /// Makes a pin that names `from` name `to`; whether it did. Somebody else may have moved it while
+    /// nobody locked.
+    pub fn move_from(
+        &self,
+        key: &PinKey,
+        from: &Arc<str>,
+        to: &Arc<str>,
+        by: PinnedBy,
+        now: Moment,
+    ) -> bool {
+        let mut shard = self.shard(key);
+        if shard.live(key, now).is_none() {
+            return false;
+        }
+        let Some(entry) = shard.entry_mut(key) else {
+            return false;
+        };
+        if entry.pin.node != *from || from == to {
+            return false;
+        }
+        entry.pin.go(key, to, by, now);
+        shard.note(key);
+        drop(shard);
+        self.news.ring();
+        true
+    }
+
     /// Removes the pin; whether there was one.
     pub fn forget(&self, key: &PinKey) -> bool {
         let gone = self.shard(key).remove(key).is_some();

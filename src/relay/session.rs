@@ -5,11 +5,12 @@
 //! [`Sessions::admit`] until its [`Seat`] is dropped, however it ends; a session that is interrupted
 //! is woken.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::clock::Moment;
 pub enum Interrupt {
     /// Its own deadline has passed.
     Deadline,
+    /// Its partner is pinned to another node.
+    Moved,
     /// Its node was found dead.
     NodeDown,
     /// Its node's drain has reached the deadline.
@@ -58,7 +61,7 @@ enum Age {
 
 /// What the worker knows of one session.
 pub struct Session {
-    is_partner: Cell<bool>,
+    partner: OnceCell<Arc<str>>,
     age: Cell<Age>,
     /// Which listener it came in by; a number that outlives reloads.
     pub listener: u32,
@@ -216,7 +219,7 @@ impl Sessions {
     #[must_use]
     pub fn admit(self: &Rc<Self>, listener: u32) -> Seat {
         let session = Rc::new(Session {
-            is_partner: Cell::new(false),
+            partner: OnceCell::new(),
             age: Cell::new(Age::Short),
             listener,
             interrupt: Cell::new(None),
@@ -263,7 +266,7 @@ impl Sessions {
         let mut count = 0;
         for partners in [true, false] {
             let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-            for session in sessions.filter(|session| session.is_partner.get() == partners) {
+            for session in sessions.filter(|session| session.partner().is_some() == partners) {
                 if which(session) {
                     session.interrupt(interrupt);
                     count += 1;
@@ -271,6 +274,13 @@ impl Sessions {
             }
         }
         count
+    }
+
+    /// How many sessions `which` selects.
+    pub fn count(&self, which: impl Fn(&Session) -> bool) -> usize {
+        let list = self.list.borrow();
+        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
+        sessions.filter(|session| which(session)).count()
     }
 
     /// Sessions in the list.
@@ -295,9 +305,16 @@ impl Sessions {
 }
 
 impl Session {
-    /// It belongs to a configured partner; those are cut first.
-    pub fn mark_partner(&self) {
-        self.is_partner.set(true);
+    /// It belongs to the configured partner called `name`; those are cut first.
+    pub fn mark_partner(&self, name: &Arc<str>) {
+        // Nobody is recognised twice.
+        let _ = self.partner.set(Arc::clone(name));
+    }
+
+    /// The name of the configured partner that it belongs to.
+    #[must_use]
+    pub fn partner(&self) -> Option<&str> {
+        self.partner.get().map(|name| &**name)
     }
 
     /// The endpoint it dials or talks to; zero is none.

@@ -31,6 +31,8 @@ pub enum Outcome {
     Drained,
     /// An administrator disabled the node.
     Disabled,
+    /// An administrator pinned the partner to another node, and wanted it to go there now.
+    Moved,
     /// A reload removed the listener or the node, and `drain_timeout` has passed.
     Removed,
     /// Pinfold stopped.
@@ -64,7 +66,7 @@ pub enum Blame {
 
 impl Outcome {
     /// Every outcome, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
@@ -78,6 +80,7 @@ impl Outcome {
         Self::NodeDown,
         Self::Drained,
         Self::Disabled,
+        Self::Moved,
         Self::Removed,
         Self::Stopped,
         Self::RefusedLimit,
@@ -109,6 +112,7 @@ impl Outcome {
             }
             Self::Drained
             | Self::Disabled
+            | Self::Moved
             | Self::Removed
             | Self::Stopped
             | Self::RefusedLimit
@@ -135,6 +139,7 @@ impl Outcome {
             Self::NodeDown => "node-down",
             Self::Drained => "drained",
             Self::Disabled => "disabled",
+            Self::Moved => "moved",
             Self::Removed => "removed",
             Self::Stopped => "stopped",
             Self::RefusedLimit => "refused-limit",

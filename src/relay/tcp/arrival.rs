@@ -63,7 +63,7 @@ pub(super) async fn arrive(
     };
     if let Some(partner) = partner {
         account.recognise(partner);
-        seat.mark_partner();
+        seat.mark_partner(&partner.name);
     }
     if !is_allowed || partner.is_some_and(|partner| partner.blocked) {
         return Err(Outcome::RefusedAccess);
