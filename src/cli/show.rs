@@ -23,7 +23,7 @@ pub(super) enum Listing {
     Sessions,
     Partners,
     Pins { limit: usize },
-    Failovers,
+    Failovers { partner: Option<String> },
 }
 
 impl Listing {
@@ -35,7 +35,9 @@ impl Listing {
             Self::Partners => "/v1/partners".into(),
             Self::Pins { limit: 0 } => "/v1/pins".into(),
             Self::Pins { limit } => format!("/v1/pins?limit={limit}"),
-            Self::Failovers => "/v1/failovers".into(),
+            Self::Failovers { partner } => {
+                client::with_query("/v1/failovers", &[("partner", partner.as_deref())])
+            }
         }
     }
 }
@@ -58,7 +60,7 @@ pub(super) fn show(listing: &Listing, options: &Show) -> Result<(), Failure> {
         Listing::Sessions => sessions::render(&read(options, &json)?, &layout),
         Listing::Partners => partners::render(&read(options, &json)?, &layout),
         Listing::Pins { .. } => pins::render(&read(options, &json)?, &layout),
-        Listing::Failovers => failovers::render(&read(options, &json)?, &layout),
+        Listing::Failovers { .. } => failovers::render(&read(options, &json)?, &layout),
     };
     output::print(&text)
 }

@@ -53,20 +53,23 @@ impl Court {
             watched: Vec::new(),
             revision: 0,
             administered: setup.administered,
-            drains: Vec::new(),
+            drains: setup.drains,
             workers: setup.workers,
             pins: setup.pins,
             key: setup.key,
             partners: Arc::clone(&setup.snapshot.partners),
             reports: setup.reports,
             told,
-            ledger: Ledger::default(),
+            ledger: Ledger::go_on(setup.ledger, Moment::now()),
             recovering: Recovering::default(),
             probes: 0,
             looked: Moment::now(),
             next_sweep: Moment::now(),
         };
         court.watch(&setup.snapshot);
+        court
+            .reports
+            .set_awaited(court.ledger.awaited(), court.ledger.missing());
         (court, setup.inbox)
     }
 

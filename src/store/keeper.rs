@@ -282,9 +282,11 @@ impl Keeper {
                     // Whoever asked may have gone.
                     let _ = waiting.send(written.clone());
                 }
-            }
-            if is_over {
-                return;
+                if is_over {
+                    return;
+                }
+                // What could not be written is due again, and perhaps there is more.
+                continue;
             }
             thread::park_timeout(self.rest());
         }
