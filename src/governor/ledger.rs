@@ -165,28 +165,35 @@ impl Ledger {
         }
         let mut loss = self.awaited.remove(&key)?;
         loss.served = Some((served, Arc::clone(node)));
-        let Some(failover) = failover_of(&mut self.failovers, &loss.lost) else {
+        if failover_of(&mut self.failovers, &loss.lost).is_none() {
             // Perhaps its node is condemned in a moment; perhaps it only closed a connection.
             self.ended.push_back(loss);
             if self.ended.len() > ENDED_MAX {
                 self.ended.pop_front();
             }
             return None;
-        };
-        let gap = loss.gap();
-        self.kept.gap(failover.number, &gap);
-        if let Some(known) = failover
-            .partners
-            .iter_mut()
-            .find(|known| known.is_like(&gap))
-        {
-            *known = gap;
-        } else {
-            failover.partners.push(gap);
         }
+        self.write_down(&loss);
         let cut_off = loss.cut_off()?;
         self.totals.count(cut_off);
         Some(cut_off)
+    }
+
+    /// A partner is back from `loss`: in every failover that waits for it, since a node may go down twice
+    /// before its partner has come back once.
+    fn write_down(&mut self, loss: &Loss) {
+        let gap = loss.gap();
+        let concerned = self.failovers.iter_mut().rev();
+        let concerned = concerned.filter(|failover| failover.concerns(&loss.lost));
+        for (place, failover) in concerned.enumerate() {
+            let mut partners = failover.partners.iter_mut();
+            match partners.find(|known| known.is_like(&gap)) {
+                Some(known) if place == 0 || known.node.is_none() => *known = gap.clone(),
+                None if place == 0 => failover.partners.push(gap.clone()),
+                Some(_) | None => continue,
+            }
+            self.kept.gap(failover.number, &gap);
+        }
     }
 
     /// A node's sessions were cut: the failover's number, and the partners that are back already.

@@ -212,3 +212,19 @@ fn what_is_kept_is_read_back_as_it_was_and_the_bound_holds_for_it_too() {
     runtime.block_on(store.finish()).unwrap();
     std::fs::remove_file(path).unwrap();
 }
+
+#[test]
+fn a_partner_that_comes_back_after_two_downfalls_of_its_node_is_missing_in_neither() {
+    let mut ledger = Ledger::default();
+    ledger.lost(lost("fabrikam", 1001));
+    ledger.cut(cut(), at(1006));
+    ledger.cut(cut(), at(9000));
+    let missing = |ledger: &Ledger| {
+        let failovers = ledger.failovers().into_iter();
+        let gaps = failovers.flat_map(|failover| failover.partners);
+        gaps.filter(|gap| gap.node.is_none()).count()
+    };
+    assert_eq!(missing(&ledger), 2);
+    ledger.served(served("fabrikam", 9500), &node());
+    assert_eq!(missing(&ledger), 0);
+}
