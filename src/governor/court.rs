@@ -59,7 +59,7 @@ impl Court {
             watched: Vec::new(),
             revision: 0,
             administered: setup.administered,
-            drains: Vec::new(),
+            drains: setup.drains,
             workers: setup.workers,
             pins: setup.pins,
             key: setup.key,
@@ -67,7 +67,7 @@ impl Court {
             failbacks: Failbacks::default(),
             reports: setup.reports,
             told,
-            ledger: Ledger::default(),
+            ledger: Ledger::go_on(setup.ledger, Moment::now()),
             recovering: Recovering::default(),
             certificates: Certificates::default(),
             probes: 0,
@@ -75,6 +75,9 @@ impl Court {
             next_sweep: Moment::now(),
         };
         court.watch(&setup.snapshot);
+        court
+            .reports
+            .set_awaited(court.ledger.awaited(), court.ledger.missing());
         (court, setup.inbox)
     }
 
