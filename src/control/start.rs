@@ -116,13 +116,11 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         store,
         token: ground.token,
     });
-    let admin_path = admin_socket
-        .as_ref()
-        .and_then(admin::Socket::path)
-        .map(Path::to_path_buf);
-    if let Some(socket) = admin_socket {
+    let admin_socket = admin_socket.and_then(|socket| {
+        let path = socket.path().map(Path::to_path_buf);
         admin::serve(socket, Arc::clone(&shared));
-    }
+        path
+    });
     Ok(Control {
         shared,
         source,
@@ -134,7 +132,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         state_dir: ground.state_dir,
         requests,
         departures: super::reload::Departures::default(),
-        admin_socket: admin_path,
+        admin_socket,
         was_crowded: false,
     })
 }
