@@ -292,6 +292,17 @@ impl Court {
         }
     }
 
+    /// Tells of partners that never came back.
+    fn raise_alarms(&mut self, now: Moment) {
+        let partners = &self.snapshot.partners;
+        let alarm_after = |name: &str| Some(partners.by_name(name)?.alarm_after);
+        for missing in self.ledger.raise_alarms(alarm_after, now) {
+            let known = partners.by_name(&missing.partner);
+            let contact = known.and_then(|known| known.contact.as_deref());
+            announce::not_back(&missing, contact);
+        }
+    }
+
     /// Tells workers whether it matters who is served.
     fn tell_awaited(&self) {
         let awaited = self.ledger.awaited() + self.failbacks.awaited();
@@ -352,6 +363,7 @@ impl Court {
             self.next_sweep = now + SWEEP_INTERVAL;
             self.pins.expire(now, SWEEP_MAX);
             self.ledger.forget(now);
+            self.raise_alarms(now);
             self.look_at_failbacks(now);
             self.tell_awaited();
         }
@@ -471,6 +483,7 @@ impl Court {
             failovers: self.ledger.failovers(),
             totals: self.ledger.totals().clone(),
             probes: self.probes,
+            not_back: self.ledger.alarmed(),
         }
     }
 }

@@ -11,11 +11,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::alarm::NotBack;
 pub use self::kept::Kept;
 use crate::clock::Moment;
 use crate::relay::report::{Lost, Served};
 use crate::telemetry::outcome::Outcome;
 
+mod alarm;
 mod kept;
 
 /// One node's downfall on one group of listeners.
@@ -65,6 +67,12 @@ pub struct Gap {
     pub connected_after_ms: Option<f64>,
     /// From then to its next first byte, in milliseconds.
     pub served_after_ms: Option<f64>,
+    /// Whether it was in use before.
+    #[serde(default)]
+    pub was_active: bool,
+    /// Whether the alarm was raised that it never came back.
+    #[serde(default)]
+    pub is_alarmed: bool,
 }
 
 /// Figures since the start.
@@ -113,6 +121,7 @@ pub(super) struct Ledger {
 struct Loss {
     lost: Lost,
     served: Option<(Served, Arc<str>)>,
+    is_alarmed: bool,
 }
 
 /// A partner that is served again.
@@ -144,7 +153,11 @@ impl Ledger {
         if self.awaited.len() >= AWAITED_MAX || self.awaited.contains_key(&key) {
             return;
         }
-        let loss = Loss { lost, served: None };
+        let loss = Loss {
+            lost,
+            served: None,
+            is_alarmed: false,
+        };
         let gap = loss.gap();
         let failover = failover_of(&mut self.failovers, &loss.lost);
         if let Some(failover) = failover
@@ -322,6 +335,8 @@ impl Loss {
             node: served.map(|(_, node)| Arc::clone(node)),
             connected_after_ms: served.map(|(served, _)| since(served.connected)),
             served_after_ms: served.map(|(served, _)| since(served.first_byte)),
+            was_active: self.was_active(),
+            is_alarmed: self.is_alarmed,
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct View {
     pub totals: Totals,
     /// Probes begun since the start.
     pub probes: u64,
+    /// Partners that were active when their node died and have not come back in time.
+    pub not_back: usize,
 }
 
 /// One group.

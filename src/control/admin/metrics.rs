@@ -145,6 +145,12 @@ impl Scrape {
             Labels::new(),
             shared.reports.missing() as u64,
         );
+        self.gauge(
+            "pinfold_partners_not_back",
+            "Partners that were active when their node died and have not come back within alarm_after",
+            Labels::new(),
+            view.not_back as u64,
+        );
     }
 
     fn pins(&mut self, shared: &Shared) {

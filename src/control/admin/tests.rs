@@ -170,6 +170,7 @@ fn view(snapshot: &Snapshot) -> View {
         failovers: Vec::new(),
         totals: Totals::default(),
         probes: 7,
+        not_back: 0,
     }
 }
 
