@@ -14,6 +14,7 @@ use self::address::AdminAddress;
 use self::change::Order;
 use self::failure::Failure;
 use self::show::Listing;
+use crate::control::admin::answers::PinWish;
 
 mod address;
 mod change;
@@ -23,6 +24,7 @@ mod demo;
 mod failure;
 mod machine;
 mod output;
+mod pins;
 mod reload;
 mod serve;
 mod show;
@@ -71,12 +73,52 @@ enum Command {
         tls: bool,
     },
     /// Pins: which node each partner and address is given.
+    #[command(args_conflicts_with_subcommands = true)]
     Pins {
+        #[command(subcommand)]
+        action: Option<PinsAction>,
         #[command(flatten)]
         show: Show,
         /// Show no more than so many; 0: all.
         #[arg(long, value_name = "N", default_value_t = 1000)]
         limit: usize,
+    },
+    /// Pin a partner to a node by hand; lasts over restarts and reloads, until `unpin`.
+    Pin {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// The partner.
+        #[arg(value_name = "PARTNER")]
+        partner: String,
+        /// The node.
+        #[arg(value_name = "NODE")]
+        node: String,
+        /// End its sessions on other nodes, so that it comes again at once.
+        #[arg(long)]
+        now: bool,
+        /// Only in this pool.
+        #[arg(long, value_name = "POOL")]
+        pool: Option<String>,
+        /// Only for listeners of this affinity.
+        #[arg(long, value_name = "NAME")]
+        affinity: Option<String>,
+        /// Why: kept, and shown beside the pin.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Remove the pins of a partner, an address or a prefix: new sessions are placed anew.
+    Unpin {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// The partner, the address, or the prefix and all in it.
+        #[arg(value_name = "PARTNER|ADDRESS")]
+        subject: String,
+        /// Only in this pool.
+        #[arg(long, value_name = "POOL")]
+        pool: Option<String>,
+        /// Why: kept in the log.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Failovers since the start, and how long each partner was cut off.
     Failovers(Show),
@@ -111,6 +153,29 @@ enum Command {
         /// Why: kept in the log.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PinsAction {
+    /// Write all pins as JSON.
+    Export {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Where to; standard output without it.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Put the pins of an export beside those that there are: all of them, or none if one is wrong.
+    Import {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// What `export` wrote.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Only say what would change.
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -184,7 +249,48 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Nodes(show) => show::show(&Listing::Nodes, &show).map(done),
         Command::Sessions(show) => show::show(&Listing::Sessions, &show).map(done),
         Command::Partners { show, tls } => show::show(&Listing::Partners { tls }, &show).map(done),
-        Command::Pins { show, limit } => show::show(&Listing::Pins { limit }, &show).map(done),
+        Command::Pins {
+            action: None,
+            show,
+            limit,
+        } => show::show(&Listing::Pins { limit }, &show).map(done),
+        Command::Pins {
+            action: Some(PinsAction::Export { daemon, file }),
+            ..
+        } => pins::export(&daemon, file.as_deref()).map(done),
+        Command::Pins {
+            action:
+                Some(PinsAction::Import {
+                    daemon,
+                    file,
+                    dry_run,
+                }),
+            ..
+        } => pins::import(&daemon, &file, dry_run).map(done),
+        Command::Pin {
+            daemon,
+            partner,
+            node,
+            now,
+            pool,
+            affinity,
+            reason,
+        } => {
+            let wish = PinWish {
+                node,
+                now,
+                reason,
+                pool,
+                affinity,
+            };
+            pins::pin(&daemon, &partner, &wish).map(done)
+        }
+        Command::Unpin {
+            daemon,
+            subject,
+            pool,
+            reason,
+        } => pins::unpin(&daemon, &subject, pool.as_deref(), reason.as_deref()).map(done),
         Command::Failovers(show) => show::show(&Listing::Failovers, &show).map(done),
         Command::Drain { node, deadline } => {
             change::change(&Order::Drain { deadline }, &node).map(done)

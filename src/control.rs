@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::admin::answers::PinFile;
 use crate::config::model::Config;
 use crate::governor::{self, Governor, Verdicts};
 use crate::pool::pins::PinTable;
@@ -22,6 +23,7 @@ use crate::worker::Worker;
 
 use self::chronicle::Chronicle;
 pub use self::error::{ReloadError, StartError, chain};
+pub use self::pins::import::Imported;
 pub use self::start::{Source, start};
 
 pub mod admin;
@@ -30,6 +32,7 @@ mod doors;
 mod error;
 mod nodes;
 mod notify;
+pub mod pins;
 mod reload;
 mod run;
 mod start;
@@ -116,6 +119,31 @@ pub enum Request {
         reason: Option<String>,
         /// Where the answer goes.
         answer: oneshot::Sender<Result<Vec<NodeChanged>, NodeRefused>>,
+    },
+    /// Pin a partner by hand.
+    Pin {
+        /// What is wanted.
+        wish: pins::Wish,
+        /// Where the answer goes.
+        answer: oneshot::Sender<pins::Granted<pins::PinChanged>>,
+    },
+    /// Remove pins.
+    Unpin {
+        /// What is wanted.
+        unwish: pins::Unwish,
+        /// Where the answer goes.
+        answer: oneshot::Sender<pins::Granted<pins::PinRemoved>>,
+    },
+    /// Put pins from a file.
+    Import {
+        /// The file.
+        file: Box<PinFile>,
+        /// Only say what would happen.
+        is_dry_run: bool,
+        /// Who asks.
+        by: String,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Imported, pins::PinRefused>>,
     },
 }
 

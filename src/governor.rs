@@ -21,10 +21,10 @@ use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::inspect::tls::Certificate;
 use crate::pool::health::Event;
-use crate::pool::pins::PinTable;
+use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
 use crate::relay::report::{Report, Reports};
-use crate::relay::session::EndpointNumber;
+use crate::relay::session::{EndpointNumber, Survey};
 use crate::snapshot::{GroupKey, Snapshot};
 use crate::sys;
 use crate::worker::Order;
@@ -140,19 +140,24 @@ impl Governor {
     }
 }
 
-/// What came of a probe.
-struct Told {
-    group: GroupKey,
-    node: Arc<str>,
-    endpoint: EndpointNumber,
-    what: Heard,
-}
-
-/// What a probe tells.
-enum Heard {
-    Event(Event),
-    /// What the node has shown.
-    Certificate(Box<Certificate>),
+/// What came of a question that the governor asked.
+enum Told {
+    /// Of a probe, or of a look at a node's traffic.
+    Node {
+        group: GroupKey,
+        node: Arc<str>,
+        endpoint: EndpointNumber,
+        event: Event,
+    },
+    /// A node has shown this to a probe.
+    Certificate {
+        group: GroupKey,
+        node: Arc<str>,
+        endpoint: EndpointNumber,
+        shown: Box<Certificate>,
+    },
+    /// Of a look at partners that might return to their nodes.
+    Partners(Vec<(PinKey, Survey)>),
 }
 
 /// Traffic is looked at this often, so a silence is known at most this late.

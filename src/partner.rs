@@ -3,5 +3,6 @@
 //! Pure. A partner is known by its configured addresses ([`table`]), and by names that certificates have
 //! shown from an address ([`learned`]), consulted in the order of trust that `table` documents.
 
+pub mod failback;
 pub mod learned;
 pub mod table;

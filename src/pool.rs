@@ -13,6 +13,7 @@
 //! | [`health`] | whether one endpoint lives |
 //! | [`pace`] | how fast the survivors of a failover admit those who come back |
 //! | [`schedule`] | when the next may come who shall keep a rate |
+//! | [`traffic`] | what traffic says where no probe can see |
 //! | [`group`] | what follows for all endpoints of a pool: standings, probes, cuts |
 
 pub mod group;
@@ -23,3 +24,4 @@ pub mod placement;
 pub mod schedule;
 pub mod select;
 pub mod share;
+pub mod traffic;

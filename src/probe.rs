@@ -61,7 +61,11 @@ pub async fn ask(
     match result {
         Ok(answered) => {
             tell(Event::ProbeGood { started });
-            return part(answered).await;
+            let (has_parted, shown) = part(answered).await;
+            if has_parted {
+                tell(Event::Parted);
+            }
+            return shown;
         }
         Err(Unanswered::Failed(how)) => tell(Event::ProbeFailed { started, how }),
         Err(Unanswered::Void) => tell(Event::ProbeVoid { started }),
@@ -131,9 +135,10 @@ async fn say_hello(connection: &mut TcpStream) -> Result<Vec<u8>, Unanswered> {
     }
 }
 
-/// Parts in order: a reset, or a fatal alert, would leave a line in a Windows event log each time. What
-/// the node still had to say is read meanwhile; its certificate is in it, up to TLS 1.2.
-async fn part(answered: Answered) -> Option<Box<Certificate>> {
+/// Parts in order: a reset, or a fatal alert, would leave a line in a Windows event log each time. Whether
+/// the node has parted in turn, which its kernel does not do for a process that is frozen; and its
+/// certificate, which is in what it still had to say, up to TLS 1.2.
+async fn part(answered: Answered) -> (bool, Option<Box<Certificate>>) {
     let Answered {
         mut connection,
         said,
@@ -148,12 +153,16 @@ async fn part(answered: Answered) -> Option<Box<Certificate>> {
                 Ok(count) if count > 0 => {
                     handshake.feed(Side::Node, rest.get(..count).unwrap_or_default());
                 }
-                Ok(_) | Err(_) => break,
+                Ok(_) | Err(_) => return true,
             }
         }
+        false
     };
-    let _ = tokio::time::timeout(FAREWELL_MAX, farewell).await;
-    handshake.into_facts().node_certificate
+    let parted = tokio::time::timeout(FAREWELL_MAX, farewell).await;
+    (
+        parted.unwrap_or(false),
+        handshake.into_facts().node_certificate,
+    )
 }
 
 fn judge(error: &io::Error) -> Unanswered {
@@ -211,7 +220,7 @@ mod tests {
     async fn a_tls_answer_is_good() {
         let told = answering(&[21, 3, 1, 0, 2, 2, 40], Duration::ZERO).await;
         assert!(
-            matches!(told.as_slice(), [Event::ProbeGood { .. }]),
+            matches!(told.as_slice(), [Event::ProbeGood { .. }, Event::Parted]),
             "{told:?}"
         );
     }
@@ -234,7 +243,8 @@ mod tests {
                         how: ProbeFailure::TimedOut,
                         ..
                     },
-                    Event::ProbeGood { .. }
+                    Event::ProbeGood { .. },
+                    Event::Parted
                 ]
             ),
             "{told:?}"

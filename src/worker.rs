@@ -22,13 +22,13 @@ use self::policies::Policies;
 use crate::clock::Moment;
 use crate::config::model::LogSessions;
 use crate::net::options::ListenOptions;
-use crate::pool::pins::PinTable;
+use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
 use crate::relay::Context;
 use crate::relay::pump::Gear;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
-use crate::relay::session::{EndpointNumber, Interrupt, Sessions};
+use crate::relay::session::{EndpointNumber, Interrupt, Session, Sessions, Survey};
 use crate::relay::wheel::TICK;
 use crate::snapshot::{Capacity, Snapshot};
 use crate::sys;
@@ -75,10 +75,65 @@ pub enum Order {
         /// With what.
         with: Interrupt,
     },
+    /// Count a partner's sessions that are not where it is pinned, and perhaps interrupt them.
+    Gather {
+        /// Whose, and where they belong.
+        strays: Arc<Strays>,
+        /// Where the number goes.
+        answer: mpsc::Sender<usize>,
+    },
+    /// Tell what sessions are doing.
+    Survey {
+        /// Which.
+        of: Surveyed,
+        /// Where the answer goes.
+        answer: mpsc::Sender<Survey>,
+    },
     /// A snapshot was published: let the old one go.
     Refresh,
     /// End, once the sessions have ended.
     Finish,
+}
+
+/// Which sessions are asked about.
+#[derive(Clone, Debug)]
+pub enum Surveyed {
+    /// Those of an endpoint.
+    Endpoint(EndpointNumber),
+    /// Those of a partner.
+    Partner(Arc<str>),
+}
+
+/// Sessions of a partner that are elsewhere than it is pinned.
+#[derive(Debug)]
+pub struct Strays {
+    /// The partner's name.
+    pub partner: Arc<str>,
+    /// The listeners whose pin it is.
+    pub listeners: Vec<u32>,
+    /// Where they belong.
+    pub home: Vec<EndpointNumber>,
+    /// Whether they are interrupted, with [`Interrupt::Moved`].
+    pub are_ended: bool,
+}
+
+impl Strays {
+    /// Those of a partner whose pin `key` is and names `node`.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot, key: &PinKey, node: &str, are_ended: bool) -> Self {
+        let listeners = || {
+            let all = snapshot.listeners.iter();
+            all.filter(|listener| listener.pin_scope == key.scope)
+        };
+        let seats = listeners().flat_map(|listener| &listener.nodes);
+        let home = seats.filter(|seat| *seat.endpoint.node == *node);
+        Self {
+            partner: key.subject.to_string().into(),
+            listeners: listeners().map(|each| each.state.number).collect(),
+            home: home.map(|seat| seat.endpoint.number).collect(),
+            are_ended,
+        }
+    }
 }
 
 /// Which sessions.
@@ -251,6 +306,16 @@ impl Floor {
                 }
             }
             Order::Interrupt { of, with } => self.interrupt(of, with),
+            Order::Gather { strays, answer } => {
+                // It has room for an answer of each worker; whoever asked may have gone.
+                let _ = answer.try_send(self.gather(&strays));
+            }
+            Order::Survey { of, answer } => {
+                let _ = answer.try_send(self.context.sessions.survey(|session| match &of {
+                    Surveyed::Endpoint(number) => session.endpoint() == *number,
+                    Surveyed::Partner(name) => session.partner() == Some(&**name),
+                }));
+            }
             Order::Refresh => self.policies.refresh(),
             Order::Finish => {
                 for (_, door) in doors.drain() {
@@ -258,6 +323,21 @@ impl Floor {
                 }
                 self.is_finishing = true;
             }
+        }
+    }
+
+    fn gather(&self, strays: &Strays) -> usize {
+        let is_stray = |session: &Session| {
+            session.partner() == Some(&*strays.partner)
+                && strays.listeners.contains(&session.listener)
+                && session.endpoint() != 0
+                && !strays.home.contains(&session.endpoint())
+        };
+        let sessions = &self.context.sessions;
+        if strays.are_ended {
+            sessions.interrupt(Interrupt::Moved, is_stray)
+        } else {
+            sessions.count(is_stray)
         }
     }
 

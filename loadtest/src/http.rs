@@ -49,7 +49,11 @@ pub fn post(socket: &Path, path: &str, body: &str) -> io::Result<Response> {
     request(socket, "POST", path, body)
 }
 
-fn request(socket: &Path, method: &str, path: &str, body: &str) -> io::Result<Response> {
+/// Sends `body`, which may be empty, to `path` with any method.
+///
+/// # Errors
+/// As [`get`].
+pub fn request(socket: &Path, method: &str, path: &str, body: &str) -> io::Result<Response> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

@@ -5,10 +5,10 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::handshake;
-use hyper::header::{AUTHORIZATION, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -23,12 +23,27 @@ use crate::control::admin::answers::Refused;
 
 /// Asks the daemon at `path`, and answers its JSON as it came.
 pub(super) fn get(daemon: &Daemon, path: &str) -> Result<String, Failure> {
-    ask(daemon, Method::GET, path, READ_TIMEOUT)
+    ask(daemon, Method::GET, path, String::new(), READ_TIMEOUT)
 }
 
 /// Asks the daemon for a change.
 pub(super) fn post(daemon: &Daemon, path: &str) -> Result<String, Failure> {
-    ask(daemon, Method::POST, path, CHANGE_TIMEOUT)
+    ask(daemon, Method::POST, path, String::new(), CHANGE_TIMEOUT)
+}
+
+/// Asks the daemon for a change that `body`, which is JSON, describes.
+pub(super) fn post_body(daemon: &Daemon, path: &str, body: String) -> Result<String, Failure> {
+    ask(daemon, Method::POST, path, body, CHANGE_TIMEOUT)
+}
+
+/// As [`post_body`], for something that has a place of its own.
+pub(super) fn put(daemon: &Daemon, path: &str, body: String) -> Result<String, Failure> {
+    ask(daemon, Method::PUT, path, body, CHANGE_TIMEOUT)
+}
+
+/// Asks the daemon to remove something.
+pub(super) fn delete(daemon: &Daemon, path: &str) -> Result<String, Failure> {
+    ask(daemon, Method::DELETE, path, String::new(), CHANGE_TIMEOUT)
 }
 
 /// What the daemon's JSON says.
@@ -61,8 +76,14 @@ pub(super) fn with_query(path: &str, parts: &[(&str, Option<&str>)]) -> String {
     }
 }
 
-fn ask(daemon: &Daemon, method: Method, path: &str, limit: Duration) -> Result<String, Failure> {
-    let request = request(daemon, method, path)?;
+fn ask(
+    daemon: &Daemon,
+    method: Method,
+    path: &str,
+    body: String,
+    limit: Duration,
+) -> Result<String, Failure> {
+    let request = request(daemon, method, path, body)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -87,7 +108,12 @@ fn ask(daemon: &Daemon, method: Method, path: &str, limit: Duration) -> Result<S
     ))
 }
 
-fn request(daemon: &Daemon, method: Method, path: &str) -> Result<Request<Empty<Bytes>>, Failure> {
+fn request(
+    daemon: &Daemon,
+    method: Method,
+    path: &str,
+    body: String,
+) -> Result<Request<Full<Bytes>>, Failure> {
     let host = match &daemon.admin {
         AdminAddress::Unix(_) => "localhost".into(),
         AdminAddress::Tcp(address) => address.to_string(),
@@ -104,12 +130,15 @@ fn request(daemon: &Daemon, method: Method, path: &str) -> Result<Request<Empty<
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
     }
     let unfit = |error: hyper::http::Error| Failure::Usage(error.to_string());
-    request.body(Empty::new()).map_err(unfit)
+    if !body.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    request.body(Full::new(body.into())).map_err(unfit)
 }
 
 type Answer = (StatusCode, String);
 
-async fn exchange(daemon: &Daemon, request: Request<Empty<Bytes>>) -> Result<Answer, Failure> {
+async fn exchange(daemon: &Daemon, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
     match &daemon.admin {
         AdminAddress::Unix(path) => {
             let stream = connect(UnixStream::connect(path))
@@ -135,7 +164,7 @@ async fn connect<S>(connecting: impl Future<Output = io::Result<S>>) -> io::Resu
 async fn converse<S>(
     daemon: &Daemon,
     stream: S,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> Result<Answer, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,

@@ -27,6 +27,9 @@ pub(super) enum Failure {
     /// A file that an option names.
     #[error("cannot read {path}: {cause}")]
     File { path: PathBuf, cause: io::Error },
+    /// A file that is to be written.
+    #[error("cannot write {path}: {cause}")]
+    Unwritten { path: PathBuf, cause: io::Error },
     /// The system refuses something that every command needs.
     #[error("cannot {what}: {cause}")]
     System {
@@ -41,7 +44,7 @@ impl Failure {
             Self::Usage(_) => 64,
             Self::NoDaemon { .. } | Self::Strange { .. } => 69,
             Self::Refused(refused) => refused.exit_code.unwrap_or(69),
-            Self::File { .. } | Self::System { .. } => 71,
+            Self::File { .. } | Self::Unwritten { .. } | Self::System { .. } => 71,
         }
     }
 }

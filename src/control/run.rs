@@ -163,6 +163,14 @@ impl Control {
                 }
                 let _ = answer.send(result);
             }
+            Request::Pin { wish, answer } => self.pin(&wish, answer),
+            Request::Unpin { unwish, answer } => self.unpin(&unwish, answer),
+            Request::Import {
+                file,
+                is_dry_run,
+                by,
+                answer,
+            } => self.import(&file, is_dry_run, &by, answer),
         }
     }
 

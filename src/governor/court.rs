@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use self::failback::Failbacks;
 use self::recovering::Recovering;
 use self::watched::Watched;
 use super::certificates::Certificates;
 use super::ledger::Ledger;
-use super::{Command, Heard, LOOK_INTERVAL, Setup, Told, Verdicts};
+use super::{Command, LOOK_INTERVAL, Setup, Told, Verdicts};
 use super::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
-use crate::partner::table::PartnerTable;
 use crate::pool::group::Member;
 use crate::pool::health::{Event, State};
 use crate::pool::pins::PinTable;
@@ -26,6 +26,8 @@ use crate::worker::Order;
 
 mod announce;
 mod carry;
+mod failback;
+mod mute;
 mod recovering;
 mod shown;
 mod watched;
@@ -39,7 +41,8 @@ pub(super) struct Court {
     workers: Vec<mpsc::Sender<Order>>,
     pins: Arc<PinTable>,
     key: Arc<PlacementKey>,
-    partners: Arc<PartnerTable>,
+    snapshot: Arc<Snapshot>,
+    failbacks: Failbacks,
     reports: Reports,
     told: mpsc::Sender<Told>,
     ledger: Ledger,
@@ -60,7 +63,8 @@ impl Court {
             workers: setup.workers,
             pins: setup.pins,
             key: setup.key,
-            partners: Arc::clone(&setup.snapshot.partners),
+            snapshot: Arc::clone(&setup.snapshot),
+            failbacks: Failbacks::default(),
             reports: setup.reports,
             told,
             ledger: Ledger::default(),
@@ -104,10 +108,10 @@ impl Court {
     }
 
     /// Takes up a snapshot. Groups and members that stay keep what is known of them.
-    fn watch(&mut self, snapshot: &Snapshot) {
+    fn watch(&mut self, snapshot: &Arc<Snapshot>) {
         let now = Moment::now();
         self.revision = snapshot.revision;
-        self.partners = Arc::clone(&snapshot.partners);
+        self.snapshot = Arc::clone(snapshot);
         let mut before: HashMap<GroupKey, Watched> = std::mem::take(&mut self.watched)
             .into_iter()
             .map(|watched| (watched.plan.key.clone(), watched))
@@ -207,31 +211,60 @@ impl Court {
         }
     }
 
-    /// A probe has told something.
+    /// A question was answered.
     pub(super) fn hear(&mut self, told: Told) {
         let now = Moment::now();
-        let position = self
-            .watched
-            .iter()
-            .position(|watched| watched.plan.key == told.group);
-        let Some(index) = position else { return };
+        match told {
+            Told::Node {
+                group,
+                node,
+                endpoint,
+                event,
+            } => self.hear_of_node(&group, &node, endpoint, event, now),
+            Told::Certificate {
+                group,
+                node,
+                endpoint,
+                shown,
+            } => {
+                if let Some(index) = self.position(&group, &node, endpoint) {
+                    self.note_certificate(index, &node, *shown);
+                }
+            }
+            Told::Partners(surveys) => {
+                for (key, survey) in surveys {
+                    self.consider(&key, &survey, now);
+                }
+            }
+        }
+    }
+
+    fn hear_of_node(
+        &mut self,
+        group: &GroupKey,
+        node: &Arc<str>,
+        endpoint: EndpointNumber,
+        event: Event,
+        now: Moment,
+    ) {
+        let Some(index) = self.position(group, node, endpoint) else {
+            return;
+        };
         let Some(watched) = self.watched.get_mut(index) else {
             return;
         };
-        // The node may have got another address while the probe was under way.
-        let member = watched.plan.member(&told.node);
-        if member.is_none_or(|member| member.endpoint.number != told.endpoint) {
-            return;
-        }
-        let event = match told.what {
-            Heard::Event(event) => event,
-            Heard::Certificate(shown) => {
-                return self.note_certificate(index, &told.node, *shown);
-            }
-        };
         let mut effects = Vec::new();
-        watched.group.observe(&told.node, event, now, &mut effects);
+        watched.group.observe(node, event, now, &mut effects);
         self.carry_out(index, effects, now);
+    }
+
+    /// The place of a group that still has this node at the address that was asked.
+    fn position(&self, group: &GroupKey, node: &str, endpoint: EndpointNumber) -> Option<usize> {
+        let mut groups = self.watched.iter();
+        let index = groups.position(|watched| watched.plan.key == *group)?;
+        // The node may have got another address while the probe was under way.
+        let member = self.watched.get(index)?.plan.member(node)?;
+        (member.endpoint.number == endpoint).then_some(index)
     }
 
     /// A session has reported something.
@@ -244,21 +277,28 @@ impl Court {
             }
             Report::PartnerLost(lost) => {
                 self.ledger.lost(lost);
-                self.reports.lost_is_known(self.ledger.awaited());
+                let awaited = self.ledger.awaited() + self.failbacks.awaited();
+                self.reports.lost_is_known(awaited);
             }
             Report::PartnerServed(served) => {
                 let Some(node) = self.find(served.endpoint).map(|(_, node)| node) else {
                     return;
                 };
                 let partner = Arc::clone(&served.partner);
+                self.failbacks.served(&partner, &node, served.first_byte);
                 let listener = Arc::clone(&served.listener);
                 if let Some(gap) = self.ledger.served(served, &node) {
                     announce::partner_back(&partner, &listener, &node, gap);
                 }
-                self.reports
-                    .set_awaited(self.ledger.awaited(), self.ledger.missing());
+                self.tell_awaited();
             }
         }
+    }
+
+    /// Tells workers whether it matters who is served.
+    fn tell_awaited(&self) {
+        let awaited = self.ledger.awaited() + self.failbacks.awaited();
+        self.reports.set_awaited(awaited, self.ledger.missing());
     }
 
     fn observe(&mut self, endpoint: EndpointNumber, event: Event) {
@@ -305,6 +345,7 @@ impl Court {
             self.carry_out(index, effects, now);
         }
         self.look_at_needs(now);
+        self.look_for_mute(now);
         let due = |drain: &(Moment, Arc<str>, Arc<str>)| drain.0 <= now;
         let drained: Vec<_> = self.drains.extract_if(.., |drain| due(drain)).collect();
         for (_, pool, node) in drained {
@@ -314,8 +355,8 @@ impl Court {
             self.next_sweep = now + SWEEP_INTERVAL;
             self.pins.expire(now, SWEEP_MAX);
             self.ledger.forget(now);
-            self.reports
-                .set_awaited(self.ledger.awaited(), self.ledger.missing());
+            self.look_at_failbacks(now);
+            self.tell_awaited();
         }
     }
 

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
@@ -31,6 +32,10 @@ pub struct Known {
     pub tls_min: Option<Option<model::TlsVersion>>,
     /// Whether anything tells what its certificate is called.
     pub has_names: bool,
+    /// When it returns to the node that it was moved away from.
+    pub failback: model::Failback,
+    /// How long after a cut it may be missing.
+    pub alarm_after: Duration,
     /// Whom to call.
     pub contact: Option<Arc<str>>,
 }
@@ -45,6 +50,8 @@ impl From<&model::Partner> for Known {
             blocked: partner.federation == model::Federation::Blocked,
             tls_min: partner.tls_min,
             has_names: certificate_names(partner).next().is_some(),
+            failback: partner.failback.clone(),
+            alarm_after: partner.alarm_after,
             contact: partner.contact.as_deref().map(Arc::from),
         }
     }
@@ -137,6 +144,14 @@ impl PartnerTable {
     /// Partners that cannot fail over by themselves and are pinned by name, in no order.
     pub fn legacy(&self) -> impl Iterator<Item = &Arc<Known>> {
         let is_such = |known: &&Arc<Known>| known.legacy && known.pin == model::Pin::Partner;
+        self.iter().filter(is_such)
+    }
+
+    /// Partners that return by themselves to the node they were moved away from, in no order.
+    pub fn returning(&self) -> impl Iterator<Item = &Arc<Known>> {
+        let is_such = |known: &&Arc<Known>| {
+            known.failback != model::Failback::Stay && known.pin == model::Pin::Partner
+        };
         self.iter().filter(is_such)
     }
 

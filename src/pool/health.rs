@@ -19,8 +19,12 @@
 //! only start probes: a node that thinks about an answer for a while must not have that time
 //! counted against it when it is paused next.
 //!
-//! Invariants: the failure that condemns is always a probe's; a suspicion is settled only by probes
-//! that began after it; soft evidence counts for nothing but a probe; shortages of our own and probes begun before a stun count for nothing at all.
+//! Where no probe can see a frozen process ([`ProbeKind::Tcp`], [`ProbeKind::None`]), whoever sees all
+//! the traffic may condemn by it ([`Event::Mute`]); then the answers of its kernel bring nothing back.
+//!
+//! Invariants: the failure that condemns is always a probe's, save in that one case; a suspicion is settled
+//! only by probes that began after it; soft evidence counts for nothing but a probe; shortages of our own
+//! and probes begun before a stun count for nothing at all.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -28,7 +32,7 @@ use std::time::Duration;
 use self::downs::Downs;
 use self::soft::SoftMemory;
 use crate::clock::Moment;
-use crate::config::model::ReturnAfter;
+use crate::config::model::{ProbeKind, ReturnAfter};
 
 mod downs;
 mod evidence;
@@ -104,6 +108,8 @@ pub struct Health {
     unheard_since: Option<Moment>,
     /// A good probe has shown that the unheard traffic means nothing.
     unheard_explained: bool,
+    /// Condemned by traffic alone, it comes back by this moment, or once it shows to be awake.
+    mute_until: Option<Moment>,
     soft: SoftMemory,
     /// Results of probes begun before this moment count for nothing: they asked another endpoint
     /// of the same name, or we were stunned since.
@@ -135,6 +141,7 @@ impl Health {
             silent_since: None,
             unheard_since: None,
             unheard_explained: false,
+            mute_until: None,
             soft: SoftMemory::default(),
             void_before: now,
             last_probe: None,
@@ -209,31 +216,32 @@ impl Health {
 
     /// Takes note of `event`.
     pub fn observe(&mut self, event: Event, now: Moment) {
-        if !self.timing.probes() {
-            return;
-        }
         match event {
+            Event::Heard { at } => self.heard(at),
+            Event::Mute => self.mute(now),
+            _ if !self.timing.probes() => {}
             Event::ProbeGood { started } => self.good(started, now),
             Event::ProbeFailed { started, how } => self.failed(started, how, now),
             Event::ProbeVoid { .. } => {}
             Event::DialRefused => self.dial_refused(now),
             Event::DialTimedOut => self.suspect(Evidence::DialTimedOut, now),
             Event::SessionReset { client } => self.session_reset(client, now),
-            Event::Heard { at } => self.heard(at),
             Event::Asked { at } => self.asked(at),
+            // Whoever ends a connection in turn is awake.
+            Event::Parted => self.mute_until = None,
         }
     }
 
     /// Lets time pass; whether a probe is to begin at `now`.
     pub fn poll(&mut self, now: Moment) -> bool {
         if !self.timing.probes() {
+            if self.state == State::Down && self.mute_until.is_some_and(|until| until <= now) {
+                self.come_back(now);
+            }
+            self.end_hold(now);
             return false;
         }
-        match self.hold {
-            Some(Hold::Until(end)) if end <= now && self.state != State::Down => self.warm(now),
-            Some(Hold::Flapping(end)) if end <= now => self.come_back(now),
-            Some(Hold::Until(_) | Hold::Manual | Hold::Flapping(_)) | None => {}
-        }
+        self.end_hold(now);
         if self.unheard_due().is_some_and(|due| due <= now) {
             self.suspect(Evidence::Unheard, now);
         }
@@ -249,14 +257,15 @@ impl Health {
     /// When [`Health::poll`] is to be called next.
     #[must_use]
     pub fn next_wake(&self) -> Option<Moment> {
-        if !self.timing.probes() {
-            return None;
-        }
         let hold = match self.hold {
             Some(Hold::Until(end)) if self.state != State::Down => Some(end),
             Some(Hold::Flapping(end)) => Some(end),
             Some(Hold::Until(_) | Hold::Manual) | None => None,
         };
+        if !self.timing.probes() {
+            let mute = self.mute_until.filter(|_| self.state == State::Down);
+            return hold.into_iter().chain(mute).min();
+        }
         let others = [hold, self.unheard_due(), self.silence_due()];
         Some(
             others
@@ -340,6 +349,8 @@ impl Health {
                 self.unheard_explained |= self.unheard_since.take().is_some();
                 self.enter(State::Up, now);
             }
+            // What a frozen process answers is its kernel's word.
+            State::Down if self.mute_until.is_some_and(|until| now < until) => {}
             State::Down => {
                 // Answers that waited in a frozen node's queue all arrive at once. They are one
                 // answer: a node that came back in an instant would have its siblings cut, which
@@ -366,7 +377,16 @@ impl Health {
         }
     }
 
+    fn end_hold(&mut self, now: Moment) {
+        match self.hold {
+            Some(Hold::Until(end)) if end <= now && self.state != State::Down => self.warm(now),
+            Some(Hold::Flapping(end)) if end <= now => self.come_back(now),
+            Some(Hold::Until(_) | Hold::Manual | Hold::Flapping(_)) | None => {}
+        }
+    }
+
     fn come_back(&mut self, now: Moment) {
+        self.mute_until = None;
         self.hold = Some(self.return_hold(now));
         self.enter(State::Up, now);
     }
@@ -440,6 +460,18 @@ impl Health {
         self.unheard_since = Some(self.unheard_since.map_or(at, |since| since.min(at)));
     }
 
+    /// Traffic alone condemns where no probe can: a connection is accepted by a frozen process's kernel.
+    fn mute(&mut self, now: Moment) {
+        let is_blind = matches!(self.timing.kind, ProbeKind::Tcp | ProbeKind::None);
+        if !is_blind || !matches!(self.state, State::Up | State::Suspect) {
+            return;
+        }
+        self.evidence = Some((Evidence::Mute, now));
+        self.first_evidence.get_or_insert(now);
+        self.mute_until = Some(now + MUTE_HOLD);
+        self.condemn(now);
+    }
+
     fn life(&mut self, at: Moment) {
         self.last_life = Some(self.last_life.map_or(at, |life| life.max(at)));
     }
@@ -468,17 +500,21 @@ impl Health {
         let refused = self.refusals >= self.timing.fall;
         let silent = self.silence_due().is_some_and(|due| due <= now);
         if self.in_doubt() && (refused || silent) {
-            self.rises = 0;
-            self.hold = None;
-            self.warming = None;
-            if self.state == State::Suspect {
-                self.downs.note(now);
-            }
-            self.enter(State::Down, now);
-            self.next_probe = self
-                .last_probe
-                .map_or(now, |last| last + self.timing.interval);
+            self.condemn(now);
         }
+    }
+
+    fn condemn(&mut self, now: Moment) {
+        self.rises = 0;
+        self.hold = None;
+        self.warming = None;
+        if self.state != State::Unproven {
+            self.downs.note(now);
+        }
+        self.enter(State::Down, now);
+        self.next_probe = self
+            .last_probe
+            .map_or(now, |last| last + self.timing.interval);
     }
 
     /// When silence condemns it, if no sign of life comes before.
@@ -527,6 +563,9 @@ impl Health {
 /// Client bytes unanswered for this long raise a suspicion: longer than a node's usual thinking,
 /// short enough that a frozen node is found out within 0.9 s while traffic flows.
 const UNHEARD: Duration = Duration::from_millis(100);
+
+/// What was condemned by traffic alone is tried again after this time, if it never shows to be awake.
+const MUTE_HOLD: Duration = Duration::from_secs(60);
 
 /// Distance of probes that evidence starts at once, so that many clients with bad news cannot make
 /// us flood a node.

@@ -68,10 +68,16 @@ pub enum PinnedBy {
     DialFailed,
     /// An administrator said so.
     ByHand,
+    /// It returned to the node that it had come from.
+    Failback,
+    /// It had returned and did not come back there.
+    Reverted,
 }
 
 impl PinnedBy {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
+        Self::Failback,
+        Self::Reverted,
         Self::Placed,
         Self::Configured,
         Self::Failover,
@@ -94,6 +100,8 @@ impl PinnedBy {
             Self::Failover => "failover",
             Self::DialFailed => "dial-failed",
             Self::ByHand => "by-hand",
+            Self::Failback => "failback",
+            Self::Reverted => "reverted",
         }
     }
 }
@@ -334,6 +342,33 @@ impl PinTable {
             self.news.ring();
         }
         Some(before)
+    }
+
+    /// Makes a pin that names `from` name `to`; whether it did. Somebody else may have moved it while
+    /// nobody locked.
+    pub fn move_from(
+        &self,
+        key: &PinKey,
+        from: &Arc<str>,
+        to: &Arc<str>,
+        by: PinnedBy,
+        now: Moment,
+    ) -> bool {
+        let mut shard = self.shard(key);
+        if shard.live(key, now).is_none() {
+            return false;
+        }
+        let Some(entry) = shard.entry_mut(key) else {
+            return false;
+        };
+        if entry.pin.node != *from || from == to {
+            return false;
+        }
+        entry.pin.go(key, to, by, now);
+        shard.note(key);
+        drop(shard);
+        self.news.ring();
+        true
     }
 
     /// Removes the pin; whether there was one.

@@ -164,7 +164,7 @@ impl<'a> Placing<'a> {
                 let _ = self.context.pins.pin(key, self.new_pin(endpoint, by), now);
             }
             (Some(node), _) if *node == endpoint.node => {}
-            (Some(_), _) => self.move_pin(key, endpoint, now),
+            (Some(from), _) => self.move_pin(key, from, endpoint, now),
         }
         let lease = self.context.pins.lease(key, now)?;
         Some(Hold {
@@ -173,22 +173,25 @@ impl<'a> Placing<'a> {
         })
     }
 
-    fn move_pin(&self, key: &PinKey, endpoint: &Endpoint, now: Moment) {
+    /// Moves the pin away from where it pointed when the session began. One that points elsewhere by now
+    /// was moved by somebody who knew more: it stays.
+    fn move_pin(&self, key: &PinKey, from: &Arc<str>, endpoint: &Endpoint, now: Moment) {
         let by = match self.left_pin_by {
             Left::Unanswered => return,
             Left::Refused => PinnedBy::DialFailed,
             Left::Judged => PinnedBy::Placed,
         };
-        let moved = self.context.pins.move_to(key, &endpoint.node, by, now);
-        if let Some(from) = &moved
+        let to = &endpoint.node;
+        let has_moved = self.context.pins.move_from(key, from, to, by, now);
+        if has_moved
             && key.subject.is_partner()
-            && *from != endpoint.node
             && let Some(suppressed) = self.context.moves.allow()
         {
-            let (to, why) = (&endpoint.node, by.label());
+            let why = by.label();
             tracing::warn!(partner = %key.subject, affinity = %key.scope.affinity, %from, %to, why, suppressed, "pin-moved");
         }
-        if moved.is_none() {
+        if !has_moved {
+            // It lapsed meanwhile, or stays as it is.
             let _ = self.context.pins.pin(key, self.new_pin(endpoint, by), now);
         }
     }

@@ -5,22 +5,33 @@
 //! [`Sessions::admit`] until its [`Seat`] is dropped, however it ends; a session that is interrupted
 //! is woken.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use siphasher::sip::SipHasher13;
+
 use super::wheel::Wheel;
 use crate::clock::Moment;
+
+mod survey;
+
+pub use survey::Survey;
 
 /// What can end the wait of a session from outside, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Interrupt {
     /// Its own deadline has passed.
     Deadline,
+    /// Its partner is pinned to another node.
+    Moved,
     /// Its node was found dead.
     NodeDown,
     /// Its node's drain has reached the deadline.
@@ -58,10 +69,16 @@ enum Age {
 
 /// What the worker knows of one session.
 pub struct Session {
-    is_partner: Cell<bool>,
+    partner: OnceCell<Arc<str>>,
+    /// No partner that anybody knows, and yet cut before the others.
+    looks_legacy: Cell<bool>,
     age: Cell<Age>,
     /// Which listener it came in by; a number that outlives reloads.
     pub listener: u32,
+    /// Tells clients apart, not who they are.
+    client: Cell<u32>,
+    /// Whether its node has ever sent a byte.
+    is_answered: Cell<bool>,
     interrupt: Cell<Option<Interrupt>>,
     waker: Cell<Option<Waker>>,
     active_at: Cell<Moment>,
@@ -216,9 +233,12 @@ impl Sessions {
     #[must_use]
     pub fn admit(self: &Rc<Self>, listener: u32) -> Seat {
         let session = Rc::new(Session {
-            is_partner: Cell::new(false),
+            partner: OnceCell::new(),
+            looks_legacy: Cell::new(false),
             age: Cell::new(Age::Short),
             listener,
+            client: Cell::new(0),
+            is_answered: Cell::new(false),
             interrupt: Cell::new(None),
             waker: Cell::new(None),
             active_at: Cell::new(self.now()),
@@ -261,9 +281,9 @@ impl Sessions {
     pub fn interrupt(&self, interrupt: Interrupt, which: impl Fn(&Session) -> bool) -> usize {
         let list = self.list.borrow();
         let mut count = 0;
-        for partners in [true, false] {
+        for first in [true, false] {
             let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-            for session in sessions.filter(|session| session.is_partner.get() == partners) {
+            for session in sessions.filter(|session| session.goes_first() == first) {
                 if which(session) {
                     session.interrupt(interrupt);
                     count += 1;
@@ -271,6 +291,24 @@ impl Sessions {
             }
         }
         count
+    }
+
+    /// What those sessions are doing that `which` selects.
+    pub fn survey(&self, which: impl Fn(&Session) -> bool) -> Survey {
+        let list = self.list.borrow();
+        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
+        let mut survey = Survey::default();
+        for session in sessions.filter(|session| which(session)) {
+            survey.take(session);
+        }
+        survey
+    }
+
+    /// How many sessions `which` selects.
+    pub fn count(&self, which: impl Fn(&Session) -> bool) -> usize {
+        let list = self.list.borrow();
+        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
+        sessions.filter(|session| which(session)).count()
     }
 
     /// Sessions in the list.
@@ -295,9 +333,25 @@ impl Sessions {
 }
 
 impl Session {
-    /// It belongs to a configured partner; those are cut first.
-    pub fn mark_partner(&self) {
-        self.is_partner.set(true);
+    /// It belongs to the configured partner called `name`; those are cut first.
+    pub fn mark_partner(&self, name: &Arc<str>) {
+        // Nobody is recognised twice.
+        let _ = self.partner.set(Arc::clone(name));
+    }
+
+    /// It is cut with the partners: its client looks as if it could not fail over by itself.
+    pub fn cut_first(&self) {
+        self.looks_legacy.set(true);
+    }
+
+    fn goes_first(&self) -> bool {
+        self.partner.get().is_some() || self.looks_legacy.get()
+    }
+
+    /// The name of the configured partner that it belongs to.
+    #[must_use]
+    pub fn partner(&self) -> Option<&str> {
+        self.partner.get().map(|name| &**name)
     }
 
     /// The endpoint it dials or talks to; zero is none.
@@ -395,6 +449,15 @@ impl Seat {
     pub fn mark_heard(&self) {
         let now = self.mark_active();
         self.session.heard_at.set(now);
+        self.session.is_answered.set(true);
+    }
+
+    /// It is a session of this client.
+    pub fn belong_to(&self, client: IpAddr) {
+        let mut hasher = SipHasher13::new();
+        client.to_canonical().hash(&mut hasher);
+        let [_, _, _, _, a, b, c, d] = hasher.finish().to_be_bytes();
+        self.session.client.set(u32::from_be_bytes([a, b, c, d]));
     }
 
     /// From here on it stands and falls with `endpoint`.

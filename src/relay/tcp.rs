@@ -174,6 +174,7 @@ fn outcome_of(interrupt: Interrupt) -> Outcome {
         Interrupt::NodeDown => Outcome::NodeDown,
         Interrupt::Drained => Outcome::Drained,
         Interrupt::Disabled => Outcome::Disabled,
+        Interrupt::Moved => Outcome::Moved,
         Interrupt::NodeRemoved | Interrupt::ListenerRemoved => Outcome::Removed,
         Interrupt::Stopped => Outcome::Stopped,
     }

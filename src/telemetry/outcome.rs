@@ -31,6 +31,8 @@ pub enum Outcome {
     Drained,
     /// An administrator disabled the node.
     Disabled,
+    /// An administrator pinned the partner to another node, and wanted it to go there now.
+    Moved,
     /// A reload removed the listener or the node, and `drain_timeout` has passed.
     Removed,
     /// Pinfold stopped.
@@ -70,7 +72,7 @@ pub enum Blame {
 
 impl Outcome {
     /// Every outcome, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
@@ -84,6 +86,7 @@ impl Outcome {
         Self::NodeDown,
         Self::Drained,
         Self::Disabled,
+        Self::Moved,
         Self::Removed,
         Self::Stopped,
         Self::RefusedLimit,
@@ -123,6 +126,7 @@ impl Outcome {
             | Self::TlsAlertNode => Blame::Node,
             Self::Drained
             | Self::Disabled
+            | Self::Moved
             | Self::Removed
             | Self::Stopped
             | Self::RefusedLimit
@@ -164,6 +168,7 @@ impl Outcome {
             Self::NodeDown => "node-down",
             Self::Drained => "drained",
             Self::Disabled => "disabled",
+            Self::Moved => "moved",
             Self::Removed => "removed",
             Self::Stopped => "stopped",
             Self::RefusedLimit => "refused-limit",

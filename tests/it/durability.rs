@@ -2,10 +2,13 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use pinfold_loadtest::http;
 use pinfold_loadtest::process::{Signal, wait_until};
 
 use crate::world::{Caller, Pinfold, SOON, World, caller_address};
@@ -51,17 +54,40 @@ fn pins_stand_again_after_a_stop_and_after_a_kill() {
     }
 }
 
+/// Pins "fabrikam" again and again until Pinfold ends, each time with the next number as the reason: the
+/// last number that was told to be done, and the last that was sent.
+fn administrator(world: &World, first: u64) -> JoinHandle<(u64, u64)> {
+    let admin = world.directory.admin();
+    let process = world.pinfold.process.pid();
+    std::thread::spawn(move || {
+        let (mut told, mut sent) = (first, first);
+        while Path::new(&format!("/proc/{process}")).exists() {
+            sent += 1;
+            let node = ["edge1", "edge2"][usize::from(sent % 2 == 0)];
+            let wish = format!("{{\"node\": \"{node}\", \"reason\": \"{sent}\"}}");
+            match http::request(&admin, "PUT", "/v1/pins/fabrikam", &wish) {
+                Ok(answer) if answer.status == 200 => told = sent,
+                Ok(answer) => panic!("{}", answer.body),
+                Err(_) => break,
+            }
+        }
+        (told, sent)
+    })
+}
+
 #[test]
-fn a_kill_at_any_moment_loses_only_the_last_pins() {
+fn a_kill_at_any_moment_keeps_what_an_administrator_was_told_and_loses_only_the_last_pins() {
     let rounds = std::env::var("PINFOLD_KILL_ROUNDS");
     let rounds: u64 = rounds.map_or(10, |rounds| rounds.parse().unwrap());
     let seed = fastrand::u64(..);
     let mut random = Rng::with_seed(seed);
     let mut world = World::start(2);
-    let (mut number, mut lost_in_all) = (0, 0);
+    let (mut number, mut lost_in_all, mut known) = (0, 0, 0);
     for round in 0..rounds {
         let address = world.address();
         let end = Instant::now() + Duration::from_millis(random.u64(5..250));
+        // In every other round nothing but time makes traffic's pins durable.
+        let administrator = (round % 2 == 0).then(|| administrator(&world, known));
         let mut made = Vec::new();
         while Instant::now() < end {
             number += 1;
@@ -70,7 +96,23 @@ fn a_kill_at_any_moment_loses_only_the_last_pins() {
             made.push((source.to_string(), Instant::now()));
         }
         let killed = Instant::now();
-        again(&mut world, Signal::KILL);
+        world.pinfold.process.signal(Signal::KILL).unwrap();
+        world.pinfold.process.wait_exit(SOON).expect("it ends");
+        let numbers = administrator.map(|thread| thread.join().unwrap());
+        let (told, sent) = numbers.unwrap_or((known, known));
+        world.pinfold = Pinfold::start(&world.directory);
+        world.pinfold.wait_ready();
+
+        let pins = world.pinfold.json("/v1/pins");
+        let mut pins = pins["pins"].as_array().unwrap().iter();
+        let by_hand = pins.find(|pin| pin["by"] == "by-hand");
+        let reason = by_hand.map(|pin| pin["order"]["reason"].as_str().unwrap().to_owned());
+        let found: u64 = reason.map_or(0, |reason| reason.parse().unwrap());
+        assert!(
+            told <= found && found <= sent,
+            "round {round}, seed {seed}: {told} told, {sent} sent, {found} found"
+        );
+        known = found;
         let pinned = pinned(&world);
         let there = |(name, _): &&(String, Instant)| pinned.contains(name);
         let kept = made.iter().take_while(there).count();

@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use pinfold_loadtest::background;
 use pinfold_loadtest::process::wait_until;
 
-use crate::world::{Caller, Listener, SOON, World, caller_address, edge, find};
+use crate::world::{Caller, FABRIKAM, Listener, SOON, World, caller_address, edge, find};
 
 /// Strangers who are connected when a node dies, and call again and again until they are served.
 fn strangers(world: &World, count: usize) -> Vec<Caller> {
@@ -205,4 +207,154 @@ fn a_node_that_comes_and_goes_is_kept_down_and_says_until_when() {
     assert!(service["held_until"].is_string(), "{service}");
     world.pinfold.post("/v1/nodes/edge1/resume").unwrap();
     world.pinfold.wait_health("edge1", "up");
+}
+
+/// A world of two nodes in which fabrikam was moved away from its node, which is up again; the two nodes,
+/// home first.
+fn moved_away(lines: &str) -> (World, Caller, [String; 2]) {
+    let mut world = World::start_with(2, |setup| {
+        setup.pool = "return_after = \"0s\"".into();
+        setup.fabrikam = lines.into();
+    });
+    let (caller, home) = Caller::served(world.address(), FABRIKAM).unwrap();
+    drop(caller);
+    world.edge(&home).kill().unwrap();
+    let moved = wait_until(SOON, || {
+        world.pinfold.pin("fabrikam").filter(|node| *node != home)
+    });
+    let away = moved.expect("the pin leaves the dead node");
+    let (caller, node) = Caller::served(world.address(), FABRIKAM).unwrap();
+    assert_eq!(node, away);
+    world.edge(&home).restart().unwrap();
+    world.pinfold.wait_health(&home, "up");
+    (world, caller, [home, away])
+}
+
+/// Why fabrikam is pinned where it is.
+fn pinned_by(world: &World) -> String {
+    let pins = world.pinfold.json("/v1/pins");
+    let pins = pins["pins"].as_array().unwrap().iter();
+    let mut fabrikam = pins.filter(|pin| pin["subject"]["name"] == "fabrikam");
+    fabrikam.next().unwrap()["by"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_partner_returns_once_it_has_been_idle_and_never_behind_its_back() {
+    let lines = "failback = \"idle\"\nfailback_idle = \"3s\"";
+    let (world, mut caller, [home, away]) = moved_away(lines);
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        assert_eq!(
+            caller.ask("still here").unwrap(),
+            away,
+            "who talks is left alone"
+        );
+    }
+    let back = wait_until(SOON, || {
+        (world.pinfold.pin("fabrikam")? == home).then_some(())
+    });
+    back.expect("it returns when it has been idle");
+    assert!(
+        caller.ends_within(SOON),
+        "its session on the other node ends with that"
+    );
+    assert_eq!(Caller::served(world.address(), FABRIKAM).unwrap().1, home);
+    assert_eq!(pinned_by(&world), "failback");
+}
+
+#[test]
+fn in_its_window_a_partner_returns_even_while_it_talks() {
+    // Open for hours to come, whatever the time is.
+    let is_morning = Timestamp::now().strftime("%H").to_string().as_str() < "12";
+    let window = if is_morning {
+        "23:00-14:00"
+    } else {
+        "11:00-02:00"
+    };
+    let lines = format!("failback = \"window\"\nfailback_window = \"daily {window} UTC\"");
+    let (world, caller, [home, _]) = moved_away(&lines);
+    let back = wait_until(SOON, || {
+        (world.pinfold.pin("fabrikam")? == home).then_some(())
+    });
+    back.expect("the window is open");
+    drop(caller);
+}
+
+#[test]
+fn a_return_is_undone_when_the_partner_does_not_come_back() {
+    let lines = "failback = \"idle\"\nfailback_idle = \"1s\"\nalarm_after = \"1s\"";
+    let (world, mut caller, [_, away]) = moved_away(lines);
+    assert!(caller.ends_within(SOON), "it is sent back");
+    let reverted = wait_until(SOON, || {
+        (world.pinfold.pin("fabrikam")? == away && pinned_by(&world) == "reverted").then_some(())
+    });
+    reverted.expect("nobody came to its node");
+    assert!(world.pinfold.process.output().contains("failback-reverted"));
+}
+
+#[test]
+fn a_partner_that_stays_stays() {
+    let (world, mut caller, [_, away]) = moved_away("failback = \"stay\"");
+    assert!(!caller.ends_within(Duration::from_secs(3)));
+    assert_eq!(world.pinfold.pin("fabrikam"), Some(away));
+}
+
+#[test]
+fn a_process_that_is_frozen_behind_a_tcp_probe_is_found_by_its_traffic() {
+    for kind in ["tcp", "none"] {
+        let mut world = World::start_with(2, |setup| {
+            setup.pool = "balance = \"round-robin\"".into();
+            setup.listeners[0].more = format!("[listener.probe]\nkind = \"{kind}\"");
+        });
+        let bystanders = world.stage.background(background::Plan {
+            interval: Duration::from_millis(50),
+            ..background::Plan::new(world.address(), 12)
+        });
+        let fabrikam = world.fabrikam();
+        let before = fabrikam.stats();
+        let node = before.node.clone().unwrap();
+        world.edge(&node).freeze().unwrap();
+        let back = fabrikam.wait_for(SOON, |stats| stats.gaps_total > before.gaps_total);
+        let after = world.stage.wait(back).expect("its traffic tells");
+        let gap = after.gaps.last().unwrap();
+        assert!(gap.duration < Duration::from_secs(5), "{kind}: {gap:?}");
+        assert_ne!(gap.to_node, node);
+        let service = world.pinfold.node(&node)["services"][0].clone();
+        assert!(
+            service["evidence"]
+                .as_str()
+                .unwrap()
+                .starts_with("bytes of several clients")
+        );
+        drop(bystanders);
+    }
+}
+
+#[test]
+fn a_quiet_node_behind_a_tcp_probe_is_left_alone() {
+    let mut world = World::start_with(2, |setup| {
+        setup.listeners[0].more = "[listener.probe]\nkind = \"tcp\"".into();
+    });
+    let (mut lonely, node) = Caller::served(world.address(), FABRIKAM).unwrap();
+    // Others are busy on the other node only.
+    let mut busy = Vec::new();
+    for number in 0..20 {
+        let (caller, other) = Caller::served(world.address(), caller_address(number)).unwrap();
+        if other != node {
+            busy.push(caller);
+        }
+    }
+    world.edge(&node).freeze().unwrap();
+    lonely.say("is anybody there?").unwrap();
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        busy.iter_mut()
+            .for_each(|caller| drop(caller.ask("busy").unwrap()));
+    }
+    world.edge(&node).thaw().unwrap();
+    assert_eq!(
+        lonely.answer("is anybody there?").unwrap(),
+        node,
+        "one client proves nothing"
+    );
 }

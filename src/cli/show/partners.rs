@@ -1,5 +1,6 @@
 //! `pinfold partners`.
 
+use super::pins;
 use crate::cli::table::{Layout, grouped};
 use crate::control::admin::answers::{Partner, PartnerPin, Partners};
 
@@ -46,6 +47,8 @@ fn row(partner: &Partner, pin: Option<&PartnerPin>, layout: &Layout) -> Vec<Stri
     if partner.pins.len() > 1 {
         notes.extend(pin.map(|pin| pin.affinity.clone()));
     }
+    notes.extend(pin.map(|pin| pins::note(pin.order.as_ref(), pin.home.as_deref())));
+    notes.retain(|note| !note.is_empty());
     let of_pin = |tell: &dyn Fn(&PartnerPin) -> String| pin.map_or_else(|| "-".into(), tell);
     let last = |pin: &PartnerPin| match pin.sessions {
         0 => layout.age(pin.last_used),

@@ -1,14 +1,14 @@
 //! `pinfold pins`.
 
 use crate::cli::table::{Layout, count, grouped};
-use crate::control::admin::answers::{Pin, Pins, SubjectKind};
+use crate::control::admin::answers::{Pin, PinOrder, Pins, SubjectKind};
 
 pub(super) fn render(pins: &Pins, layout: &Layout) -> String {
     let total = pins.partners + pins.addresses;
     let mut text = String::new();
     if !pins.pins.is_empty() {
-        let rows = pins.pins.iter().map(|pin| row(pin, layout));
-        let headings = [
+        let mut rows: Vec<_> = pins.pins.iter().map(|pin| row(pin, layout)).collect();
+        let mut headings = vec![
             "SUBJECT",
             "KIND",
             "POOL",
@@ -17,8 +17,18 @@ pub(super) fn render(pins: &Pins, layout: &Layout) -> String {
             "SINCE",
             "#SESSIONS",
             "LAST",
+            "#REV",
+            "NOTE",
         ];
-        text += &layout.table(&headings, rows.collect());
+        // Most tables have nothing to note, and are read on narrow terminals.
+        if rows
+            .iter()
+            .all(|row| row.last().is_some_and(String::is_empty))
+        {
+            headings.pop();
+            rows.iter_mut().for_each(|row| drop(row.pop()));
+        }
+        text += &layout.table(&headings, rows);
         text.push('\n');
     }
     text += &format!(
@@ -52,5 +62,17 @@ fn row(pin: &Pin, layout: &Layout) -> Vec<String> {
         format!("{} {}", layout.age(pin.since), pin.by),
         grouped(u64::from(pin.sessions)),
         last,
+        pin.revision.to_string(),
+        note(pin.order.as_ref(), pin.home.as_deref()),
     ]
+}
+
+/// Who pinned it and why; and where it comes from.
+pub(super) fn note(order: Option<&PinOrder>, home: Option<&str>) -> String {
+    let order = order.map(|order| match &order.reason {
+        Some(reason) => format!("{}: {reason}", order.by),
+        None => order.by.clone(),
+    });
+    let home = home.map(|home| format!("from {home}"));
+    order.into_iter().chain(home).collect::<Vec<_>>().join(", ")
 }

@@ -177,12 +177,25 @@ woodgrove  ocs-2007-r2  -      -                   0  -     NOT BACK, Tel. +49
     check(
         &text,
         "\
-SUBJECT   KIND     POOL  AFFINITY    NODE   SINCE        SESSIONS  LAST
-fabrikam  partner  edge  federation  edge2  8m failover         4  now
+SUBJECT   KIND     POOL  AFFINITY    NODE   SINCE        SESSIONS  LAST  REV
+fabrikam  partner  edge  federation  edge2  8m failover         4  now     1
 
 1 pin of partners, 5 943 of 65 536 addresses
 1 of them are shown; --limit 0 shows all
 ",
+    );
+    let mut pin = pin;
+    pin["order"] = json!({"by": "root (uid 0)", "reason": "CHG 7", "at": CUT});
+    pin["home"] = json!("edge1");
+    let pins = json!({"pins": [pin], "partners": 1, "addresses": 0, "max": 65536});
+    let wide = Layout {
+        width: None,
+        ..layout()
+    };
+    let text = pins::render(&from_value(pins).unwrap(), &wide);
+    assert!(
+        text.contains("root (uid 0): CHG 7, from edge1"),
+        "who, why, and from where: {text}"
     );
 }
 

@@ -135,6 +135,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// A reload of the largest configuration fits with room to spare.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 const HEADERS_MAX: usize = 64;
-/// Also what of a body is ever held: no request of this API has one.
+/// Of a body, what is held at once; how long it may be is the route's.
 const HEAD_MAX: usize = 16 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

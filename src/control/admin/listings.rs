@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::answers::{
     Failover, Gap, ListenerSessions, NodeSessions, OutcomeCount, Partner, PartnerPin, PartnerTls,
-    Partners, Pin, Pins, Sessions, Subject, SubjectKind, VersionCount,
+    Partners, Pin, PinOrder, Pins, Sessions, Subject, SubjectKind, VersionCount,
 };
 use super::status::{at, names, pin_counts, round, sessions_total};
 use crate::clock::Moment;
@@ -135,6 +138,16 @@ fn partner_pin(key: &pins::PinKey, pin: &pins::Pin) -> PartnerPin {
         by: pin.by.label().into(),
         sessions: pin.sessions,
         last_used: at(pin.last_used),
+        order: pin.order.as_deref().map(order),
+        home: pin.home.as_ref().map(ToString::to_string),
+    }
+}
+
+fn order(order: &pins::Order) -> PinOrder {
+    PinOrder {
+        by: order.by.clone(),
+        reason: order.reason.clone(),
+        at: Timestamp::from_second(order.at).unwrap_or_default(),
     }
 }
 
@@ -160,6 +173,7 @@ fn describe_pin(key: &pins::PinKey, pin: &pins::Pin) -> Pin {
     } else {
         SubjectKind::Address
     };
+    let is_idle = pin.sessions == 0 && kind == SubjectKind::Address;
     Pin {
         subject: Subject {
             kind,
@@ -173,7 +187,15 @@ fn describe_pin(key: &pins::PinKey, pin: &pins::Pin) -> Pin {
         sessions: pin.sessions,
         last_used: at(pin.last_used),
         revision: pin.revision,
+        ttl_ms: millis(pin.ttl),
+        remaining_ms: is_idle.then(|| millis((pin.last_used + pin.ttl).since(Moment::now()))),
+        order: pin.order.as_deref().map(order),
+        home: pin.home.as_ref().map(ToString::to_string),
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl From<governor::Failover> for Failover {

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::answers::Refused;
 use super::guard::Forbidden;
+use crate::control::pins::PinRefused;
 use crate::control::{NodeRefused, ReloadError};
 
 /// A status with a sentence.
@@ -69,6 +70,28 @@ impl From<NodeRefused> for Refusal {
         };
         let mut refusal = Self::new(status, error.to_string());
         refusal.body.exit_code = Some(exit_code);
+        refusal
+    }
+}
+
+impl From<PinRefused> for Refusal {
+    fn from(error: PinRefused) -> Self {
+        let (status, exit_code) = match &error {
+            PinRefused::UnknownPartner(..) | PinRefused::NotPinned(_) => {
+                (StatusCode::NOT_FOUND, 64)
+            }
+            PinRefused::NotByName(..) | PinRefused::NoPlace(_) | PinRefused::Unavailable { .. } => {
+                (StatusCode::CONFLICT, 69)
+            }
+            PinRefused::UnknownNode(..) => (StatusCode::UNPROCESSABLE_ENTITY, 64),
+            PinRefused::Mistakes(_) => (StatusCode::UNPROCESSABLE_ENTITY, 65),
+            PinRefused::NotKept(_) => (StatusCode::INTERNAL_SERVER_ERROR, 71),
+        };
+        let mut refusal = Self::new(status, error.to_string());
+        refusal.body.exit_code = Some(exit_code);
+        if let PinRefused::Mistakes(mistakes) = error {
+            refusal.body.diagnostics = mistakes;
+        }
         refusal
     }
 }

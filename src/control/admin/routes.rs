@@ -3,20 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::answers::{self, Changed, Reloaded};
+use super::answers::{
+    self, Changed, Imported, PinFile, PinWish, PinsChanged, PinsRemoved, Reloaded,
+};
 use super::asker::Asker;
 use super::refusal::Refusal;
 use super::{listings, metrics, readiness, status};
 use crate::config::parse_duration;
+use crate::control::pins::{Unwish, Wish};
 use crate::control::{Request, Shared};
 use crate::governor::{Command, View};
 use crate::store::Wanted;
@@ -38,9 +42,13 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/nodes/{node}/{verb}", post(administer))
         .route("/v1/events", get(async || later("the stream of events")))
+        // One route, so that a partner may be called "import".
         .route(
             "/v1/pins/{partner}",
-            any(async || later("moving pins by hand")),
+            post(import)
+                .layer(DefaultBodyLimit::max(IMPORT_MAX))
+                .put(pin)
+                .delete(unpin),
         )
         .route("/", get(async || later("the dashboard")))
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
@@ -172,6 +180,75 @@ async fn administer(
     }))
 }
 
+async fn pin(
+    State(shared): Ours,
+    Extension(asker): Extension<Asker>,
+    Path(partner): Path<String>,
+    body: Result<Json<PinWish>, JsonRejection>,
+) -> Answer<PinsChanged> {
+    let Json(wanted) = body.map_err(|error| Refusal::wrong(error.body_text()))?;
+    let wish = Wish {
+        partner,
+        node: wanted.node,
+        pool: wanted.pool,
+        affinity: wanted.affinity,
+        is_now: wanted.now,
+        by: asker.words(),
+        reason: clean(wanted.reason)?,
+    };
+    let changed = ask(&shared, |answer| Request::Pin { wish, answer }).await??;
+    Ok(Json(PinsChanged { changed }))
+}
+
+#[derive(Debug, Deserialize)]
+struct UnpinQuery {
+    pool: Option<String>,
+    reason: Option<String>,
+}
+
+async fn unpin(
+    State(shared): Ours,
+    Extension(asker): Extension<Asker>,
+    Path(subject): Path<String>,
+    Query(query): Query<UnpinQuery>,
+) -> Answer<PinsRemoved> {
+    let unwish = Unwish {
+        subject,
+        pool: query.pool,
+        by: asker.words(),
+        reason: clean(query.reason)?,
+    };
+    let removed = ask(&shared, |answer| Request::Unpin { unwish, answer }).await??;
+    Ok(Json(PinsRemoved { removed }))
+}
+
+#[derive(Debug, Deserialize)]
+struct ImportQuery {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn import(
+    State(shared): Ours,
+    Extension(asker): Extension<Asker>,
+    Path(verb): Path<String>,
+    Query(query): Query<ImportQuery>,
+    body: Result<Json<PinFile>, JsonRejection>,
+) -> Answer<Imported> {
+    if verb != "import" {
+        let error = "pins take PUT and DELETE; POST is for /v1/pins/import";
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error));
+    }
+    let Json(file) = body.map_err(|error| Refusal::wrong(error.body_text()))?;
+    let request = |answer| Request::Import {
+        file: Box::new(file),
+        is_dry_run: query.dry_run,
+        by: asker.words(),
+        answer,
+    };
+    Ok(Json(ask(&shared, request).await??))
+}
+
 fn deadline(wanted: Wanted, text: Option<&str>) -> Result<Option<Duration>, Refusal> {
     let Some(text) = text else { return Ok(None) };
     if wanted != Wanted::Draining {
@@ -228,3 +305,5 @@ const GOVERNOR_TIMEOUT: Duration = Duration::from_secs(3);
 /// Reloads queue behind one another.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(50);
 const REASON_MAX: usize = 500;
+/// A full table, with long names.
+const IMPORT_MAX: usize = 128 << 20;

@@ -13,6 +13,7 @@ use super::answers::{Nodes, Refused, Status};
 use super::*;
 use crate::clock::Moment;
 use crate::config::parse;
+use crate::control::pins::PinRefused;
 use crate::control::{Bound, NodeChanged, Reloaded, Request};
 use crate::governor::{Command, EndpointView, GroupView, Totals, Verdicts, View};
 use crate::pool::group::MemberView;
@@ -195,6 +196,15 @@ async fn control(mut requests: mpsc::Receiver<Request>) {
                     sessions: 0,
                 }]));
             }
+            Request::Pin { wish, answer } => {
+                let _ = answer.send(Err(PinRefused::NotPinned(wish.by)));
+            }
+            Request::Unpin { unwish, answer } => {
+                let _ = answer.send(Err(PinRefused::NotKept(unwish.by)));
+            }
+            Request::Import { by, answer, .. } => {
+                let _ = answer.send(Err(PinRefused::Mistakes(vec![by])));
+            }
         }
     }
 }
@@ -271,7 +281,9 @@ async fn what_is_not_there_is_refused_with_a_sentence() {
         ("GET /v1/reload", 405),
         ("POST /v1/status", 405),
         ("GET /v1/events", 501),
-        ("PUT /v1/pins/fabrikam", 501),
+        ("PUT /v1/pins/fabrikam", 400),
+        ("POST /v1/pins/fabrikam", 405),
+        ("DELETE /v1/pins/fabrikam", 500),
         ("POST /v1/nodes/edge1/explode", 404),
         ("POST /v1/nodes/edge1/drain?deadline=soon", 400),
         ("POST /v1/nodes/edge1/resume?deadline=1m", 400),

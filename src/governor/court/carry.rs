@@ -150,7 +150,7 @@ impl Court {
             pool: Arc::clone(&plan.key.pool),
             affinity: Arc::clone(affinity),
         });
-        let partners = self.partners.legacy().map(|partner| &partner.name);
+        let partners = self.snapshot.partners.legacy().map(|partner| &partner.name);
         let pins = (&*self.pins, &scope);
         Some(Share::of_pins(plan.max_share, pins, partners, now))
     }
@@ -191,7 +191,7 @@ impl Court {
 
     /// Tells every worker. One whose mailbox is full has stood still for thousands of orders; the
     /// watchdog ends the process then.
-    fn order(&self, order: impl Fn() -> Order) {
+    pub(super) fn order(&self, order: impl Fn() -> Order) {
         for worker in &self.workers {
             if worker.try_send(order()).is_err() {
                 tracing::error!("a worker takes no orders");

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::super::{Heard, Told};
+use super::super::Told;
+use super::mute::traffic;
 use crate::clock::Moment;
 use crate::config::model::Balance;
 use crate::pool::group::{Effect, Group};
@@ -19,7 +20,6 @@ use crate::pool::share::Share;
 use crate::probe::{self, Question};
 use crate::relay::session::EndpointNumber;
 use crate::snapshot::GroupPlan;
-use crate::telemetry::counters::EndpointSlot;
 use crate::telemetry::log::Limiter;
 
 /// One group of the snapshot, and what is known of it.
@@ -34,6 +34,8 @@ pub(super) struct Watched {
     pub(super) has_needed: bool,
     /// What was last told of each member's traffic.
     traffic: HashMap<EndpointNumber, (Option<Moment>, Option<Moment>)>,
+    /// When workers were last asked what sessions wait for.
+    pub(super) surveyed: Option<Moment>,
     /// Probes that were begun.
     asked: Cell<usize>,
     /// Probes that have not ended.
@@ -49,6 +51,7 @@ impl Watched {
             was_up: HashSet::new(),
             has_needed: false,
             traffic: HashMap::new(),
+            surveyed: None,
             asked: Cell::new(0),
             under_way: Rc::default(),
         }
@@ -90,19 +93,23 @@ impl Watched {
         let (group, node, told) = (self.plan.key.clone(), Arc::clone(node), told.clone());
         let (address, endpoint) = (member.probed, member.endpoint.number);
         tokio::task::spawn_local(async move {
-            let tell = |what| {
+            let tell = |event| {
                 let (group, node) = (group.clone(), Arc::clone(&node));
                 // A full queue means thousands of answers wait already; the next probe will tell.
-                let _ = told.try_send(Told {
+                let _ = told.try_send(Told::Node {
                     group,
                     node,
                     endpoint,
-                    what,
+                    event,
                 });
             };
-            let shown = probe::ask(question, address, now, |event| tell(Heard::Event(event))).await;
-            if let Some(shown) = shown {
-                tell(Heard::Certificate(shown));
+            if let Some(shown) = probe::ask(question, address, now, tell).await {
+                let _ = told.try_send(Told::Certificate {
+                    group,
+                    node,
+                    endpoint,
+                    shown,
+                });
             }
             under_way.set(under_way.get() - 1);
         });
@@ -125,12 +132,7 @@ impl Watched {
     pub(super) fn look_at_traffic(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         for member in &self.plan.members {
             let endpoint = &member.endpoint;
-            let slots = || endpoint.slots().map(EndpointSlot::traffic);
-            let heard = slots().filter_map(|(_, heard)| heard).max();
-            let asked = slots()
-                .filter_map(|(asked, _)| asked)
-                .filter(|at| Some(*at) > heard)
-                .min();
+            let (asked, heard) = traffic(endpoint);
             let known = self.traffic.entry(endpoint.number).or_default();
             if let Some(at) = heard.filter(|_| heard != known.1) {
                 self.group

@@ -55,6 +55,10 @@ pub enum Event {
         /// When.
         at: Moment,
     },
+    /// Its traffic shows what no probe can: see `pool::traffic`.
+    Mute,
+    /// It ended the connection of a probe that we had ended.
+    Parted,
 }
 
 /// What spoke for or against an endpoint.

@@ -596,3 +596,58 @@ fn the_share_of_who_came_back_grows_once_its_hold_has_ended() {
     health.set_timing(&cold, end);
     assert_eq!(health.warmth(end), 100);
 }
+
+fn blind(kind: ProbeKind) -> Health {
+    let timing = Timing { kind, ..FEDERATION };
+    let mut health = Health::new(timing, ms(0), Duration::ZERO);
+    health.poll(ms(0));
+    health.observe(Event::ProbeGood { started: ms(0) }, ms(1));
+    assert_eq!(health.state(), State::Up);
+    health
+}
+
+#[test]
+fn traffic_alone_condemns_only_where_no_probe_can_see() {
+    let mut seeing = up();
+    seeing.observe(Event::Mute, ms(5_000));
+    assert_eq!(seeing.state(), State::Up);
+    for kind in [ProbeKind::Tcp, ProbeKind::None] {
+        let mut health = blind(kind);
+        health.observe(Event::Mute, ms(5_000));
+        assert_eq!(health.state(), State::Down, "{kind:?}");
+        assert_eq!(health.first_evidence(), Some(ms(5_000)));
+    }
+}
+
+#[test]
+fn the_kernel_of_a_frozen_process_does_not_bring_it_back_and_its_farewell_does() {
+    let mut health = blind(ProbeKind::Tcp);
+    health.observe(Event::Mute, ms(5_000));
+    for at in (5_400..9_000).step_by(400) {
+        health.observe(Event::ProbeGood { started: ms(at) }, ms(at));
+    }
+    assert_eq!(health.state(), State::Down);
+    health.observe(Event::Parted, ms(9_000));
+    for at in [9_100, 9_500, 9_900] {
+        health.observe(Event::ProbeGood { started: ms(at) }, ms(at));
+    }
+    assert_eq!(health.state(), State::Up);
+    assert!(health.hold().is_some(), "and it is held like any other");
+}
+
+#[test]
+fn who_never_shows_to_be_awake_is_tried_again_after_a_minute() {
+    let mut asked = blind(ProbeKind::Tcp);
+    asked.observe(Event::Mute, ms(5_000));
+    for at in (64_000..66_500).step_by(400) {
+        asked.observe(Event::ProbeGood { started: ms(at) }, ms(at));
+    }
+    assert_eq!(asked.state(), State::Up);
+    let mut unasked = blind(ProbeKind::None);
+    unasked.observe(Event::Mute, ms(5_000));
+    assert_eq!(unasked.next_wake(), Some(ms(65_000)));
+    unasked.poll(ms(64_999));
+    assert_eq!(unasked.state(), State::Down);
+    unasked.poll(ms(65_000));
+    assert_eq!(unasked.state(), State::Up);
+}

@@ -75,7 +75,7 @@ impl PinTable {
         partners.sort();
         for key in partners {
             match place(&key.subject).filter(|to| to != from) {
-                Some(to) if self.move_from(&key, from, &to, now) => {
+                Some(to) if self.move_from(&key, from, &to, PinnedBy::Failover, now) => {
                     let from = Arc::clone(from);
                     outcome.moved.push(Moved { key, from, to });
                 }
@@ -138,18 +138,5 @@ impl PinTable {
             self.news.ring();
         }
         total
-    }
-
-    /// Moves the pin if it still names `from`: a worker may have moved it while nobody locked.
-    fn move_from(&self, key: &PinKey, from: &Arc<str>, to: &Arc<str>, now: Moment) -> bool {
-        let mut shard = self.shard(key);
-        let Some(entry) = shard.entry_mut(key).filter(|entry| entry.pin.node == *from) else {
-            return false;
-        };
-        entry.pin.go(key, to, PinnedBy::Failover, now);
-        shard.note(key);
-        drop(shard);
-        self.news.ring();
-        true
     }
 }

@@ -61,6 +61,7 @@ pub(super) async fn arrive(
         }
     }
     let ip = account.client().ip();
+    seat.belong_to(ip);
     let configured = policy.partners.find(ip);
     let is_allowed = match &config.allow {
         Allow::Any => true,
@@ -71,7 +72,7 @@ pub(super) async fn arrive(
     let learned = configured.is_none().then(|| life.learned(ip)).flatten();
     if let Some(partner) = configured.or(learned.as_ref()) {
         account.recognise(partner);
-        seat.mark_partner();
+        seat.mark_partner(&partner.name);
     }
     if !is_allowed || configured.is_some_and(|partner| partner.blocked) {
         return Err(Outcome::RefusedAccess);
@@ -178,7 +179,7 @@ impl Said<'_> {
         let offers_enough = match account.hello() {
             Hello::Known(offered, era) => {
                 if era == Era::Ocs && config.unknown_legacy {
-                    self.seat.mark_partner();
+                    self.seat.cut_first();
                 }
                 least.is_none_or(|least| offered >= least)
             }

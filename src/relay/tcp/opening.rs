@@ -192,9 +192,10 @@ impl<'a> Life<'a> {
                 | Interrupt::Disabled
                 | Interrupt::NodeRemoved,
             ) => Err(Undialled::Failed(Failure::Refused)),
-            Err(interrupt @ (Interrupt::ListenerRemoved | Interrupt::Stopped)) => {
-                Err(Undialled::Over(outcome_of(interrupt)))
-            }
+            // One that was moved knows only its old pin: it comes again.
+            Err(
+                interrupt @ (Interrupt::Moved | Interrupt::ListenerRemoved | Interrupt::Stopped),
+            ) => Err(Undialled::Over(outcome_of(interrupt))),
         }
     }
 

@@ -61,6 +61,16 @@ impl Pinfold {
         http::post(&self.admin, path, "")
     }
 
+    /// The answer to `PUT path` or any other method.
+    pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> io::Result<Response> {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        http::request(&self.admin, method, path, &body)
+    }
+
     /// The answer to `GET path`, which must be JSON.
     pub(crate) fn json(&self, path: &str) -> Value {
         self.get(path).unwrap().json().unwrap()

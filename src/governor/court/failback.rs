@@ -1,0 +1,227 @@
+//! Sending partners back to the nodes that they were moved away from.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::{Court, Told};
+use crate::clock::Moment;
+use crate::partner::failback::{Arrival, Return, is_due};
+use crate::partner::table::Known;
+use crate::pool::pins::{Pin, PinKey, PinnedBy};
+use crate::pool::placement::Subject;
+use crate::pool::select::Standing;
+use crate::relay::session::Survey;
+use crate::worker::{Order, Strays, Surveyed};
+
+/// Returns under way, and those that went wrong.
+#[derive(Debug, Default)]
+pub(super) struct Failbacks {
+    under_way: HashMap<PinKey, Away>,
+    /// When each may be tried again.
+    declined: HashMap<PinKey, Moment>,
+}
+
+/// A partner that was sent back.
+#[derive(Debug)]
+struct Away {
+    sent: Return,
+    from: Arc<str>,
+    to: Arc<str>,
+    is_served: bool,
+}
+
+impl Failbacks {
+    /// How many partners are waited for.
+    pub(super) fn awaited(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// A partner was served by `node`, since `first_byte`.
+    pub(super) fn served(&mut self, partner: &str, node: &str, first_byte: Moment) {
+        for (key, away) in &mut self.under_way {
+            let is_partner = matches!(&key.subject, Subject::Partner(name) if **name == *partner);
+            away.is_served |= is_partner && *away.to == *node && first_byte > away.sent.at;
+        }
+    }
+}
+
+impl Court {
+    /// Brings back who does not come, and asks what those are doing whose time may have come.
+    pub(super) fn look_at_failbacks(&mut self, now: Moment) {
+        self.follow_up(now);
+        let candidates = self.candidates(now);
+        if candidates.is_empty() {
+            return;
+        }
+        let asked: Vec<_> = candidates
+            .into_iter()
+            .map(|(key, partner)| (key, self.survey(&Surveyed::Partner(partner))))
+            .collect();
+        let told = self.told.clone();
+        tokio::task::spawn_local(async move {
+            let mut surveys = Vec::with_capacity(asked.len());
+            for (key, survey) in asked {
+                surveys.push((key, survey.await));
+            }
+            let _ = told.try_send(Told::Partners(surveys));
+        });
+    }
+
+    /// Partners that are away from their node and may return some day.
+    fn candidates(&self, now: Moment) -> Vec<(PinKey, Arc<str>)> {
+        let listeners = self.snapshot.listeners.iter();
+        let scopes: HashSet<_> = listeners.map(|each| &each.pin_scope).collect();
+        let returning = self.snapshot.partners.returning();
+        let keys = returning.flat_map(|known| {
+            scopes.iter().map(|scope| PinKey {
+                scope: Arc::clone(scope),
+                subject: Subject::Partner(Arc::clone(&known.name)),
+            })
+        });
+        keys.filter_map(|key| {
+            let (_, _, known) = self.target(&key, now)?;
+            Some((key, Arc::clone(&known.name)))
+        })
+        .collect()
+    }
+
+    /// The pin, and the node that it would return to now.
+    fn target(&self, key: &PinKey, now: Moment) -> Option<(Pin, Arc<str>, Arc<Known>)> {
+        if self.failbacks.under_way.contains_key(key) {
+            return None;
+        }
+        if self
+            .failbacks
+            .declined
+            .get(key)
+            .is_some_and(|until| now < *until)
+        {
+            return None;
+        }
+        let Subject::Partner(name) = &key.subject else {
+            return None;
+        };
+        let known = self.snapshot.partners.by_name(name)?;
+        let pin = self.pins.inspect(key, now)?;
+        // What an administrator has pinned stays until it is unpinned.
+        if pin.by == PinnedBy::ByHand {
+            return None;
+        }
+        let preferred = known.node.as_ref().or(pin.home.as_ref())?;
+        let is_ready = |node: &Arc<str>| *node != pin.node && self.takes(key, node);
+        let target = Arc::clone(preferred);
+        is_ready(&target).then(|| (pin, target, Arc::clone(known)))
+    }
+
+    /// Whether a node takes sessions on every listener of the pin.
+    fn takes(&self, key: &PinKey, node: &str) -> bool {
+        let listeners = self.snapshot.listeners.iter();
+        let mut seats = listeners
+            .filter(|listener| listener.pin_scope == key.scope)
+            .map(|listener| {
+                listener
+                    .position(node)
+                    .and_then(|index| listener.nodes.get(index))
+            })
+            .peekable();
+        seats.peek().is_some()
+            && seats
+                .all(|seat| seat.is_some_and(|seat| seat.endpoint.standing() == Standing::Takes))
+    }
+
+    /// Sends a partner back, if it is time.
+    pub(super) fn consider(&mut self, key: &PinKey, survey: &Survey, now: Moment) {
+        let Some((pin, target, known)) = self.target(key, now) else {
+            return;
+        };
+        let active_at = survey.active_at.unwrap_or(pin.last_used);
+        if is_due(&known.failback, now.since(active_at), Timestamp::now()) {
+            let was_connected = survey.sessions > 0;
+            self.send_back(key, &pin.node, &target, &known, was_connected, now);
+        }
+    }
+
+    fn send_back(
+        &mut self,
+        key: &PinKey,
+        from: &Arc<str>,
+        to: &Arc<str>,
+        known: &Known,
+        was_connected: bool,
+        now: Moment,
+    ) {
+        let away = Away {
+            sent: Return {
+                at: now,
+                was_connected,
+                patience: known.alarm_after,
+            },
+            from: Arc::clone(from),
+            to: Arc::clone(to),
+            is_served: false,
+        };
+        self.failbacks.under_way.insert(key.clone(), away);
+        // Before anybody is sent, so that who is back at once is not overlooked.
+        self.tell_awaited();
+        self.move_with_sessions(key, to, PinnedBy::Failback, now);
+        tracing::warn!(
+            partner = %key.subject, affinity = %key.scope.affinity, %from, %to, was_connected,
+            "failback"
+        );
+    }
+
+    /// Pins it elsewhere, and ends its sessions on other nodes.
+    fn move_with_sessions(&self, key: &PinKey, to: &Arc<str>, by: PinnedBy, now: Moment) {
+        self.pins.move_to(key, to, by, now);
+        let strays = Arc::new(Strays::of(&self.snapshot, key, to, true));
+        let (answer, _) = mpsc::channel(1);
+        self.order(|| Order::Gather {
+            strays: Arc::clone(&strays),
+            answer: answer.clone(),
+        });
+    }
+
+    /// What became of those who were sent back.
+    fn follow_up(&mut self, now: Moment) {
+        let mut over = Vec::new();
+        for (key, away) in &self.failbacks.under_way {
+            let arrival = match self.pins.inspect(key, now) {
+                // Something else has moved it meanwhile.
+                Some(pin) if pin.by != PinnedBy::Failback => Arrival::Arrived,
+                Some(_) => away.sent.arrival(away.is_served, now),
+                None => Arrival::Arrived,
+            };
+            if arrival != Arrival::Awaited {
+                over.push((key.clone(), arrival));
+            }
+        }
+        for (key, arrival) in over {
+            let Some(away) = self.failbacks.under_way.remove(&key) else {
+                continue;
+            };
+            if arrival == Arrival::Missing {
+                self.revert(&key, &away, now);
+            }
+        }
+        self.failbacks.declined.retain(|_, until| now < *until);
+    }
+
+    fn revert(&mut self, key: &PinKey, away: &Away, now: Moment) {
+        let to = &away.from;
+        tracing::error!(
+            partner = %key.subject, affinity = %key.scope.affinity, %to,
+            "failback-reverted: it did not come back to its node; see pinfold explain"
+        );
+        self.move_with_sessions(key, to, PinnedBy::Reverted, now);
+        self.failbacks
+            .declined
+            .insert(key.clone(), now + DECLINED_FOR);
+    }
+}
+
+/// Not again in the same window.
+const DECLINED_FOR: Duration = Duration::from_secs(6 * 3600);
