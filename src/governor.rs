@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::court::Court;
 pub(crate) use self::ledger::wall;
-pub use self::ledger::{Failover, Gap, Totals};
+pub use self::ledger::{Failover, Gap, Kept, Totals};
 pub use self::view::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
@@ -71,6 +71,10 @@ pub struct Setup {
     pub inbox: mpsc::Receiver<Report>,
     /// What administrators have wanted before.
     pub administered: HashMap<(Arc<str>, Arc<str>), NodeState>,
+    /// When the drains among it cut what is left: moment, pool and node.
+    pub drains: Vec<(Moment, Arc<str>, Arc<str>)>,
+    /// The ledger of an earlier instance.
+    pub ledger: Kept,
 }
 
 /// A running governor, as others see it.
@@ -147,17 +151,17 @@ enum Told {
         group: GroupKey,
         node: Arc<str>,
         endpoint: EndpointNumber,
-        event: Event,
-    },
-    /// A node has shown this to a probe.
-    Certificate {
-        group: GroupKey,
-        node: Arc<str>,
-        endpoint: EndpointNumber,
-        shown: Box<Certificate>,
+        what: Heard,
     },
     /// Of a look at partners that might return to their nodes.
     Partners(Vec<(PinKey, Survey)>),
+}
+
+/// What is told of a node.
+enum Heard {
+    Event(Event),
+    /// What it has shown.
+    Certificate(Box<Certificate>),
 }
 
 /// Traffic is looked at this often, so a silence is known at most this late.

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tls_answer_is_good() {
+    async fn a_tls_answer_is_good_and_the_node_parts_in_turn() {
         let told = answering(&[21, 3, 1, 0, 2, 2, 40], Duration::ZERO).await;
         assert!(
             matches!(told.as_slice(), [Event::ProbeGood { .. }, Event::Parted]),
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_open_port_is_enough_for_a_tcp_probe() {
+    async fn an_open_port_is_enough_for_a_tcp_probe_but_does_not_part() {
         let (_listener, address) = listening().await;
         let told = events(ProbeKind::Tcp, address).await;
         assert!(

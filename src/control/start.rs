@@ -70,7 +70,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let first = Arc::new(registry.build(config));
     let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let pins = Arc::new(PinTable::new(config.server.max_pins));
-    let store = ground.take_up(&pins, &first)?;
+    let (store, ledger) = ground.take_up(&pins, &first)?;
     let mut doors = Doors::new(ground.workers);
     doors.prepared = Some(doors.prepare(config)?);
     let admin_socket = admin::bind(&config.server.admin)?;
@@ -86,6 +86,8 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         reports: reports.clone(),
         inbox,
         administered: nodes::wanted(&ground.administered),
+        drains: nodes::drains(&ground.administered),
+        ledger,
     })
     .map_err(|cause| StartError::System {
         what: "the governor",
@@ -176,14 +178,15 @@ impl Ground {
         })
     }
 
-    /// Starts the store, and puts the pins of the instance before this one into the table.
+    /// Starts the store, puts the pins of the instance before this one into the table, and opens its
+    /// ledger.
     fn take_up(
         &self,
         pins: &Arc<PinTable>,
         snapshot: &Snapshot,
-    ) -> Result<Option<Store>, StartError> {
+    ) -> Result<(Option<Store>, governor::Kept), StartError> {
         let Some(directory) = &self.state_dir else {
-            return Ok(None);
+            return Ok((None, governor::Kept::default()));
         };
         let started = Store::start(&directory.path().join(STATE_FILE));
         let (store, mut contents) = started.map_err(|cause| StartError::System {
@@ -201,7 +204,8 @@ impl Ground {
             } = tally;
             tracing::info!(restored, lapsed, homeless, beyond, "pins of before");
         }
-        Ok(Some(store))
+        let ledger = governor::Kept::open(&store, &mut contents);
+        Ok((Some(store), ledger))
     }
 
     fn start_workers(

@@ -11,7 +11,7 @@ use self::recovering::Recovering;
 use self::watched::Watched;
 use super::certificates::Certificates;
 use super::ledger::Ledger;
-use super::{Command, LOOK_INTERVAL, Setup, Told, Verdicts};
+use super::{Command, Heard, LOOK_INTERVAL, Setup, Told, Verdicts};
 use super::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
@@ -59,7 +59,7 @@ impl Court {
             watched: Vec::new(),
             revision: 0,
             administered: setup.administered,
-            drains: Vec::new(),
+            drains: setup.drains,
             workers: setup.workers,
             pins: setup.pins,
             key: setup.key,
@@ -67,7 +67,7 @@ impl Court {
             failbacks: Failbacks::default(),
             reports: setup.reports,
             told,
-            ledger: Ledger::default(),
+            ledger: Ledger::go_on(setup.ledger, Moment::now()),
             recovering: Recovering::default(),
             certificates: Certificates::default(),
             probes: 0,
@@ -75,6 +75,9 @@ impl Court {
             next_sweep: Moment::now(),
         };
         court.watch(&setup.snapshot);
+        court
+            .reports
+            .set_awaited(court.ledger.awaited(), court.ledger.missing());
         (court, setup.inbox)
     }
 
@@ -219,18 +222,8 @@ impl Court {
                 group,
                 node,
                 endpoint,
-                event,
-            } => self.hear_of_node(&group, &node, endpoint, event, now),
-            Told::Certificate {
-                group,
-                node,
-                endpoint,
-                shown,
-            } => {
-                if let Some(index) = self.position(&group, &node, endpoint) {
-                    self.note_certificate(index, &node, *shown);
-                }
-            }
+                what,
+            } => self.hear_of_node(&group, &node, endpoint, what, now),
             Told::Partners(surveys) => {
                 for (key, survey) in surveys {
                     self.consider(&key, &survey, now);
@@ -244,27 +237,31 @@ impl Court {
         group: &GroupKey,
         node: &Arc<str>,
         endpoint: EndpointNumber,
-        event: Event,
+        what: Heard,
         now: Moment,
     ) {
-        let Some(index) = self.position(group, node, endpoint) else {
-            return;
-        };
+        let position = self
+            .watched
+            .iter()
+            .position(|watched| watched.plan.key == *group);
+        let Some(index) = position else { return };
         let Some(watched) = self.watched.get_mut(index) else {
             return;
+        };
+        // The node may have got another address while the probe was under way.
+        let member = watched.plan.member(node);
+        if member.is_none_or(|member| member.endpoint.number != endpoint) {
+            return;
+        }
+        let event = match what {
+            Heard::Event(event) => event,
+            Heard::Certificate(shown) => {
+                return self.note_certificate(index, node, *shown);
+            }
         };
         let mut effects = Vec::new();
         watched.group.observe(node, event, now, &mut effects);
         self.carry_out(index, effects, now);
-    }
-
-    /// The place of a group that still has this node at the address that was asked.
-    fn position(&self, group: &GroupKey, node: &str, endpoint: EndpointNumber) -> Option<usize> {
-        let mut groups = self.watched.iter();
-        let index = groups.position(|watched| watched.plan.key == *group)?;
-        // The node may have got another address while the probe was under way.
-        let member = self.watched.get(index)?.plan.member(node)?;
-        (member.endpoint.number == endpoint).then_some(index)
     }
 
     /// A session has reported something.

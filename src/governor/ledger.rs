@@ -1,23 +1,27 @@
 //! The ledger: every failover, and for each partner how long it was cut off.
 //!
 //! Bounded: the oldest failovers go first. Wall-clock times are for people; durations are measured
-//! with the monotonic clock.
+//! with the monotonic clock, save where they began in an instance before this one. What changes goes to
+//! the [`Kept`] books, which never wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use self::kept::Kept;
 use crate::clock::Moment;
 use crate::relay::report::{Lost, Served};
 use crate::telemetry::outcome::Outcome;
 
+mod kept;
+
 /// One node's downfall on one group of listeners.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failover {
-    /// Its number in this process, from 1.
+    /// Its number, from 1; numbers go on over restarts.
     pub number: u64,
     /// The pool.
     pub pool: Arc<str>,
@@ -32,19 +36,20 @@ pub struct Failover {
     /// From the first evidence to the cut, in milliseconds.
     pub decided_in_ms: f64,
     /// What condemned it.
-    pub evidence: &'static str,
+    pub evidence: Arc<str>,
     /// Sessions that it had when it was cut; those that the kernel had ended before are not counted.
     pub sessions: u32,
     /// Pins of partners that moved.
     pub pins_moved: usize,
-    /// Partners that lost a session.
+    /// Partners that lost a session. Kept apart, since they change one by one.
+    #[serde(skip)]
     pub partners: Vec<Gap>,
     #[serde(skip)]
     cut_at: Moment,
 }
 
 /// How long one partner was cut off.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Gap {
     /// Who.
     pub partner: Arc<str>,
@@ -101,6 +106,7 @@ pub(super) struct Ledger {
     /// Losses that ended before their node was condemned.
     ended: VecDeque<Loss>,
     totals: Totals,
+    kept: Kept,
 }
 
 #[derive(Clone, Debug)]
@@ -135,11 +141,19 @@ impl Ledger {
     /// A partner lost a session. The first loss stands until it is served again.
     pub(super) fn lost(&mut self, lost: Lost) {
         let key = (Arc::clone(&lost.partner), Arc::clone(&lost.listener));
-        if self.awaited.len() < AWAITED_MAX {
-            self.awaited
-                .entry(key)
-                .or_insert_with(|| Loss { lost, served: None });
+        if self.awaited.len() >= AWAITED_MAX || self.awaited.contains_key(&key) {
+            return;
         }
+        let loss = Loss { lost, served: None };
+        let gap = loss.gap();
+        let failover = failover_of(&mut self.failovers, &loss.lost);
+        if let Some(failover) = failover
+            && !failover.partners.iter().any(|known| known.is_like(&gap))
+        {
+            self.kept.gap(failover.number, &gap);
+            failover.partners.push(gap);
+        }
+        self.awaited.insert(key, loss);
     }
 
     /// A partner was served: how long a failover had cut it off, if one had.
@@ -151,27 +165,35 @@ impl Ledger {
         }
         let mut loss = self.awaited.remove(&key)?;
         loss.served = Some((served, Arc::clone(node)));
-        let Some(failover) = self.failover_of(&loss.lost) else {
+        if failover_of(&mut self.failovers, &loss.lost).is_none() {
             // Perhaps its node is condemned in a moment; perhaps it only closed a connection.
             self.ended.push_back(loss);
             if self.ended.len() > ENDED_MAX {
                 self.ended.pop_front();
             }
             return None;
-        };
-        let gap = loss.gap();
-        if let Some(known) = failover
-            .partners
-            .iter_mut()
-            .find(|known| known.is_like(&gap))
-        {
-            *known = gap;
-        } else {
-            failover.partners.push(gap);
         }
+        self.write_down(&loss);
         let cut_off = loss.cut_off()?;
         self.totals.count(cut_off);
         Some(cut_off)
+    }
+
+    /// A partner is back from `loss`: in every failover that waits for it, since a node may go down twice
+    /// before its partner has come back once.
+    fn write_down(&mut self, loss: &Loss) {
+        let gap = loss.gap();
+        let concerned = self.failovers.iter_mut().rev();
+        let concerned = concerned.filter(|failover| failover.concerns(&loss.lost));
+        for (place, failover) in concerned.enumerate() {
+            let mut partners = failover.partners.iter_mut();
+            match partners.find(|known| known.is_like(&gap)) {
+                Some(known) if place == 0 || known.node.is_none() => *known = gap.clone(),
+                None if place == 0 => failover.partners.push(gap.clone()),
+                Some(_) | None => continue,
+            }
+            self.kept.gap(failover.number, &gap);
+        }
     }
 
     /// A node's sessions were cut: the failover's number, and the partners that are back already.
@@ -188,10 +210,12 @@ impl Ledger {
         }
         let awaited = self.awaited.values().filter(|loss| concerns(loss));
         let partners = back.iter().chain(awaited).map(Loss::gap).collect();
-        if self.failovers.len() == FAILOVERS_MAX {
-            self.failovers.pop_front();
+        if self.failovers.len() == FAILOVERS_MAX
+            && let Some(oldest) = self.failovers.pop_front()
+        {
+            self.kept.forget(&oldest);
         }
-        self.failovers.push_back(Failover {
+        let failover = Failover {
             number: self.numbers,
             pool: cut.pool,
             node: cut.node,
@@ -199,34 +223,23 @@ impl Ledger {
             first_evidence: wall(cut.first_evidence),
             cut: wall(now),
             decided_in_ms: millis(now.since(cut.first_evidence)),
-            evidence: cut.evidence,
+            evidence: Arc::from(cut.evidence),
             sessions: cut.sessions,
             pins_moved: cut.pins_moved,
             partners,
             cut_at: now,
-        });
+        };
+        self.kept.failover(&failover);
+        self.failovers.push_back(failover);
         (
             self.numbers,
             back.into_iter().filter_map(Loss::into_back).collect(),
         )
     }
 
-    /// Failovers, oldest first, with the partners still awaited.
+    /// Failovers, oldest first.
     pub(super) fn failovers(&self) -> Vec<Failover> {
-        let mut failovers: Vec<_> = self.failovers.iter().cloned().collect();
-        for loss in self.awaited.values() {
-            let gap = loss.gap();
-            let place = failovers
-                .iter_mut()
-                .rev()
-                .find(|failover| failover.concerns(&loss.lost));
-            if let Some(failover) = place
-                && !failover.partners.iter().any(|known| known.is_like(&gap))
-            {
-                failover.partners.push(gap);
-            }
-        }
-        failovers
+        self.failovers.iter().cloned().collect()
     }
 
     pub(super) fn totals(&self) -> &Totals {
@@ -255,13 +268,13 @@ impl Ledger {
         };
         self.awaited.values().filter(is_fault).count()
     }
+}
 
-    fn failover_of(&mut self, lost: &Lost) -> Option<&mut Failover> {
-        self.failovers
-            .iter_mut()
-            .rev()
-            .find(|failover| failover.concerns(lost))
-    }
+fn failover_of<'a>(failovers: &'a mut VecDeque<Failover>, lost: &Lost) -> Option<&'a mut Failover> {
+    failovers
+        .iter_mut()
+        .rev()
+        .find(|failover| failover.concerns(lost))
 }
 
 impl Failover {

@@ -70,8 +70,6 @@ enum Age {
 /// What the worker knows of one session.
 pub struct Session {
     partner: OnceCell<Arc<str>>,
-    /// No partner that anybody knows, and yet cut before the others.
-    looks_legacy: Cell<bool>,
     age: Cell<Age>,
     /// Which listener it came in by; a number that outlives reloads.
     pub listener: u32,
@@ -79,6 +77,7 @@ pub struct Session {
     client: Cell<u32>,
     /// Whether its node has ever sent a byte.
     is_answered: Cell<bool>,
+    is_legacy: Cell<bool>,
     interrupt: Cell<Option<Interrupt>>,
     waker: Cell<Option<Waker>>,
     active_at: Cell<Moment>,
@@ -234,11 +233,11 @@ impl Sessions {
     pub fn admit(self: &Rc<Self>, listener: u32) -> Seat {
         let session = Rc::new(Session {
             partner: OnceCell::new(),
-            looks_legacy: Cell::new(false),
             age: Cell::new(Age::Short),
             listener,
             client: Cell::new(0),
             is_answered: Cell::new(false),
+            is_legacy: Cell::new(false),
             interrupt: Cell::new(None),
             waker: Cell::new(None),
             active_at: Cell::new(self.now()),
@@ -281,9 +280,9 @@ impl Sessions {
     pub fn interrupt(&self, interrupt: Interrupt, which: impl Fn(&Session) -> bool) -> usize {
         let list = self.list.borrow();
         let mut count = 0;
-        for first in [true, false] {
+        for is_first in [true, false] {
             let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-            for session in sessions.filter(|session| session.goes_first() == first) {
+            for session in sessions.filter(|session| session.is_cut_first() == is_first) {
                 if which(session) {
                     session.interrupt(interrupt);
                     count += 1;
@@ -339,13 +338,14 @@ impl Session {
         let _ = self.partner.set(Arc::clone(name));
     }
 
-    /// It is cut with the partners: its client looks as if it could not fail over by itself.
-    pub fn cut_first(&self) {
-        self.looks_legacy.set(true);
+    /// Its client looks as if it could not fail over by itself; it is cut as early as a partner.
+    pub fn mark_legacy(&self) {
+        self.is_legacy.set(true);
     }
 
-    fn goes_first(&self) -> bool {
-        self.partner.get().is_some() || self.looks_legacy.get()
+    /// Whether it is among the first that are cut.
+    fn is_cut_first(&self) -> bool {
+        self.partner.get().is_some() || self.is_legacy.get()
     }
 
     /// The name of the configured partner that it belongs to.

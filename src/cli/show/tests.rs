@@ -229,7 +229,7 @@ woodgrove  federation        -  2026-12-08 02:14:07Z  not back
     );
     let none = json!({"failovers": []});
     let text = failovers::render(&from_value(none).unwrap(), &layout());
-    assert_eq!(text, "no failover since the start\n");
+    assert_eq!(text, "no failover is on record\n");
 }
 
 #[test]

@@ -461,7 +461,7 @@ pub struct Failovers {
 /// One node's downfall on one group of listeners.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failover {
-    /// Its number in this process, from 1.
+    /// Its number, from 1; numbers go on over restarts.
     pub number: u64,
     /// The pool.
     pub pool: String,

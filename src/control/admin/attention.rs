@@ -61,7 +61,13 @@ fn not_kept(shared: &Shared) -> Vec<String> {
         let aside = aside.display();
         format!("SET ASIDE {aside}: the state of before could not be read; what was pinned by hand must be again")
     });
-    trouble.into_iter().chain(aside).collect()
+    let dropped = (condition.dropped > 0).then(|| {
+        let dropped = condition.dropped;
+        format!(
+            "NOT KEPT: {dropped} changes of the ledger found no room while nothing could be written"
+        )
+    });
+    trouble.into_iter().chain(aside).chain(dropped).collect()
 }
 
 /// A table of pins that is nearly full.

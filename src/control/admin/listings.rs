@@ -208,7 +208,7 @@ impl From<governor::Failover> for Failover {
             first_evidence: round(failover.first_evidence),
             cut: round(failover.cut),
             decided_in_ms: failover.decided_in_ms,
-            evidence: failover.evidence.into(),
+            evidence: failover.evidence.to_string(),
             sessions: failover.sessions,
             pins_moved: failover.pins_moved,
             partners: failover.partners.into_iter().map(Into::into).collect(),

@@ -153,6 +153,14 @@ impl Scrape {
             let labels = vec![("kind", kind.to_owned())];
             self.gauge("pinfold_pins", "Pins", labels, count as u64);
         }
+        let max = shared.snapshot.load().config.server.max_pins as u64;
+        let help = "Pins of addresses at most";
+        self.gauge("pinfold_pins_max", help, Labels::new(), max);
+        if let Some(store) = &shared.store {
+            let is_kept = u64::from(store.condition().trouble.is_none());
+            let help = "Whether pins and the ledger reach the disk";
+            self.gauge("pinfold_state_kept", help, Labels::new(), is_kept);
+        }
         let help = "Pins of addresses evicted for others";
         self.counter("pinfold_pins_evicted", help, Labels::new(), counts.evicted);
         let help = "Addresses that went without a pin, because the table was full of pins in use";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Court, Told, Watched};
+use super::{Court, Heard, Told, Watched};
 use crate::clock::Moment;
 use crate::config::model::ProbeKind;
 use crate::pool::health::{Event, State};
@@ -45,7 +45,7 @@ impl Court {
                             group,
                             node: suspicion.node,
                             endpoint: suspicion.endpoint.number,
-                            event: Event::Mute,
+                            what: Heard::Event(Event::Mute),
                         });
                     }
                 });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::super::Told;
+use super::super::{Heard, Told};
 use super::mute::traffic;
 use crate::clock::Moment;
 use crate::config::model::Balance;
@@ -93,23 +93,19 @@ impl Watched {
         let (group, node, told) = (self.plan.key.clone(), Arc::clone(node), told.clone());
         let (address, endpoint) = (member.probed, member.endpoint.number);
         tokio::task::spawn_local(async move {
-            let tell = |event| {
+            let tell = |what| {
                 let (group, node) = (group.clone(), Arc::clone(&node));
                 // A full queue means thousands of answers wait already; the next probe will tell.
                 let _ = told.try_send(Told::Node {
                     group,
                     node,
                     endpoint,
-                    event,
+                    what,
                 });
             };
-            if let Some(shown) = probe::ask(question, address, now, tell).await {
-                let _ = told.try_send(Told::Certificate {
-                    group,
-                    node,
-                    endpoint,
-                    shown,
-                });
+            let shown = probe::ask(question, address, now, |event| tell(Heard::Event(event))).await;
+            if let Some(shown) = shown {
+                tell(Heard::Certificate(shown));
             }
             under_way.set(under_way.get() - 1);
         });

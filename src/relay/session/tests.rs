@@ -160,7 +160,7 @@ fn partners_and_who_looks_like_one_are_interrupted_before_the_others() {
     let sessions = Rc::new(Sessions::new(Moment::START));
     let seats: Vec<_> = (0..4).map(|_| sessions.admit(1)).collect();
     seats[2].mark_partner(&"fabrikam".into());
-    seats[3].cut_first();
+    seats[3].mark_legacy();
     let order = RefCell::new(Vec::new());
     let count = sessions.interrupt(Interrupt::NodeDown, |session| {
         let mut places = seats.iter();

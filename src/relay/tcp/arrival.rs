@@ -179,7 +179,7 @@ impl Said<'_> {
         let offers_enough = match account.hello() {
             Hello::Known(offered, era) => {
                 if era == Era::Ocs && config.unknown_legacy {
-                    self.seat.cut_first();
+                    self.seat.mark_legacy();
                 }
                 least.is_none_or(|least| offered >= least)
             }
