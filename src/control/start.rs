@@ -116,13 +116,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         store,
         token: ground.token,
     });
-    let admin_path = admin_socket
-        .as_ref()
-        .and_then(admin::Socket::path)
-        .map(Path::to_path_buf);
-    if let Some(socket) = admin_socket {
-        admin::serve(socket, Arc::clone(&shared));
-    }
+    let admin_path = serve_admin(admin_socket, &shared);
     Ok(Control {
         shared,
         source,
@@ -233,6 +227,14 @@ impl Ground {
                 cause,
             })
     }
+}
+
+/// Serves the admin API, where there is one; the file of its socket.
+fn serve_admin(socket: Option<admin::Socket>, shared: &Arc<Shared>) -> Option<PathBuf> {
+    let socket = socket?;
+    let path = socket.path().map(Path::to_path_buf);
+    admin::serve(socket, Arc::clone(shared));
+    path
 }
 
 /// What is learned of clients, and the memory of their sessions.
