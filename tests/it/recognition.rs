@@ -135,6 +135,11 @@ fn is_named_by_its_certificate(version: &str, label: &str) {
     let tls = &partners["partners"][0]["tls"];
     assert_eq!(tls["offers"], label, "{partners}");
     assert_eq!(tls["certificate"], "client.test");
+    let ja4 = tls["ja4"].as_str().unwrap();
+    assert!(
+        ja4.starts_with(&format!("t{}i", label.replace('.', ""))),
+        "{ja4}"
+    );
     assert_eq!(tls["negotiated"][0]["version"], label);
 }
 
