@@ -116,7 +116,11 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         store,
         token: ground.token,
     });
-    let admin_path = serve_admin(admin_socket, &shared);
+    let admin_socket = admin_socket.and_then(|socket| {
+        let path = socket.path().map(Path::to_path_buf);
+        admin::serve(socket, Arc::clone(&shared));
+        path
+    });
     Ok(Control {
         shared,
         source,
@@ -128,7 +132,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         state_dir: ground.state_dir,
         requests,
         departures: super::reload::Departures::default(),
-        admin_socket: admin_path,
+        admin_socket,
         was_crowded: false,
     })
 }
@@ -227,14 +231,6 @@ impl Ground {
                 cause,
             })
     }
-}
-
-/// Serves the admin API, where there is one; the file of its socket.
-fn serve_admin(socket: Option<admin::Socket>, shared: &Arc<Shared>) -> Option<PathBuf> {
-    let socket = socket?;
-    let path = socket.path().map(Path::to_path_buf);
-    admin::serve(socket, Arc::clone(shared));
-    path
 }
 
 /// What is learned of clients, and the memory of their sessions.
