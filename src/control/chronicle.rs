@@ -67,7 +67,7 @@ impl Chronicle {
             } => {
                 if let Some(chapter) = self.chapter(&partner) {
                     chapter.tls.note(&facts, at);
-                    chapter.tls.ja4 = ja4.or(chapter.tls.ja4.take());
+                    chapter.tls.ja4 = ja4.or_else(|| chapter.tls.ja4.take());
                 }
             }
             Told::Ended(ended) => match ended.partner.clone() {
