@@ -292,6 +292,9 @@ pub struct PartnerTls {
     pub last_seen: Option<Timestamp>,
     /// The name in its certificate, up to TLS 1.2.
     pub certificate: Option<String>,
+    /// Its latest hello in short: JA4.
+    #[serde(default)]
+    pub ja4: Option<String>,
 }
 
 /// So many handshakes agreed on this version.

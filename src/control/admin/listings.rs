@@ -126,6 +126,7 @@ fn describe_tls(spoken: &Spoken) -> PartnerTls {
         old_last: spoken.old_at.map(at),
         last_seen: spoken.seen_at.map(at),
         certificate: spoken.certificate.as_deref().map(Into::into),
+        ja4: spoken.ja4.as_deref().map(Into::into),
     }
 }
 
