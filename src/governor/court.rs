@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use self::failback::Failbacks;
+use self::invariants::Invariants;
 use self::recovering::Recovering;
 use self::watched::Watched;
 use super::certificates::Certificates;
@@ -27,6 +28,7 @@ use crate::worker::Order;
 mod announce;
 mod carry;
 mod failback;
+mod invariants;
 mod mute;
 mod recovering;
 mod shown;
@@ -43,6 +45,7 @@ pub(super) struct Court {
     key: Arc<PlacementKey>,
     snapshot: Arc<Snapshot>,
     failbacks: Failbacks,
+    invariants: Invariants,
     reports: Reports,
     told: mpsc::Sender<Told>,
     ledger: Ledger,
@@ -65,6 +68,7 @@ impl Court {
             key: setup.key,
             snapshot: Arc::clone(&setup.snapshot),
             failbacks: Failbacks::default(),
+            invariants: Invariants::default(),
             reports: setup.reports,
             told,
             ledger: Ledger::go_on(setup.ledger, Moment::now()),
@@ -365,6 +369,7 @@ impl Court {
             self.ledger.forget(now);
             self.raise_alarms(now);
             self.look_at_failbacks(now);
+            self.look_at_invariants(now);
             self.tell_awaited();
         }
     }
@@ -484,6 +489,7 @@ impl Court {
             totals: self.ledger.totals().clone(),
             probes: self.probes,
             not_back: self.ledger.alarmed(),
+            broken: self.invariants.broken,
         }
     }
 }

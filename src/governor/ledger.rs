@@ -67,6 +67,9 @@ pub struct Gap {
     pub connected_after_ms: Option<f64>,
     /// From then to its next first byte, in milliseconds.
     pub served_after_ms: Option<f64>,
+    /// The same moment; of this instance only.
+    #[serde(skip)]
+    pub served_at: Option<Moment>,
     /// Whether it was in use before.
     #[serde(default)]
     pub was_active: bool,
@@ -265,6 +268,16 @@ impl Ledger {
             .retain(|_, loss| now.since(loss.lost.ended) < FORGOTTEN_AFTER);
     }
 
+    /// The node that served a partner again after the last failover that cut it off, and since when.
+    pub(super) fn last_served(&self, partner: &str, listener: &str) -> Option<(&Arc<str>, Moment)> {
+        let recent = self.failovers.iter().rev().take(LOOKED_BACK);
+        let gaps = recent.flat_map(|each| &each.partners);
+        let mut of_partner =
+            gaps.filter(|gap| *gap.partner == *partner && *gap.listener == *listener);
+        let gap = of_partner.next()?;
+        Some((gap.node.as_ref()?, gap.served_at?))
+    }
+
     /// How many partners are awaited, those included whose node only closed a connection in order.
     pub(super) fn awaited(&self) -> usize {
         self.awaited.len()
@@ -335,6 +348,7 @@ impl Loss {
             node: served.map(|(_, node)| Arc::clone(node)),
             connected_after_ms: served.map(|(served, _)| since(served.connected)),
             served_after_ms: served.map(|(served, _)| since(served.first_byte)),
+            served_at: served.map(|(served, _)| served.first_byte),
             was_active: self.was_active(),
             is_alarmed: self.is_alarmed,
         }
@@ -357,6 +371,8 @@ fn millis(duration: Duration) -> f64 {
 const FAILOVERS_MAX: usize = 1000;
 const AWAITED_MAX: usize = 10_000;
 const ENDED_MAX: usize = 1000;
+/// Older ones have been looked at every second since.
+const LOOKED_BACK: usize = 16;
 /// Losses this close to a cut belong to it.
 const RECENT: Duration = Duration::from_secs(30);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);

@@ -160,6 +160,7 @@ fn view(snapshot: &Snapshot) -> View {
                     evidence: None,
                     failures: 0,
                     hold: None,
+                    is_silent: false,
                 },
                 certificate: None,
             })
@@ -171,6 +172,7 @@ fn view(snapshot: &Snapshot) -> View {
         totals: Totals::default(),
         probes: 7,
         not_back: 0,
+        broken: [0; 4],
     }
 }
 
