@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use pinfold::clock::Moment;
-use pinfold::config::model::{Balance, NodeState};
+use pinfold::config::model::{Balance, NodeState, ProbeKind};
 use pinfold::pool::health::Event;
 
-use crate::driver::{Client, Driver, Rule, Tally};
+use crate::driver::{Client, Driver, Rule};
 use crate::invariants::{self, Before};
+use crate::tally::Tally;
 use crate::world::Node;
 
 /// Where and how a history went wrong.
@@ -47,7 +48,7 @@ impl fmt::Display for Failure {
 
 const PARTNERS: u8 = 4;
 const ADDRESSES: u8 = 12;
-const ACTIONS: u32 = 50;
+const ACTIONS: u32 = 60;
 /// Answers of a pausing node all arrive before it pauses again.
 const BETWEEN_PAUSES: Duration = Duration::from_millis(200);
 
@@ -65,6 +66,11 @@ pub(crate) fn run(seed: u64, rule: Rule) -> Result<Tally, Failure> {
         ])
         .unwrap();
     let mut driver = Driver::new(seed, rule, nodes, balance);
+    if driver.kind == ProbeKind::Tcp {
+        // Where traffic alone tells, there is somebody who talks.
+        driver.step(driver.now);
+        (0..ADDRESSES).for_each(|number| driver.connect(Client::address(number)));
+    }
     let mut before = Before::default();
     let mut trail: Vec<String> = Vec::new();
     let fail = |driver: &Driver, trail: &[String], what: String| Failure {
@@ -72,7 +78,7 @@ pub(crate) fn run(seed: u64, rule: Rule) -> Result<Tally, Failure> {
         step: driver.tally.steps,
         at: driver.now,
         what,
-        trail: trail.iter().rev().take(12).rev().cloned().collect(),
+        trail: trail.iter().rev().take(40).rev().cloned().collect(),
     };
     for _ in 0..ACTIONS {
         let next_action = driver.now + Duration::from_micros(rng.u64(0..250_000).pow(2) / 150_000);
@@ -96,10 +102,18 @@ pub(crate) fn run(seed: u64, rule: Rule) -> Result<Tally, Failure> {
 fn act(driver: &mut Driver, rng: &mut Rng) -> String {
     let now = driver.now;
     let index = rng.usize(..driver.nodes.len());
+    // Where traffic alone tells, there is more of it to tell.
+    if driver.kind == ProbeKind::Tcp {
+        match rng.u8(0..16) {
+            0 => return leave_alone(driver, rng),
+            1..10 => return traffic(driver, rng),
+            _ => {}
+        }
+    }
     match rng.u8(0..100) {
         0..30 => arrive(driver, rng),
-        30..40 => leave(driver, rng),
-        40..55 => traffic(driver, rng),
+        30..38 => leave(driver, rng),
+        38..55 => traffic(driver, rng),
         55..62 => {
             driver.nodes[index].kill(now);
             format!("{} dies", driver.nodes[index].name)
@@ -128,9 +142,22 @@ fn act(driver: &mut Driver, rng: &mut Rng) -> String {
             }
             "all live".to_owned()
         }
-        86..89 => evil(driver),
-        89..92 => reload(driver, rng),
-        92..95 => {
+        86..87 => evil(driver),
+        87..89 => reload(driver, rng),
+        89..91 => {
+            let is_lacking = !driver.nodes[index].lacking;
+            driver.set_lacking(index, is_lacking);
+            format!("{} lacks: {is_lacking}", driver.nodes[index].name)
+        }
+        91..93 => {
+            let node = &mut driver.nodes[index];
+            node.quiet_until = now + Duration::from_millis(rng.u64(..1_400));
+            format!(
+                "{} has nothing to say until {:?}",
+                node.name, node.quiet_until
+            )
+        }
+        93..95 => {
             let admin = *rng
                 .choice(&[
                     NodeState::Active,
@@ -172,6 +199,16 @@ fn arrive(driver: &mut Driver, rng: &mut Rng) -> String {
     "clients arrive".to_owned()
 }
 
+/// One client asks what is never answered, on a node where nobody else is.
+fn leave_alone(driver: &mut Driver, rng: &mut Rng) -> String {
+    let session = rng.choice(&driver.sessions);
+    let lonely = session.map(|session| (session.node.clone(), session.client.ip));
+    if let Some((node, client)) = &lonely {
+        driver.leave_alone(node, *client);
+    }
+    format!("{lonely:?} is alone and gets no answers")
+}
+
 fn leave(driver: &mut Driver, rng: &mut Rng) -> String {
     for _ in 0..rng.u8(1..4) {
         if !driver.sessions.is_empty() {
@@ -183,6 +220,7 @@ fn leave(driver: &mut Driver, rng: &mut Rng) -> String {
 
 /// Bytes both ways where the node lives, one way where it does not; told late.
 fn traffic(driver: &mut Driver, rng: &mut Rng) -> String {
+    driver.ask(driver.now, rng);
     let late = rng.u64(0..50_000);
     let at = Moment::from_micros(driver.now.as_micros().saturating_sub(late));
     for index in 0..driver.nodes.len() {
