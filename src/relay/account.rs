@@ -151,6 +151,7 @@ impl Account {
             node: Arc::clone(&endpoint.node),
             cut_off_since: seat.cut_off_since(ended),
             ended,
+            active_at: seat.active_at(),
             outcome,
         }));
     }

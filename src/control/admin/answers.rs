@@ -505,6 +505,9 @@ pub struct Gap {
     pub connected_after_ms: Option<f64>,
     /// From then to its next first byte.
     pub served_after_ms: Option<f64>,
+    /// Whether the alarm was raised that it never came back.
+    #[serde(default)]
+    pub alarmed: bool,
 }
 
 /// `POST /v1/nodes/{node}/…`.

@@ -227,6 +227,7 @@ impl From<governor::Gap> for Gap {
             node: gap.node.map(|node| node.to_string()),
             connected_after_ms: gap.connected_after_ms,
             served_after_ms: gap.served_after_ms,
+            alarmed: gap.is_alarmed,
         }
     }
 }
