@@ -114,32 +114,13 @@ fn act(driver: &mut Driver, rng: &mut Rng) -> String {
         0..30 => arrive(driver, rng),
         30..38 => leave(driver, rng),
         38..55 => traffic(driver, rng),
-        55..62 => {
-            driver.nodes[index].kill(now);
-            format!("{} dies", driver.nodes[index].name)
-        }
-        62..68 => {
-            driver.nodes[index].revive(now);
-            format!("{} lives", driver.nodes[index].name)
-        }
-        68..77 => pause(driver, rng, index),
-        77..80 => {
-            let node = &mut driver.nodes[index];
-            if !node.dead {
-                node.freeze(now, Duration::from_millis(rng.u64(501..6_000)));
-            }
-            format!("{} freezes until {:?}", node.name, node.frozen_until)
-        }
+        55..80 => befall(driver, rng, index),
         80..83 => {
-            for node in &mut driver.nodes {
-                node.kill(now);
-            }
+            driver.nodes.iter_mut().for_each(|node| node.kill(now));
             "all die".to_owned()
         }
         83..86 => {
-            for node in &mut driver.nodes {
-                node.revive(now);
-            }
+            driver.nodes.iter_mut().for_each(|node| node.revive(now));
             "all live".to_owned()
         }
         86..87 => evil(driver),
@@ -152,39 +133,63 @@ fn act(driver: &mut Driver, rng: &mut Rng) -> String {
         91..93 => {
             let node = &mut driver.nodes[index];
             node.quiet_until = now + Duration::from_millis(rng.u64(..1_400));
-            format!(
-                "{} has nothing to say until {:?}",
-                node.name, node.quiet_until
-            )
+            let until = node.quiet_until;
+            format!("{} has nothing to say until {until:?}", node.name)
         }
-        93..95 => {
-            let admin = *rng
-                .choice(&[
-                    NodeState::Active,
-                    NodeState::Active,
-                    NodeState::Draining,
-                    NodeState::Disabled,
-                ])
-                .unwrap();
-            driver.set_admin(index, admin);
-            format!("{} is made {admin:?}", driver.nodes[index].name)
-        }
+        93..95 => administer(driver, rng, index),
         95..98 => {
             driver.short_until = now + Duration::from_millis(rng.u64(0..800));
             driver.last_disturbed = now;
             format!("shortage until {:?}", driver.short_until)
         }
+        _ => jump(driver, rng),
+    }
+}
+
+/// Something befalls a node.
+fn befall(driver: &mut Driver, rng: &mut Rng, index: usize) -> String {
+    let now = driver.now;
+    match rng.u8(0..25) {
+        0..7 => {
+            driver.nodes[index].kill(now);
+            format!("{} dies", driver.nodes[index].name)
+        }
+        7..13 => {
+            driver.nodes[index].revive(now);
+            format!("{} lives", driver.nodes[index].name)
+        }
+        13..22 => pause(driver, rng, index),
         _ => {
-            let jump = Duration::from_millis(rng.u64(50..20_000));
-            driver.now = now + jump;
-            for node in &mut driver.nodes {
-                node.tick(driver.now);
+            let node = &mut driver.nodes[index];
+            if !node.dead {
+                node.freeze(now, Duration::from_millis(rng.u64(501..6_000)));
             }
-            // Long jumps are noticed without being told.
-            driver.stun(jump < Duration::from_secs(1) || rng.bool());
-            "the clock jumps".to_owned()
+            format!("{} freezes until {:?}", node.name, node.frozen_until)
         }
     }
+}
+
+fn administer(driver: &mut Driver, rng: &mut Rng, index: usize) -> String {
+    let states = [
+        NodeState::Active,
+        NodeState::Active,
+        NodeState::Draining,
+        NodeState::Disabled,
+    ];
+    let admin = *rng.choice(&states).unwrap();
+    driver.set_admin(index, admin);
+    format!("{} is made {admin:?}", driver.nodes[index].name)
+}
+
+fn jump(driver: &mut Driver, rng: &mut Rng) -> String {
+    let jump = Duration::from_millis(rng.u64(50..20_000));
+    driver.now = driver.now + jump;
+    for node in &mut driver.nodes {
+        node.tick(driver.now);
+    }
+    // Long jumps are noticed without being told.
+    driver.stun(jump < Duration::from_secs(1) || rng.bool());
+    "the clock jumps".to_owned()
 }
 
 fn arrive(driver: &mut Driver, rng: &mut Rng) -> String {

@@ -66,10 +66,8 @@ impl Driver {
         }
         let mut asked: Vec<_> = asked.into_values().collect();
         asked.sort_unstable();
-        let also_asked = match self.rule {
-            Rule::BelievesOneClient => asked.first(),
-            _ => asked.get(1),
-        };
+        let believed = usize::from(self.rule != Rule::BelievesOneClient);
+        let also_asked = asked.get(believed);
         Traffic {
             asked: asked.first().copied(),
             also_asked: also_asked.copied(),
