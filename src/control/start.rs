@@ -12,8 +12,8 @@ use super::admin;
 use super::chronicle::{self, Chronicle};
 use super::doors::Doors;
 use super::error::StartError;
-use super::nodes;
 use super::{Control, Shared};
+use super::{naming, nodes};
 use crate::config::model::Config;
 use crate::config::{Diagnostics, Loaded, load, parse, sessions_carried};
 use crate::governor::{self, Governor};
@@ -21,8 +21,9 @@ use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
+use crate::resolve::Asking;
 use crate::snapshot::{Capacity, Registry, Snapshot};
-use crate::store::{Administered, Found, StateDir, Store, Tally, random_key};
+use crate::store::{Administered, Book, Found, StateDir, Store, Tally, random_key};
 use crate::sys;
 use crate::telemetry::log;
 use crate::worker::{self, Worker};
@@ -68,9 +69,12 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let config = &ground.config;
     let mut registry = Registry::new(ground.workers);
     let first = Arc::new(registry.build(config));
-    let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let pins = Arc::new(PinTable::new(config.server.max_pins));
-    let store = ground.take_up(&pins, &first)?;
+    let (store, asking) = ground.take_up(&pins, &first)?;
+    // Whom the instance before knew by name is known from the first client on.
+    let found = Arc::clone(&asking.found().borrow());
+    let first = Arc::new(registry.name(&first, found));
+    let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let mut doors = Doors::new(ground.workers);
     doors.prepared = Some(doors.prepare(config)?);
     let admin_socket = admin::bind(&config.server.admin)?;
@@ -104,6 +108,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         capacity: ground.capacity,
         reports,
         recognition,
+        asking,
         chronicle,
         is_serving: AtomicBool::new(false),
         reload_failures: AtomicU64::new(0),
@@ -114,13 +119,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         store,
         token: ground.token,
     });
-    let admin_path = admin_socket
-        .as_ref()
-        .and_then(admin::Socket::path)
-        .map(Path::to_path_buf);
-    if let Some(socket) = admin_socket {
-        admin::serve(socket, Arc::clone(&shared));
-    }
+    let admin_path = open_admin(admin_socket, &shared);
     Ok(Control {
         shared,
         source,
@@ -135,6 +134,18 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         admin_socket: admin_path,
         was_crowded: false,
     })
+}
+
+/// Answers administrators from here on; where, if it is a file.
+fn open_admin(socket: Option<admin::Socket>, shared: &Arc<Shared>) -> Option<PathBuf> {
+    let path = socket
+        .as_ref()
+        .and_then(admin::Socket::path)
+        .map(Path::to_path_buf);
+    if let Some(socket) = socket {
+        admin::serve(socket, Arc::clone(shared));
+    }
+    path
 }
 
 /// What everything else stands on: the configuration, the state directory, keys and limits.
@@ -176,14 +187,16 @@ impl Ground {
         })
     }
 
-    /// Starts the store, and puts the pins of the instance before this one into the table.
+    /// Starts the store, puts the pins of the instance before this one into the table, and begins to ask
+    /// DNS with what that one knew.
     fn take_up(
         &self,
         pins: &Arc<PinTable>,
         snapshot: &Snapshot,
-    ) -> Result<Option<Store>, StartError> {
+    ) -> Result<(Option<Store>, Asking), StartError> {
         let Some(directory) = &self.state_dir else {
-            return Ok(None);
+            let asking = naming::begin(&self.config, Book::default(), Vec::new());
+            return Ok((None, asking));
         };
         let started = Store::start(&directory.path().join(STATE_FILE));
         let (store, mut contents) = started.map_err(|cause| StartError::System {
@@ -201,7 +214,9 @@ impl Ground {
             } = tally;
             tracing::info!(restored, lapsed, homeless, beyond, "pins of before");
         }
-        Ok(Some(store))
+        let (book, pages) = store.book(NAMES_BOOK, &mut contents);
+        let asking = naming::begin(&self.config, book, pages);
+        Ok((Some(store), asking))
     }
 
     fn start_workers(
@@ -314,4 +329,6 @@ const REPORTS_MAX: usize = 65_536;
 /// A burst of sessions that end, as long as control takes a breath.
 const HISTORY_MAX: usize = 4096;
 const REQUESTS_MAX: usize = 64;
+/// What DNS said, by question.
+const NAMES_BOOK: &str = "names";
 const STATE_FILE: &str = "state.redb";

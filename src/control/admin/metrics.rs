@@ -45,6 +45,7 @@ pub(super) fn render(shared: &Shared, view: &View) -> Result<String, fmt::Error>
         scrape.group(group);
     }
     scrape.handshakes(shared);
+    scrape.names(shared);
     scrape.failovers(view);
     scrape.render()
 }
@@ -145,6 +146,18 @@ impl Scrape {
             Labels::new(),
             shared.reports.missing() as u64,
         );
+    }
+
+    fn names(&mut self, shared: &Shared) {
+        let help = "Questions to DNS that failed";
+        let failures = shared.asking.failures();
+        self.counter("pinfold_resolve_failures", help, Labels::new(), failures);
+        for (partner, known) in &shared.asking.view().partners {
+            let labels = vec![("partner", partner.to_string())];
+            let help = "Addresses by which DNS makes a partner known";
+            let addresses = known.recognised as u64;
+            self.gauge("pinfold_resolved_addresses", help, labels, addresses);
+        }
     }
 
     fn pins(&mut self, shared: &Shared) {
