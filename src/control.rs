@@ -17,6 +17,7 @@ use crate::governor::{self, Governor, Verdicts};
 use crate::pool::pins::PinTable;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
+use crate::resolve::Asking;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 use crate::store::{Administered, StateDir, Store, Wanted};
 use crate::worker::Worker;
@@ -30,6 +31,7 @@ pub mod admin;
 pub mod chronicle;
 mod doors;
 mod error;
+mod naming;
 mod nodes;
 mod notify;
 pub mod pins;
@@ -60,6 +62,8 @@ pub struct Shared {
     pub reports: Reports,
     /// What is learned of clients.
     pub recognition: Arc<Recognition>,
+    /// What DNS says of partners' names.
+    pub asking: Asking,
     /// What is remembered of sessions.
     pub chronicle: Arc<Mutex<Chronicle>>,
     /// Whether clients are served: from READY to the stop.

@@ -5,4 +5,5 @@
 
 pub mod failback;
 pub mod learned;
+pub mod resolved;
 pub mod table;

@@ -21,6 +21,7 @@ mod connection;
 mod guard;
 mod listings;
 mod metrics;
+mod named;
 mod readiness;
 mod refusal;
 mod routes;

@@ -12,8 +12,8 @@ use super::admin;
 use super::chronicle::{self, Chronicle};
 use super::doors::Doors;
 use super::error::StartError;
-use super::nodes;
 use super::{Control, Shared};
+use super::{naming, nodes};
 use crate::config::model::Config;
 use crate::config::{Diagnostics, Loaded, load, parse, sessions_carried};
 use crate::governor::{self, Governor};
@@ -21,8 +21,9 @@ use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
+use crate::resolve::Asking;
 use crate::snapshot::{Capacity, Registry, Snapshot};
-use crate::store::{Administered, Found, StateDir, Store, Tally, random_key};
+use crate::store::{Administered, Book, Found, StateDir, Store, Tally, random_key};
 use crate::sys;
 use crate::telemetry::log;
 use crate::worker::{self, Worker};
@@ -68,9 +69,16 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let config = &ground.config;
     let mut registry = Registry::new(ground.workers);
     let first = Arc::new(registry.build(config));
-    let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let pins = Arc::new(PinTable::new(config.server.max_pins));
-    let (store, ledger) = ground.take_up(&pins, &first)?;
+    let Taken {
+        store,
+        ledger,
+        asking,
+    } = ground.take_up(&pins, &first)?;
+    // Whom the instance before knew by name is known from the first client on.
+    let found = Arc::clone(&asking.found().borrow());
+    let first = Arc::new(registry.name(&first, found));
+    let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let mut doors = Doors::new(ground.workers);
     doors.prepared = Some(doors.prepare(config)?);
     let admin_socket = admin::bind(&config.server.admin)?;
@@ -78,7 +86,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let (reports, inbox) = Reports::new(REPORTS_MAX);
     let (recognition, chronicle) = recognition(ground.workers);
     let workers = ground.start_workers(&snapshot, &pins, &reports, &recognition)?;
-    let governor = Governor::start(governor::Setup {
+    let governor = start_governor(governor::Setup {
         snapshot: first,
         workers: workers.iter().map(Worker::orders).collect(),
         pins: Arc::clone(&pins),
@@ -88,10 +96,6 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         administered: nodes::wanted(&ground.administered),
         drains: nodes::drains(&ground.administered),
         ledger,
-    })
-    .map_err(|cause| StartError::System {
-        what: "the governor",
-        cause,
     })?;
 
     let (to_control, requests) = mpsc::channel(REQUESTS_MAX);
@@ -106,6 +110,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         capacity: ground.capacity,
         reports,
         recognition,
+        asking,
         chronicle,
         is_serving: AtomicBool::new(false),
         reload_failures: AtomicU64::new(0),
@@ -116,11 +121,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         store,
         token: ground.token,
     });
-    let admin_socket = admin_socket.and_then(|socket| {
-        let path = socket.path().map(Path::to_path_buf);
-        admin::serve(socket, Arc::clone(&shared));
-        path
-    });
+    let admin_socket = open_admin(admin_socket, &shared);
     Ok(Control {
         shared,
         source,
@@ -137,6 +138,18 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     })
 }
 
+/// Answers administrators from here on; where, if it is a file.
+fn open_admin(socket: Option<admin::Socket>, shared: &Arc<Shared>) -> Option<PathBuf> {
+    let path = socket
+        .as_ref()
+        .and_then(admin::Socket::path)
+        .map(Path::to_path_buf);
+    if let Some(socket) = socket {
+        admin::serve(socket, Arc::clone(shared));
+    }
+    path
+}
+
 /// What everything else stands on: the configuration, the state directory, keys and limits.
 struct Ground {
     config: Arc<Config>,
@@ -146,6 +159,20 @@ struct Ground {
     key: Arc<PlacementKey>,
     token: Option<String>,
     capacity: Arc<Capacity>,
+}
+
+fn start_governor(setup: governor::Setup) -> Result<Governor, StartError> {
+    Governor::start(setup).map_err(|cause| StartError::System {
+        what: "the governor",
+        cause,
+    })
+}
+
+/// What an instance before this one has left.
+struct Taken {
+    store: Option<Store>,
+    ledger: governor::Kept,
+    asking: Asking,
 }
 
 impl Ground {
@@ -176,15 +203,15 @@ impl Ground {
         })
     }
 
-    /// Starts the store, puts the pins of the instance before this one into the table, and opens its
-    /// ledger.
-    fn take_up(
-        &self,
-        pins: &Arc<PinTable>,
-        snapshot: &Snapshot,
-    ) -> Result<(Option<Store>, governor::Kept), StartError> {
+    /// Starts the store, puts the pins of the instance before this one into the table, opens its ledger,
+    /// and begins to ask DNS with what that one knew.
+    fn take_up(&self, pins: &Arc<PinTable>, snapshot: &Snapshot) -> Result<Taken, StartError> {
         let Some(directory) = &self.state_dir else {
-            return Ok((None, governor::Kept::default()));
+            return Ok(Taken {
+                store: None,
+                ledger: governor::Kept::default(),
+                asking: naming::begin(&self.config, Book::default(), Vec::new()),
+            });
         };
         let started = Store::start(&directory.path().join(STATE_FILE));
         let (store, mut contents) = started.map_err(|cause| StartError::System {
@@ -203,7 +230,12 @@ impl Ground {
             tracing::info!(restored, lapsed, homeless, beyond, "pins of before");
         }
         let ledger = governor::Kept::open(&store, &mut contents);
-        Ok((Some(store), ledger))
+        let (book, pages) = store.book(NAMES_BOOK, &mut contents);
+        Ok(Taken {
+            store: Some(store),
+            ledger,
+            asking: naming::begin(&self.config, book, pages),
+        })
     }
 
     fn start_workers(
@@ -316,4 +348,6 @@ const REPORTS_MAX: usize = 65_536;
 /// A burst of sessions that end, as long as control takes a breath.
 const HISTORY_MAX: usize = 4096;
 const REQUESTS_MAX: usize = 64;
+/// What DNS said, by question.
+const NAMES_BOOK: &str = "names";
 const STATE_FILE: &str = "state.redb";

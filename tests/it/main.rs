@@ -31,6 +31,7 @@ mod command_line;
 mod exhaustion;
 mod limits;
 mod measures;
+mod names;
 mod proxy;
 mod recognition;
 mod recovery;

@@ -46,6 +46,7 @@ pub(super) fn render(shared: &Shared, view: &View) -> Result<String, fmt::Error>
         scrape.group(group);
     }
     scrape.handshakes(shared);
+    scrape.names(shared);
     scrape.failovers(view);
     scrape.render()
 }
@@ -156,6 +157,18 @@ impl Scrape {
             let help = "How many break a rule that must always hold: a number above 0 is a defect";
             let labels = vec![("rule", rule.label().to_owned())];
             self.gauge("pinfold_invariant_violations", help, labels, count as u64);
+        }
+    }
+
+    fn names(&mut self, shared: &Shared) {
+        let help = "Questions to DNS that failed";
+        let failures = shared.asking.failures();
+        self.counter("pinfold_resolve_failures", help, Labels::new(), failures);
+        for (partner, known) in &shared.asking.view().partners {
+            let labels = vec![("partner", partner.to_string())];
+            let help = "Addresses by which DNS makes a partner known";
+            let addresses = known.recognised as u64;
+            self.gauge("pinfold_resolved_addresses", help, labels, addresses);
         }
     }
 

@@ -12,7 +12,7 @@ use super::super::Context;
 use super::super::inspection::Hello;
 use super::super::pump::FirstBytes;
 use super::super::session::{Interrupt, Seat};
-use super::Life;
+use super::{Life, suspicion};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
 use crate::config::model::{self, Allow, ProxyAccept, ProxySend, SpeaksFirst, TlsMinMode};
@@ -62,21 +62,7 @@ pub(super) async fn arrive(
     }
     let ip = account.client().ip();
     seat.belong_to(ip);
-    let configured = policy.partners.find(ip);
-    let is_allowed = match &config.allow {
-        Allow::Any => true,
-        Allow::Partners => configured.is_some(),
-        Allow::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(&ip)),
-    };
-    // What was learned only places: it neither lets in nor turns away.
-    let learned = configured.is_none().then(|| life.learned(ip)).flatten();
-    if let Some(partner) = configured.or(learned.as_ref()) {
-        account.recognise(partner);
-        seat.mark_partner(&partner.name);
-    }
-    if !is_allowed || configured.is_some_and(|partner| partner.blocked) {
-        return Err(Outcome::RefusedAccess);
-    }
+    let configured = life.recognise(ip)?;
     let admission = &policy.listener.state.admission;
     let ticket = admission
         .enter(config, place, ip, configured.is_some())
@@ -101,7 +87,32 @@ pub(super) async fn arrive(
     })
 }
 
-impl Life<'_> {
+impl<'a> Life<'a> {
+    /// Who `ip` is, and whether it may be here: its partner by configuration.
+    fn recognise(self, ip: IpAddr) -> Result<Option<&'a Arc<Known>>, Outcome> {
+        let policy = self.policy();
+        let configured = policy.partners.find(ip);
+        let is_allowed = match &policy.listener.config.allow {
+            Allow::Any => true,
+            Allow::Partners => configured.is_some(),
+            Allow::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(&ip)),
+        };
+        // What DNS says and what was learned only places: it neither lets in nor turns away.
+        let named = configured.or_else(|| policy.partners.named(ip));
+        let learned = named.is_none().then(|| self.learned(ip)).flatten();
+        if let Some(partner) = named.or(learned.as_ref()) {
+            self.account.recognise(partner);
+            self.seat.mark_partner(&partner.name);
+        }
+        if !is_allowed && policy.listener.config.allow == Allow::Partners {
+            suspicion::tell(self, ip);
+        }
+        if !is_allowed || configured.is_some_and(|partner| partner.blocked) {
+            return Err(Outcome::RefusedAccess);
+        }
+        Ok(configured)
+    }
+
     /// The partner whose certificate was seen from `ip`.
     fn learned(&self, ip: IpAddr) -> Option<Arc<Known>> {
         let learned = &self.context().recognition.learned;
