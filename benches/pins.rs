@@ -34,6 +34,7 @@ const NOW: Moment = Moment::from_micros(1_000_000);
 fn main() {
     let mut criterion = cpu_time::criterion();
     one_thread(&mut criterion);
+    kept(&mut criterion);
     at_the_cap(&mut criterion);
     two_threads(&mut criterion);
     criterion.final_summary();
@@ -67,6 +68,40 @@ fn one_thread(criterion: &mut Criterion<CpuTime>) {
                     }
                 });
                 assert!(strangers.iter().all(|key| table.forget(key)));
+                time
+            })
+        });
+    });
+    group.finish();
+}
+
+/// The same where pins outlive the process: the store takes what has changed now and then, on a thread of
+/// its own, whose time is not counted.
+fn kept(criterion: &mut Criterion<CpuTime>) {
+    let table = filled(2 * ENTRIES as usize);
+    table.keep_changes(|| {});
+    let _ = table.record_all(NOW);
+    let mut group = criterion.benchmark_group("pins, kept");
+    let keys = keys(0..ENTRIES);
+    let mut turn = 0;
+    group.bench_function("hold and release", |bencher| {
+        bencher.iter(|| hold(&table, next(&keys, &mut turn)));
+    });
+    assert!(
+        table.take_changes().keys.is_empty(),
+        "using a pin again is no change"
+    );
+    group.bench_function("insert", |bencher| {
+        bencher.iter_custom(|iterations| {
+            in_rounds(iterations, ROUND as usize, || {
+                let strangers = strangers(&mut turn);
+                let time = spent(|| {
+                    for key in &strangers {
+                        assert_eq!(table.pin(key, new_pin(), NOW), Pinned::New);
+                    }
+                });
+                assert!(strangers.iter().all(|key| table.forget(key)));
+                let _ = table.take_changes();
                 time
             })
         });

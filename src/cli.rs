@@ -120,8 +120,14 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
-    /// Failovers since the start, and how long each partner was cut off.
-    Failovers(Show),
+    /// Failovers, the last thousand, and how long each partner was cut off.
+    Failovers {
+        #[command(flatten)]
+        show: Show,
+        /// Only those that cut off this partner.
+        #[arg(long, value_name = "NAME")]
+        partner: Option<String>,
+    },
     /// Give a node no new sessions; lasts over restarts, until `resume`.
     Drain {
         #[command(flatten)]
@@ -291,7 +297,9 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
             pool,
             reason,
         } => pins::unpin(&daemon, &subject, pool.as_deref(), reason.as_deref()).map(done),
-        Command::Failovers(show) => show::show(&Listing::Failovers, &show).map(done),
+        Command::Failovers { show, partner } => {
+            show::show(&Listing::Failovers { partner }, &show).map(done)
+        }
         Command::Drain { node, deadline } => {
             change::change(&Order::Drain { deadline }, &node).map(done)
         }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::court::Court;
 pub(crate) use self::ledger::wall;
-pub use self::ledger::{Failover, Gap, Totals};
+pub use self::ledger::{Failover, Gap, Kept, Totals};
 pub use self::view::{EndpointView, GroupView, View};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
@@ -71,6 +71,10 @@ pub struct Setup {
     pub inbox: mpsc::Receiver<Report>,
     /// What administrators have wanted before.
     pub administered: HashMap<(Arc<str>, Arc<str>), NodeState>,
+    /// When the drains among it cut what is left: moment, pool and node.
+    pub drains: Vec<(Moment, Arc<str>, Arc<str>)>,
+    /// The ledger of an earlier instance.
+    pub ledger: Kept,
 }
 
 /// A running governor, as others see it.

@@ -24,7 +24,7 @@ pub(super) enum Listing {
     Sessions,
     Partners { tls: bool },
     Pins { limit: usize },
-    Failovers,
+    Failovers { partner: Option<String> },
 }
 
 impl Listing {
@@ -36,7 +36,9 @@ impl Listing {
             Self::Partners { .. } => "/v1/partners".into(),
             Self::Pins { limit: 0 } => "/v1/pins".into(),
             Self::Pins { limit } => format!("/v1/pins?limit={limit}"),
-            Self::Failovers => "/v1/failovers".into(),
+            Self::Failovers { partner } => {
+                client::with_query("/v1/failovers", &[("partner", partner.as_deref())])
+            }
         }
     }
 }
@@ -60,7 +62,7 @@ pub(super) fn show(listing: &Listing, options: &Show) -> Result<(), Failure> {
         Listing::Partners { tls: false } => partners::render(&read(options, &json)?, &layout),
         Listing::Partners { tls: true } => partners_tls::render(&read(options, &json)?, &layout),
         Listing::Pins { .. } => pins::render(&read(options, &json)?, &layout),
-        Listing::Failovers => failovers::render(&read(options, &json)?, &layout),
+        Listing::Failovers { .. } => failovers::render(&read(options, &json)?, &layout),
     };
     output::print(&text)
 }

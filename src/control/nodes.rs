@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Control, NodeChanged, NodeRefused};
+use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::governor::Command;
 use crate::store::{Administered, Wanted};
@@ -39,6 +40,17 @@ pub(super) fn wanted(states: &[Administered]) -> HashMap<(Arc<str>, Arc<str>), N
         .iter()
         .map(|state| (name(state), state.state.into()))
         .collect()
+}
+
+/// When drains that were given a deadline cut what is left. One that has passed meanwhile cuts at once.
+pub(super) fn drains(states: &[Administered]) -> Vec<(Moment, Arc<str>, Arc<str>)> {
+    let (now, wall) = (Moment::now(), Timestamp::now());
+    let drains = states.iter().filter_map(|state| {
+        let deadline = state.deadline?;
+        let left = Duration::try_from(deadline.duration_since(wall)).unwrap_or_default();
+        Some((now + left, Arc::from(&*state.pool), Arc::from(&*state.node)))
+    });
+    drains.collect()
 }
 
 impl Control {

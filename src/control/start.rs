@@ -70,10 +70,8 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let mut registry = Registry::new(ground.workers);
     let first = Arc::new(registry.build(config));
     let pins = Arc::new(PinTable::new(config.server.max_pins));
-    let (store, asking) = ground.take_up(&pins, &first)?;
-    // Whom the instance before knew by name is known from the first client on.
-    let found = Arc::clone(&asking.found().borrow());
-    let first = Arc::new(registry.name(&first, found));
+    let before = ground.take_up(&pins, &first)?;
+    let first = Arc::new(before.name(&mut registry, &first));
     let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let mut doors = Doors::new(ground.workers);
     doors.prepared = Some(doors.prepare(config)?);
@@ -90,11 +88,10 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         reports: reports.clone(),
         inbox,
         administered: nodes::wanted(&ground.administered),
+        drains: nodes::drains(&ground.administered),
+        ledger: before.ledger,
     })
-    .map_err(|cause| StartError::System {
-        what: "the governor",
-        cause,
-    })?;
+    .map_err(system("the governor"))?;
 
     let (to_control, requests) = mpsc::channel(REQUESTS_MAX);
     let shared = Arc::new(Shared {
@@ -108,7 +105,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         capacity: ground.capacity,
         reports,
         recognition,
-        asking,
+        asking: before.asking,
         chronicle,
         is_serving: AtomicBool::new(false),
         reload_failures: AtomicU64::new(0),
@@ -116,10 +113,14 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         source: source.name(),
         last_failure: ArcSwap::default(),
         restart_needed: ArcSwap::default(),
-        store,
+        store: before.store,
         token: ground.token,
     });
-    let admin_path = open_admin(admin_socket, &shared);
+    let admin_socket = admin_socket.and_then(|socket| {
+        let path = socket.path().map(Path::to_path_buf);
+        admin::serve(socket, Arc::clone(&shared));
+        path
+    });
     Ok(Control {
         shared,
         source,
@@ -131,21 +132,29 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         state_dir: ground.state_dir,
         requests,
         departures: super::reload::Departures::default(),
-        admin_socket: admin_path,
+        admin_socket,
         was_crowded: false,
     })
 }
 
-/// Answers administrators from here on; where, if it is a file.
-fn open_admin(socket: Option<admin::Socket>, shared: &Arc<Shared>) -> Option<PathBuf> {
-    let path = socket
-        .as_ref()
-        .and_then(admin::Socket::path)
-        .map(Path::to_path_buf);
-    if let Some(socket) = socket {
-        admin::serve(socket, Arc::clone(shared));
+/// The system refuses `what`.
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |cause| StartError::System { what, cause }
+}
+
+/// What the instance before this one has left.
+struct Before {
+    store: Option<Store>,
+    ledger: governor::Kept,
+    asking: Asking,
+}
+
+impl Before {
+    /// Whom it knew by name is known from the first client on.
+    fn name(&self, registry: &mut Registry, first: &Snapshot) -> Snapshot {
+        let found = Arc::clone(&self.asking.found().borrow());
+        registry.name(first, found)
     }
-    path
 }
 
 /// What everything else stands on: the configuration, the state directory, keys and limits.
@@ -187,16 +196,15 @@ impl Ground {
         })
     }
 
-    /// Starts the store, puts the pins of the instance before this one into the table, and begins to ask
-    /// DNS with what that one knew.
-    fn take_up(
-        &self,
-        pins: &Arc<PinTable>,
-        snapshot: &Snapshot,
-    ) -> Result<(Option<Store>, Asking), StartError> {
+    /// Starts the store, puts the pins of the instance before this one into the table, opens its ledger,
+    /// and begins to ask DNS with what that one knew.
+    fn take_up(&self, pins: &Arc<PinTable>, snapshot: &Snapshot) -> Result<Before, StartError> {
         let Some(directory) = &self.state_dir else {
-            let asking = naming::begin(&self.config, Book::default(), Vec::new());
-            return Ok((None, asking));
+            return Ok(Before {
+                store: None,
+                ledger: governor::Kept::default(),
+                asking: naming::begin(&self.config, Book::default(), Vec::new()),
+            });
         };
         let started = Store::start(&directory.path().join(STATE_FILE));
         let (store, mut contents) = started.map_err(|cause| StartError::System {
@@ -214,9 +222,13 @@ impl Ground {
             } = tally;
             tracing::info!(restored, lapsed, homeless, beyond, "pins of before");
         }
+        let ledger = governor::Kept::open(&store, &mut contents);
         let (book, pages) = store.book(NAMES_BOOK, &mut contents);
-        let asking = naming::begin(&self.config, book, pages);
-        Ok((Some(store), asking))
+        Ok(Before {
+            store: Some(store),
+            ledger,
+            asking: naming::begin(&self.config, book, pages),
+        })
     }
 
     fn start_workers(

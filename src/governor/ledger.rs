@@ -1,23 +1,29 @@
 //! The ledger: every failover, and for each partner how long it was cut off.
 //!
 //! Bounded: the oldest failovers go first. Wall-clock times are for people; durations are measured
-//! with the monotonic clock.
+//! with the monotonic clock, save where they began in an instance before this one. What changes goes to
+//! the [`Kept`] books, which never wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub(super) use self::alarm::NotBack;
+pub use self::kept::Kept;
 use crate::clock::Moment;
 use crate::relay::report::{Lost, Served};
 use crate::telemetry::outcome::Outcome;
 
+mod alarm;
+mod kept;
+
 /// One node's downfall on one group of listeners.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failover {
-    /// Its number in this process, from 1.
+    /// Its number, from 1; numbers go on over restarts.
     pub number: u64,
     /// The pool.
     pub pool: Arc<str>,
@@ -32,19 +38,20 @@ pub struct Failover {
     /// From the first evidence to the cut, in milliseconds.
     pub decided_in_ms: f64,
     /// What condemned it.
-    pub evidence: &'static str,
+    pub evidence: Arc<str>,
     /// Sessions that it had when it was cut; those that the kernel had ended before are not counted.
     pub sessions: u32,
     /// Pins of partners that moved.
     pub pins_moved: usize,
-    /// Partners that lost a session.
+    /// Partners that lost a session. Kept apart, since they change one by one.
+    #[serde(skip)]
     pub partners: Vec<Gap>,
     #[serde(skip)]
     cut_at: Moment,
 }
 
 /// How long one partner was cut off.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Gap {
     /// Who.
     pub partner: Arc<str>,
@@ -60,6 +67,15 @@ pub struct Gap {
     pub connected_after_ms: Option<f64>,
     /// From then to its next first byte, in milliseconds.
     pub served_after_ms: Option<f64>,
+    /// The same moment; of this instance only.
+    #[serde(skip)]
+    pub served_at: Option<Moment>,
+    /// Whether it was in use before.
+    #[serde(default)]
+    pub was_active: bool,
+    /// Whether the alarm was raised that it never came back.
+    #[serde(default)]
+    pub is_alarmed: bool,
 }
 
 /// Figures since the start.
@@ -101,12 +117,14 @@ pub(super) struct Ledger {
     /// Losses that ended before their node was condemned.
     ended: VecDeque<Loss>,
     totals: Totals,
+    kept: Kept,
 }
 
 #[derive(Clone, Debug)]
 struct Loss {
     lost: Lost,
     served: Option<(Served, Arc<str>)>,
+    is_alarmed: bool,
 }
 
 /// A partner that is served again.
@@ -135,11 +153,23 @@ impl Ledger {
     /// A partner lost a session. The first loss stands until it is served again.
     pub(super) fn lost(&mut self, lost: Lost) {
         let key = (Arc::clone(&lost.partner), Arc::clone(&lost.listener));
-        if self.awaited.len() < AWAITED_MAX {
-            self.awaited
-                .entry(key)
-                .or_insert_with(|| Loss { lost, served: None });
+        if self.awaited.len() >= AWAITED_MAX || self.awaited.contains_key(&key) {
+            return;
         }
+        let loss = Loss {
+            lost,
+            served: None,
+            is_alarmed: false,
+        };
+        let gap = loss.gap();
+        let failover = failover_of(&mut self.failovers, &loss.lost);
+        if let Some(failover) = failover
+            && !failover.partners.iter().any(|known| known.is_like(&gap))
+        {
+            self.kept.gap(failover.number, &gap);
+            failover.partners.push(gap);
+        }
+        self.awaited.insert(key, loss);
     }
 
     /// A partner was served: how long a failover had cut it off, if one had.
@@ -151,27 +181,35 @@ impl Ledger {
         }
         let mut loss = self.awaited.remove(&key)?;
         loss.served = Some((served, Arc::clone(node)));
-        let Some(failover) = self.failover_of(&loss.lost) else {
+        if failover_of(&mut self.failovers, &loss.lost).is_none() {
             // Perhaps its node is condemned in a moment; perhaps it only closed a connection.
             self.ended.push_back(loss);
             if self.ended.len() > ENDED_MAX {
                 self.ended.pop_front();
             }
             return None;
-        };
-        let gap = loss.gap();
-        if let Some(known) = failover
-            .partners
-            .iter_mut()
-            .find(|known| known.is_like(&gap))
-        {
-            *known = gap;
-        } else {
-            failover.partners.push(gap);
         }
+        self.write_down(&loss);
         let cut_off = loss.cut_off()?;
         self.totals.count(cut_off);
         Some(cut_off)
+    }
+
+    /// A partner is back from `loss`: in every failover that waits for it, since a node may go down twice
+    /// before its partner has come back once.
+    fn write_down(&mut self, loss: &Loss) {
+        let gap = loss.gap();
+        let concerned = self.failovers.iter_mut().rev();
+        let concerned = concerned.filter(|failover| failover.concerns(&loss.lost));
+        for (place, failover) in concerned.enumerate() {
+            let mut partners = failover.partners.iter_mut();
+            match partners.find(|known| known.is_like(&gap)) {
+                Some(known) if place == 0 || known.node.is_none() => *known = gap.clone(),
+                None if place == 0 => failover.partners.push(gap.clone()),
+                Some(_) | None => continue,
+            }
+            self.kept.gap(failover.number, &gap);
+        }
     }
 
     /// A node's sessions were cut: the failover's number, and the partners that are back already.
@@ -188,10 +226,12 @@ impl Ledger {
         }
         let awaited = self.awaited.values().filter(|loss| concerns(loss));
         let partners = back.iter().chain(awaited).map(Loss::gap).collect();
-        if self.failovers.len() == FAILOVERS_MAX {
-            self.failovers.pop_front();
+        if self.failovers.len() == FAILOVERS_MAX
+            && let Some(oldest) = self.failovers.pop_front()
+        {
+            self.kept.forget(&oldest);
         }
-        self.failovers.push_back(Failover {
+        let failover = Failover {
             number: self.numbers,
             pool: cut.pool,
             node: cut.node,
@@ -199,34 +239,23 @@ impl Ledger {
             first_evidence: wall(cut.first_evidence),
             cut: wall(now),
             decided_in_ms: millis(now.since(cut.first_evidence)),
-            evidence: cut.evidence,
+            evidence: Arc::from(cut.evidence),
             sessions: cut.sessions,
             pins_moved: cut.pins_moved,
             partners,
             cut_at: now,
-        });
+        };
+        self.kept.failover(&failover);
+        self.failovers.push_back(failover);
         (
             self.numbers,
             back.into_iter().filter_map(Loss::into_back).collect(),
         )
     }
 
-    /// Failovers, oldest first, with the partners still awaited.
+    /// Failovers, oldest first.
     pub(super) fn failovers(&self) -> Vec<Failover> {
-        let mut failovers: Vec<_> = self.failovers.iter().cloned().collect();
-        for loss in self.awaited.values() {
-            let gap = loss.gap();
-            let place = failovers
-                .iter_mut()
-                .rev()
-                .find(|failover| failover.concerns(&loss.lost));
-            if let Some(failover) = place
-                && !failover.partners.iter().any(|known| known.is_like(&gap))
-            {
-                failover.partners.push(gap);
-            }
-        }
-        failovers
+        self.failovers.iter().cloned().collect()
     }
 
     pub(super) fn totals(&self) -> &Totals {
@@ -237,6 +266,16 @@ impl Ledger {
     pub(super) fn forget(&mut self, now: Moment) {
         self.awaited
             .retain(|_, loss| now.since(loss.lost.ended) < FORGOTTEN_AFTER);
+    }
+
+    /// The node that served a partner again after the last failover that cut it off, and since when.
+    pub(super) fn last_served(&self, partner: &str, listener: &str) -> Option<(&Arc<str>, Moment)> {
+        let recent = self.failovers.iter().rev().take(LOOKED_BACK);
+        let gaps = recent.flat_map(|each| &each.partners);
+        let mut of_partner =
+            gaps.filter(|gap| *gap.partner == *partner && *gap.listener == *listener);
+        let gap = of_partner.next()?;
+        Some((gap.node.as_ref()?, gap.served_at?))
     }
 
     /// How many partners are awaited, those included whose node only closed a connection in order.
@@ -255,13 +294,13 @@ impl Ledger {
         };
         self.awaited.values().filter(is_fault).count()
     }
+}
 
-    fn failover_of(&mut self, lost: &Lost) -> Option<&mut Failover> {
-        self.failovers
-            .iter_mut()
-            .rev()
-            .find(|failover| failover.concerns(lost))
-    }
+fn failover_of<'a>(failovers: &'a mut VecDeque<Failover>, lost: &Lost) -> Option<&'a mut Failover> {
+    failovers
+        .iter_mut()
+        .rev()
+        .find(|failover| failover.concerns(lost))
 }
 
 impl Failover {
@@ -309,6 +348,9 @@ impl Loss {
             node: served.map(|(_, node)| Arc::clone(node)),
             connected_after_ms: served.map(|(served, _)| since(served.connected)),
             served_after_ms: served.map(|(served, _)| since(served.first_byte)),
+            served_at: served.map(|(served, _)| served.first_byte),
+            was_active: self.was_active(),
+            is_alarmed: self.is_alarmed,
         }
     }
 }
@@ -329,6 +371,8 @@ fn millis(duration: Duration) -> f64 {
 const FAILOVERS_MAX: usize = 1000;
 const AWAITED_MAX: usize = 10_000;
 const ENDED_MAX: usize = 1000;
+/// Older ones have been looked at every second since.
+const LOOKED_BACK: usize = 16;
 /// Losses this close to a cut belong to it.
 const RECENT: Duration = Duration::from_secs(30);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);

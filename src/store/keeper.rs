@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -31,7 +31,7 @@ mod disk;
 pub struct Store {
     shared: Arc<Shared>,
     requests: SyncSender<Request>,
-    writer: Thread,
+    writer: Arc<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -112,14 +112,14 @@ impl Store {
         let store = Self {
             shared,
             requests,
-            writer: thread.thread().clone(),
+            writer: Arc::new(thread),
         };
         Ok((store, contents))
     }
 
     /// From here on what changes in `pins` is kept.
     pub fn keep(&self, pins: &Arc<PinTable>) {
-        let (shared, writer) = (Arc::clone(&self.shared), self.writer.clone());
+        let (shared, writer) = (Arc::clone(&self.shared), self.thread());
         pins.keep_changes(move || {
             shared.has_news.store(true, SeqCst);
             writer.unpark();
@@ -133,7 +133,7 @@ impl Store {
         name: &'static str,
         contents: &mut Contents,
     ) -> (Book<T>, Vec<(String, T)>) {
-        let book = Book::new(name, Arc::clone(&self.shared.desk), self.writer.clone());
+        let book = Book::new(name, Arc::clone(&self.shared.desk), self.thread());
         let pages = contents.books.remove(name).unwrap_or_default();
         let mut readable = Vec::with_capacity(pages.len());
         for (key, bytes) in pages {
@@ -171,7 +171,16 @@ impl Store {
     pub fn condition(&self) -> Condition {
         let mut condition = self.shared.condition().clone();
         condition.dropped = self.shared.desk.dropped();
+        if self.writer.is_finished() {
+            let since = Timestamp::now();
+            let what = "the thread that writes has ended, by a defect of ours".into();
+            condition.trouble.get_or_insert(Trouble { what, since });
+        }
         condition
+    }
+
+    fn thread(&self) -> Thread {
+        self.writer.thread().clone()
     }
 
     async fn answered(
@@ -186,7 +195,7 @@ impl Store {
 
     fn ask(&self, request: Request) -> Result<(), String> {
         let sent = self.requests.try_send(request);
-        self.writer.unpark();
+        self.writer.thread().unpark();
         sent.map_err(|_| "the thread that writes it does not answer".into())
     }
 }
@@ -282,9 +291,11 @@ impl Keeper {
                     // Whoever asked may have gone.
                     let _ = waiting.send(written.clone());
                 }
-            }
-            if is_over {
-                return;
+                if is_over {
+                    return;
+                }
+                // What could not be written is due again, and perhaps there is more.
+                continue;
             }
             thread::park_timeout(self.rest());
         }
@@ -294,7 +305,11 @@ impl Keeper {
     fn hear(&mut self) -> bool {
         loop {
             match self.inbox.try_recv() {
-                Ok(Request::Keep(pins)) => self.pins = Some(pins),
+                Ok(Request::Keep(pins)) => {
+                    self.pins = Some(pins);
+                    // The bell may have rung before anybody was there to take what it rang for.
+                    self.shared.has_news.store(true, SeqCst);
+                }
                 Ok(Request::Flush(answer)) => self.waiting.push(answer),
                 Ok(Request::Finish(answer)) => {
                     self.waiting.push(answer);

@@ -311,6 +311,27 @@ fn where_the_file_cannot_be_everything_goes_on_and_is_written_once_it_can() {
 }
 
 #[test]
+fn what_could_not_even_be_read_is_never_written_over() {
+    run(async {
+        let scratch = Scratch::new();
+        // A directory can neither be read nor written as a file, by root neither.
+        fs::create_dir(scratch.file()).unwrap();
+        fs::write(scratch.file().join("precious"), b"pins").unwrap();
+        let pins = table();
+        let (store, tally) = started(&scratch.file(), &pins, &usual()).await;
+        assert_eq!(tally, Tally::default());
+        pins.pin(&partner(0), to("edge1"), Moment::now());
+        store.finish().await.unwrap();
+        let [aside] = &*store.condition().set_aside else {
+            panic!("{:?}", store.condition())
+        };
+        assert_eq!(fs::read(aside.join("precious")).unwrap(), b"pins");
+        let (_, tally) = started(&scratch.file(), &table(), &usual()).await;
+        assert_eq!(tally.restored, 1);
+    });
+}
+
+#[test]
 fn a_book_keeps_the_newest_of_each_page() {
     run(async {
         let scratch = Scratch::new();

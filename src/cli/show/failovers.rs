@@ -5,7 +5,7 @@ use crate::control::admin::answers::{Failover, Failovers, Gap};
 
 pub(super) fn render(failovers: &Failovers, layout: &Layout) -> String {
     let Some(last) = failovers.failovers.last() else {
-        return "no failover since the start\n".into();
+        return "no failover is on record\n".into();
     };
     let rows = failovers.failovers.iter().map(row);
     let headings = [

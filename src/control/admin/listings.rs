@@ -140,6 +140,7 @@ fn describe_tls(spoken: &Spoken) -> PartnerTls {
         old_last: spoken.old_at.map(at),
         last_seen: spoken.seen_at.map(at),
         certificate: spoken.certificate.as_deref().map(Into::into),
+        ja4: spoken.ja4.as_deref().map(Into::into),
     }
 }
 
@@ -222,7 +223,7 @@ impl From<governor::Failover> for Failover {
             first_evidence: round(failover.first_evidence),
             cut: round(failover.cut),
             decided_in_ms: failover.decided_in_ms,
-            evidence: failover.evidence.into(),
+            evidence: failover.evidence.to_string(),
             sessions: failover.sessions,
             pins_moved: failover.pins_moved,
             partners: failover.partners.into_iter().map(Into::into).collect(),
@@ -240,6 +241,7 @@ impl From<governor::Gap> for Gap {
             node: gap.node.map(|node| node.to_string()),
             connected_after_ms: gap.connected_after_ms,
             served_after_ms: gap.served_after_ms,
+            alarmed: gap.is_alarmed,
         }
     }
 }

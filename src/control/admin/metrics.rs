@@ -19,6 +19,7 @@ use super::status::names;
 use crate::control::Shared;
 use crate::governor::{EndpointView, GroupView, Totals, View};
 use crate::pool::health::State;
+use crate::pool::invariant::Rule;
 use crate::relay::recognition::What;
 use crate::snapshot::{Listener, ListenerCounters};
 use crate::telemetry::outcome::Outcome;
@@ -146,6 +147,17 @@ impl Scrape {
             Labels::new(),
             shared.reports.missing() as u64,
         );
+        self.gauge(
+            "pinfold_partners_not_back",
+            "Partners that were active when their node died and have not come back within alarm_after",
+            Labels::new(),
+            view.not_back as u64,
+        );
+        for (rule, count) in Rule::ALL.iter().zip(view.broken) {
+            let help = "How many break a rule that must always hold: a number above 0 is a defect";
+            let labels = vec![("rule", rule.label().to_owned())];
+            self.gauge("pinfold_invariant_violations", help, labels, count as u64);
+        }
     }
 
     fn names(&mut self, shared: &Shared) {
@@ -165,6 +177,14 @@ impl Scrape {
         for (kind, count) in [("partner", counts.partners), ("address", counts.addresses)] {
             let labels = vec![("kind", kind.to_owned())];
             self.gauge("pinfold_pins", "Pins", labels, count as u64);
+        }
+        let max = shared.snapshot.load().config.server.max_pins as u64;
+        let help = "Pins of addresses at most";
+        self.gauge("pinfold_pins_max", help, Labels::new(), max);
+        if let Some(store) = &shared.store {
+            let is_kept = u64::from(store.condition().trouble.is_none());
+            let help = "Whether pins and the ledger reach the disk";
+            self.gauge("pinfold_state_kept", help, Labels::new(), is_kept);
         }
         let help = "Pins of addresses evicted for others";
         self.counter("pinfold_pins_evicted", help, Labels::new(), counts.evicted);

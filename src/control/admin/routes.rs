@@ -107,8 +107,22 @@ async fn show_pins(State(shared): Ours, Query(query): Query<PinsQuery>) -> Json<
     Json(listings::pins(&shared, query.limit.unwrap_or(usize::MAX)))
 }
 
-async fn show_failovers(State(shared): Ours) -> Answer<answers::Failovers> {
-    let failovers = view(&shared).await?.failovers;
+#[derive(Debug, Deserialize)]
+struct FailoversQuery {
+    partner: Option<String>,
+}
+
+async fn show_failovers(
+    State(shared): Ours,
+    Query(query): Query<FailoversQuery>,
+) -> Answer<answers::Failovers> {
+    let mut failovers = view(&shared).await?.failovers;
+    if let Some(partner) = query.partner {
+        failovers
+            .iter_mut()
+            .for_each(|each| each.partners.retain(|gap| *gap.partner == *partner));
+        failovers.retain(|each| !each.partners.is_empty());
+    }
     let failovers = failovers.into_iter().map(Into::into).collect();
     Ok(Json(answers::Failovers { failovers }))
 }

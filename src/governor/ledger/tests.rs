@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::Store;
 
 fn at(millis: u64) -> Moment {
     Moment::from_micros(millis * 1000)
@@ -12,6 +13,7 @@ fn lost(partner: &str, ended: u64) -> Lost {
         node: "edge1".into(),
         cut_off_since: at(ended - 10),
         ended: at(ended),
+        active_at: at(ended - 10),
         outcome: Outcome::NodeReset,
     }
 }
@@ -148,4 +150,137 @@ fn a_link_that_its_node_closed_in_order_is_not_missing_unless_the_node_then_died
     assert_eq!((ledger.awaited(), ledger.missing()), (1, 0));
     ledger.cut(cut(), at(1006));
     assert_eq!((ledger.awaited(), ledger.missing()), (1, 1));
+}
+
+#[test]
+fn what_is_kept_is_read_back_as_it_was_and_the_bound_holds_for_it_too() {
+    let name = format!(
+        "pinfold-ledger-{}-{}",
+        std::process::id(),
+        fastrand::u64(..)
+    );
+    let path = std::env::temp_dir().join(name);
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.unwrap();
+    let started = || {
+        let (store, mut contents) = Store::start(&path).unwrap();
+        let kept = Kept::open(&store, &mut contents);
+        (store, Ledger::go_on(kept, Moment::now()))
+    };
+    let shown = |ledger: &Ledger| {
+        let failovers = ledger.failovers().into_iter();
+        let essence = failovers.map(|failover| {
+            let mut gaps: Vec<_> = failover
+                .partners
+                .iter()
+                .map(|gap| {
+                    (
+                        gap.partner.to_string(),
+                        gap.node.clone(),
+                        gap.served_after_ms,
+                    )
+                })
+                .collect();
+            gaps.sort_by(|a, b| a.0.cmp(&b.0));
+            (failover.number, failover.node, failover.evidence, gaps)
+        });
+        essence.collect::<Vec<_>>()
+    };
+    let present = || Moment::now().as_micros() / 1000;
+    let (store, mut ledger) = started();
+    for number in 0..FAILOVERS_MAX as u64 + 20 {
+        let now = present() + number * 60_000;
+        ledger.cut(cut(), at(now));
+        for partner in ["odd", "\u{0} \"strange\"", "lasting"] {
+            ledger.lost(lost(&format!("{partner}{number}"), now + 1));
+        }
+        ledger.served(served(&format!("odd{number}"), now + 5), &node());
+    }
+    let before = shown(&ledger);
+    let awaited = ledger.awaited();
+    runtime.block_on(store.finish()).unwrap();
+    let (store, mut ledger) = started();
+    assert_eq!(shown(&ledger), before);
+    assert_eq!(before.len(), FAILOVERS_MAX);
+    // Those of failovers that are forgotten are forgotten with them.
+    assert!(
+        ledger.awaited() >= awaited - 2 * 20 - 2,
+        "{}",
+        ledger.awaited()
+    );
+    let (number, _) = ledger.cut(cut(), Moment::now());
+    assert_eq!(number, FAILOVERS_MAX as u64 + 21);
+    runtime.block_on(store.finish()).unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_partner_that_comes_back_after_two_downfalls_of_its_node_is_missing_in_neither() {
+    let mut ledger = Ledger::default();
+    ledger.lost(lost("fabrikam", 1001));
+    ledger.cut(cut(), at(1006));
+    ledger.cut(cut(), at(9000));
+    let missing = |ledger: &Ledger| {
+        let failovers = ledger.failovers().into_iter();
+        let gaps = failovers.flat_map(|failover| failover.partners);
+        gaps.filter(|gap| gap.node.is_none()).count()
+    };
+    assert_eq!(missing(&ledger), 2);
+    ledger.served(served("fabrikam", 9500), &node());
+    assert_eq!(missing(&ledger), 0);
+}
+
+/// Everybody may be missing for a second.
+fn a_second(_: &str) -> Option<Duration> {
+    Some(Duration::from_secs(1))
+}
+
+#[test]
+fn who_was_active_and_does_not_come_back_in_time_is_told_of_once() {
+    let mut ledger = Ledger::default();
+    ledger.cut(cut(), at(1600));
+    ledger.lost(lost("fabrikam", 1601));
+    assert_eq!(ledger.raise_alarms(a_second, at(2600)), []);
+    let alarms = ledger.raise_alarms(a_second, at(2601));
+    let [missing] = alarms.as_slice() else {
+        panic!("{alarms:?}")
+    };
+    assert_eq!(
+        (&*missing.partner, &*missing.node, missing.failover),
+        ("fabrikam", "edge1", Some(1))
+    );
+    assert!(ledger.failovers()[0].partners[0].is_alarmed);
+    assert_eq!(ledger.alarmed(), 1);
+    assert_eq!(ledger.raise_alarms(a_second, at(9_000)), []);
+    ledger.served(served("fabrikam", 9_001), &node());
+    assert_eq!(ledger.alarmed(), 0, "it is over when it comes");
+    assert!(
+        ledger.failovers()[0].partners[0].is_alarmed,
+        "and stays written down"
+    );
+}
+
+#[test]
+fn who_was_idle_or_is_back_or_configured_no_more_raises_no_alarm() {
+    let mut ledger = Ledger::default();
+    ledger.cut(cut(), at(2_000_000));
+    ledger.lost(Lost {
+        active_at: at(2_000_000 - 16 * 60 * 1000),
+        ..lost("idle", 2_000_001)
+    });
+    ledger.lost(lost("back", 2_000_001));
+    ledger.served(served("back", 2_000_002), &node());
+    ledger.lost(lost("gone", 2_000_001));
+    let limits = |partner: &str| (partner != "gone").then_some(Duration::from_secs(1));
+    assert_eq!(ledger.raise_alarms(limits, at(2_100_000)), []);
+}
+
+#[test]
+fn a_node_that_only_closed_a_connection_raises_no_alarm() {
+    let mut ledger = Ledger::default();
+    ledger.lost(Lost {
+        outcome: Outcome::NodeClosed,
+        ..lost("fabrikam", 1601)
+    });
+    assert_eq!(ledger.raise_alarms(a_second, at(100_000)), []);
 }
