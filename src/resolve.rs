@@ -259,7 +259,7 @@ impl Floor {
     fn settle(&mut self) {
         let (addresses, events) = self.names.settle();
         self.telling.tell_all(events);
-        self.view.store(Arc::new(self.names.view(&addresses)));
+        self.view.store(Arc::new(self.names.view()));
         self.forget_pages();
         self.publish.send_if_modified(|published| {
             let is_other = **published != addresses;

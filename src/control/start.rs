@@ -70,14 +70,8 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let mut registry = Registry::new(ground.workers);
     let first = Arc::new(registry.build(config));
     let pins = Arc::new(PinTable::new(config.server.max_pins));
-    let Taken {
-        store,
-        ledger,
-        asking,
-    } = ground.take_up(&pins, &first)?;
-    // Whom the instance before knew by name is known from the first client on.
-    let found = Arc::clone(&asking.found().borrow());
-    let first = Arc::new(registry.name(&first, found));
+    let before = ground.take_up(&pins, &first)?;
+    let first = Arc::new(before.name(&mut registry, &first));
     let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let mut doors = Doors::new(ground.workers);
     doors.prepared = Some(doors.prepare(config)?);
@@ -86,7 +80,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let (reports, inbox) = Reports::new(REPORTS_MAX);
     let (recognition, chronicle) = recognition(ground.workers);
     let workers = ground.start_workers(&snapshot, &pins, &reports, &recognition)?;
-    let governor = start_governor(governor::Setup {
+    let governor = Governor::start(governor::Setup {
         snapshot: first,
         workers: workers.iter().map(Worker::orders).collect(),
         pins: Arc::clone(&pins),
@@ -95,8 +89,9 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         inbox,
         administered: nodes::wanted(&ground.administered),
         drains: nodes::drains(&ground.administered),
-        ledger,
-    })?;
+        ledger: before.ledger,
+    })
+    .map_err(system("the governor"))?;
 
     let (to_control, requests) = mpsc::channel(REQUESTS_MAX);
     let shared = Arc::new(Shared {
@@ -110,7 +105,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         capacity: ground.capacity,
         reports,
         recognition,
-        asking,
+        asking: before.asking,
         chronicle,
         is_serving: AtomicBool::new(false),
         reload_failures: AtomicU64::new(0),
@@ -118,10 +113,14 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         source: source.name(),
         last_failure: ArcSwap::default(),
         restart_needed: ArcSwap::default(),
-        store,
+        store: before.store,
         token: ground.token,
     });
-    let admin_socket = open_admin(admin_socket, &shared);
+    let admin_socket = admin_socket.and_then(|socket| {
+        let path = socket.path().map(Path::to_path_buf);
+        admin::serve(socket, Arc::clone(&shared));
+        path
+    });
     Ok(Control {
         shared,
         source,
@@ -138,16 +137,24 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     })
 }
 
-/// Answers administrators from here on; where, if it is a file.
-fn open_admin(socket: Option<admin::Socket>, shared: &Arc<Shared>) -> Option<PathBuf> {
-    let path = socket
-        .as_ref()
-        .and_then(admin::Socket::path)
-        .map(Path::to_path_buf);
-    if let Some(socket) = socket {
-        admin::serve(socket, Arc::clone(shared));
+/// The system refuses `what`.
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |cause| StartError::System { what, cause }
+}
+
+/// What the instance before this one has left.
+struct Before {
+    store: Option<Store>,
+    ledger: governor::Kept,
+    asking: Asking,
+}
+
+impl Before {
+    /// Whom it knew by name is known from the first client on.
+    fn name(&self, registry: &mut Registry, first: &Snapshot) -> Snapshot {
+        let found = Arc::clone(&self.asking.found().borrow());
+        registry.name(first, found)
     }
-    path
 }
 
 /// What everything else stands on: the configuration, the state directory, keys and limits.
@@ -159,20 +166,6 @@ struct Ground {
     key: Arc<PlacementKey>,
     token: Option<String>,
     capacity: Arc<Capacity>,
-}
-
-fn start_governor(setup: governor::Setup) -> Result<Governor, StartError> {
-    Governor::start(setup).map_err(|cause| StartError::System {
-        what: "the governor",
-        cause,
-    })
-}
-
-/// What an instance before this one has left.
-struct Taken {
-    store: Option<Store>,
-    ledger: governor::Kept,
-    asking: Asking,
 }
 
 impl Ground {
@@ -205,9 +198,9 @@ impl Ground {
 
     /// Starts the store, puts the pins of the instance before this one into the table, opens its ledger,
     /// and begins to ask DNS with what that one knew.
-    fn take_up(&self, pins: &Arc<PinTable>, snapshot: &Snapshot) -> Result<Taken, StartError> {
+    fn take_up(&self, pins: &Arc<PinTable>, snapshot: &Snapshot) -> Result<Before, StartError> {
         let Some(directory) = &self.state_dir else {
-            return Ok(Taken {
+            return Ok(Before {
                 store: None,
                 ledger: governor::Kept::default(),
                 asking: naming::begin(&self.config, Book::default(), Vec::new()),
@@ -231,7 +224,7 @@ impl Ground {
         }
         let ledger = governor::Kept::open(&store, &mut contents);
         let (book, pages) = store.book(NAMES_BOOK, &mut contents);
-        Ok(Taken {
+        Ok(Before {
             store: Some(store),
             ledger,
             asking: naming::begin(&self.config, book, pages),

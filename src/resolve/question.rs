@@ -73,6 +73,8 @@ fn server(address: SocketAddr) -> NameServerConfig {
 fn limit(options: &mut ResolverOpts) {
     options.timeout = Duration::from_secs(2);
     options.attempts = 1;
+    // A port that the system leaves to clients, at random: no listener finds its own taken.
+    options.os_port_selection = true;
     // What is known, and for how long, is ours to say.
     options.cache_size = 0;
     // DNS is asked, not this machine: the file says who a partner is where DNS does not.

@@ -72,7 +72,8 @@ fn a_partner_that_moves_is_known_at_its_new_address_and_keeps_its_pin() {
     let mut world = world(server.address(), "edge = [\"sip.fabrikam.test\"]");
     wait_known(&mut world, &[FIRST]);
     let home = served(&world, FIRST).1;
-    assert_eq!(world.pinfold.pin("fabrikam").as_ref(), Some(&home));
+    let pinned = wait_until(SOON, || world.pinfold.pin("fabrikam"));
+    assert_eq!(pinned.as_ref(), Some(&home));
     assert_eq!(served(&world, FIRST).1, home);
 
     let revision = world.pinfold.revision();
@@ -92,10 +93,13 @@ fn a_partner_that_moves_is_known_at_its_new_address_and_keeps_its_pin() {
         assert_eq!(served(&world, SECOND).1, home);
     }
     assert_eq!(world.pinfold.pin("127.0.0.41"), None);
+    world.reload_harmlessly(2);
+    assert_eq!(served(&world, SECOND).1, home, "a reload forgets nothing");
 
     // What it was is a stranger's now.
     let _ = served(&world, FIRST);
-    assert!(world.pinfold.pin("127.0.0.40").is_some());
+    let pinned = wait_until(SOON, || world.pinfold.pin("127.0.0.40"));
+    assert!(pinned.is_some());
     let sample = "pinfold_resolved_addresses{partner=\"fabrikam\"}";
     assert_eq!(world.pinfold.metric(sample), Some(1.0));
 }

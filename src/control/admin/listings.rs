@@ -82,6 +82,7 @@ pub(super) fn partners(shared: &Shared, view: &View) -> Partners {
     let chronicle = shared.chronicle.lock();
     let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
     let names = shared.asking.view();
+    let resolved = named::resolved(&snapshot);
     let partners = snapshot.config.partners.iter().map(|partner| {
         let pins = pinned.remove(&partner.name).unwrap_or_default();
         let spoken = chronicle.partner(&partner.name).map(|chapter| &chapter.tls);
@@ -91,7 +92,7 @@ pub(super) fn partners(shared: &Shared, view: &View) -> Partners {
             Some(known) => Partner {
                 names: known.names.iter().map(named::name).collect(),
                 srv: known.services.iter().map(named::service).collect(),
-                resolved: known.recognised,
+                resolved: resolved.get(&*partner.name).copied().unwrap_or(0),
                 ..described
             },
             None => described,

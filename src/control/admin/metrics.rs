@@ -15,6 +15,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::named;
 use super::status::names;
 use crate::control::Shared;
 use crate::governor::{EndpointView, GroupView, Totals, View};
@@ -164,11 +165,13 @@ impl Scrape {
         let help = "Questions to DNS that failed";
         let failures = shared.asking.failures();
         self.counter("pinfold_resolve_failures", help, Labels::new(), failures);
-        for (partner, known) in &shared.asking.view().partners {
+        let snapshot = shared.snapshot.load();
+        let resolved = named::resolved(&snapshot);
+        for partner in shared.asking.view().partners.keys() {
             let labels = vec![("partner", partner.to_string())];
             let help = "Addresses by which DNS makes a partner known";
-            let addresses = known.recognised as u64;
-            self.gauge("pinfold_resolved_addresses", help, labels, addresses);
+            let addresses = resolved.get(&**partner).copied().unwrap_or(0);
+            self.gauge("pinfold_resolved_addresses", help, labels, addresses as u64);
         }
     }
 

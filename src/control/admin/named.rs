@@ -1,5 +1,6 @@
 //! What DNS says of partners, as answers and as sentences.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::answers::{PartnerName, PartnerService, ServiceRecord};
@@ -7,6 +8,7 @@ use super::status::at;
 use crate::clock::Moment;
 use crate::control::Shared;
 use crate::partner::resolved::{Answered, NameView, ServiceView};
+use crate::snapshot::Snapshot;
 
 pub(super) fn name(known: &NameView) -> PartnerName {
     PartnerName {
@@ -34,6 +36,15 @@ pub(super) fn service(known: &ServiceView) -> PartnerService {
         resolved_at: known.standing.at.map(at),
         error: error(known.standing),
     }
+}
+
+/// By how many addresses DNS makes each partner known, in the snapshot in force.
+pub(super) fn resolved(snapshot: &Snapshot) -> HashMap<&str, usize> {
+    let mut counts = HashMap::new();
+    for (_, named) in snapshot.partners.resolved().iter() {
+        *counts.entry(&*named.partner).or_default() += 1;
+    }
+    counts
 }
 
 fn error(standing: Answered) -> Option<String> {

@@ -350,7 +350,7 @@ fn ten_thousand_records_are_bounded_and_their_order_changes_nothing() {
     list.push((1, 1, "sip.fabrikam.com"));
     let events = names.hear(&service("fabrikam.com"), records(&list), at(2));
     assert!(events.len() < 20, "{}", events.len());
-    let view = names.view(&Addresses::default());
+    let view = names.view();
     let service = &view.partners["fabrikam"].services[0];
     assert_eq!(service.records.len(), RECORDS_MAX);
     assert_eq!(service.target.as_deref(), Some("sip.fabrikam.com"));
@@ -515,7 +515,7 @@ fn simulate(seed: u64) {
 /// What must hold after every step.
 fn check(names: &mut Names, ever: &mut HashMap<String, bool>, context: &str) {
     let (addresses, _) = names.settle();
-    let view = names.view(&addresses);
+    let view = names.view();
     for (partner, known) in &view.partners {
         let mut has_any = false;
         for name in &known.names {
@@ -551,7 +551,7 @@ fn recovers(names: &mut Names, mut under_way: Vec<Question>, mut now: Moment, se
         }
         now = now + TTL_MAX;
     }
-    let view = names.view(&Addresses::default());
+    let view = names.view();
     for known in view.partners.values() {
         assert!(
             known

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::entry::Entry;
 use super::service::{Record, Violation, violation};
-use super::{Addresses, Failure, Names, Owner};
+use super::{Failure, Names, Owner};
 use crate::clock::Moment;
 
 /// Everything, by partner.
@@ -24,8 +24,6 @@ pub struct PartnerView {
     pub names: Vec<NameView>,
     /// Its domains.
     pub services: Vec<ServiceView>,
-    /// Addresses by which it is recognised.
-    pub recognised: usize,
 }
 
 /// A host name.
@@ -86,13 +84,9 @@ impl Answered {
 }
 
 impl Names {
-    /// What is known, where `addresses` are by whom partners are recognised.
+    /// What is known.
     #[must_use]
-    pub fn view(&self, addresses: &Addresses) -> View {
-        let mut recognised = BTreeMap::<&str, usize>::new();
-        for (_, named) in addresses.iter() {
-            *recognised.entry(&*named.partner).or_default() += 1;
-        }
+    pub fn view(&self) -> View {
         let of_owner = |owner: &Owner| PartnerView {
             names: self
                 .names_of(owner)
@@ -103,7 +97,6 @@ impl Names {
                 .iter()
                 .map(|domain| self.service_view(owner, domain))
                 .collect(),
-            recognised: recognised.get(&*owner.name).copied().unwrap_or(0),
         };
         let partners = self.owners.iter();
         View {

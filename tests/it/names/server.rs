@@ -8,7 +8,7 @@ use std::process::Command;
 
 use pinfold_loadtest::process::{Process, wait_until};
 
-use crate::world::{Directory, SOON};
+use crate::world::{Directory, SOON, lonely_address};
 
 /// dnsmasq; each change starts it anew at the same address, with other records.
 pub(crate) struct Server {
@@ -22,7 +22,7 @@ pub(crate) struct Server {
 impl Server {
     /// Without any record.
     pub(crate) fn start() -> Self {
-        let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let free = UdpSocket::bind((lonely_address(), 0)).unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
         let mut server = Self {
@@ -84,13 +84,9 @@ impl Server {
             "--no-hosts",
             "--bind-interfaces",
         ]);
-        command.args([
-            "--listen-address=127.0.0.1",
-            "--user=",
-            "--group=",
-            "--pid-file",
-        ]);
+        command.args(["--user=", "--group=", "--pid-file"]);
         command.args(["--no-negcache", "--local-ttl=1"]);
+        command.arg(format!("--listen-address={}", self.address.ip()));
         command.arg(format!("--port={}", self.address.port()));
         self.process = Some(Process::spawn(&mut command).unwrap());
         let answers = wait_until(SOON, || self.answers().then_some(()));
