@@ -21,6 +21,7 @@ mod change;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod failure;
 mod machine;
 mod output;
@@ -82,6 +83,23 @@ enum Command {
         /// Show no more than so many; 0: all.
         #[arg(long, value_name = "N", default_value_t = 1000)]
         limit: usize,
+    },
+    /// Why is it there, did it reach us, how far did it get: a partner or any address, step by step.
+    ///
+    /// Says who it is and by what that is known, where it is pinned and since when and why, where its
+    /// sessions are now, how long the last failover cut it off, how its attempts of the last day went and
+    /// what the bad ones mean, whether it fails by its own doing or by a node's, and what to do next. Of an
+    /// address that never came it says what would happen: let in or not and by which rule, and on which
+    /// node.
+    Explain {
+        #[command(flatten)]
+        show: Show,
+        /// The partner, or the address.
+        #[arg(value_name = "PARTNER|ADDRESS")]
+        subject: String,
+        /// Only on this listener.
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
     },
     /// Pin a partner to a node by hand; lasts over restarts and reloads, until `unpin`.
     Pin {
@@ -245,6 +263,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a few lines for each command")]
 fn obey(command: Command) -> Result<ExitCode, Failure> {
     let done = |()| ExitCode::SUCCESS;
     match command {
@@ -273,6 +292,11 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
                 }),
             ..
         } => pins::import(&daemon, &file, dry_run).map(done),
+        Command::Explain {
+            show,
+            subject,
+            listener,
+        } => explain::explain(&subject, listener.as_deref(), &show).map(done),
         Command::Pin {
             daemon,
             partner,

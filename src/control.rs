@@ -3,6 +3,7 @@
 //! Owns the life of the process. [`Control`] is one task that alone changes anything; the admin API
 //! reads [`Shared`] and sends it requests. Nothing here is on the path of a byte.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -15,8 +16,10 @@ use self::admin::answers::PinFile;
 use crate::config::model::Config;
 use crate::governor::{self, Governor, Verdicts};
 use crate::pool::pins::PinTable;
+use crate::pool::placement::PlacementKey;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
+use crate::relay::session::{EndpointNumber, Survey};
 use crate::snapshot::{Capacity, Registry, Snapshot};
 use crate::store::{Administered, StateDir, Store, Wanted};
 use crate::worker::Worker;
@@ -36,6 +39,7 @@ pub mod pins;
 mod reload;
 mod run;
 mod start;
+mod us_or_them;
 
 /// What the admin API reads.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub struct Shared {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// The pins.
     pub pins: Arc<PinTable>,
+    /// Key of placement.
+    pub placement: Arc<PlacementKey>,
     /// To the governor, for its view.
     pub governor: mpsc::Sender<governor::Command>,
     /// What the governor knows of the pools.
@@ -134,6 +140,13 @@ pub enum Request {
         /// Where the answer goes.
         answer: oneshot::Sender<pins::Granted<pins::PinRemoved>>,
     },
+    /// Tell where a partner's sessions are.
+    Locate {
+        /// The partner.
+        partner: Arc<str>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<HashMap<EndpointNumber, Survey>>,
+    },
     /// Put pins from a file.
     Import {
         /// The file.
@@ -202,6 +215,7 @@ pub struct Control {
     admin_socket: Option<PathBuf>,
     /// Whether it was said that the table of pins is nearly full.
     was_crowded: bool,
+    teller: us_or_them::Teller,
 }
 
 impl Control {

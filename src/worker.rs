@@ -89,6 +89,13 @@ pub enum Order {
         /// Where the answer goes.
         answer: mpsc::Sender<Survey>,
     },
+    /// Tell where a partner's sessions are, and what they are doing.
+    Locate {
+        /// The partner's name.
+        partner: Arc<str>,
+        /// Where the answer goes.
+        answer: mpsc::Sender<HashMap<EndpointNumber, Survey>>,
+    },
     /// A snapshot was published: let the old one go.
     Refresh,
     /// End, once the sessions have ended.
@@ -315,6 +322,10 @@ impl Floor {
                     Surveyed::Endpoint(number) => session.endpoint() == *number,
                     Surveyed::Partner(name) => session.partner() == Some(&**name),
                 }));
+            }
+            Order::Locate { partner, answer } => {
+                let is_its = |session: &Session| session.partner() == Some(&*partner);
+                let _ = answer.try_send(self.context.sessions.survey_by_endpoint(is_its));
             }
             Order::Refresh => self.policies.refresh(),
             Order::Finish => {

@@ -164,6 +164,7 @@ impl Control {
                 let _ = answer.send(result);
             }
             Request::Pin { wish, answer } => self.pin(&wish, answer),
+            Request::Locate { partner, answer } => self.locate(partner, answer),
             Request::Unpin { unwish, answer } => self.unpin(&unwish, answer),
             Request::Import {
                 file,
@@ -197,6 +198,7 @@ impl Control {
             self.follow().await;
         }
         self.watch_pins();
+        self.teller.look(&self.shared, now);
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! is woken.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
@@ -301,6 +302,20 @@ impl Sessions {
             survey.take(session);
         }
         survey
+    }
+
+    /// What the sessions that `which` selects are doing, by the endpoint they dial or talk to.
+    pub fn survey_by_endpoint(
+        &self,
+        which: impl Fn(&Session) -> bool,
+    ) -> HashMap<EndpointNumber, Survey> {
+        let list = self.list.borrow();
+        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
+        let mut surveys = HashMap::<_, Survey>::new();
+        for session in sessions.filter(|session| which(session)) {
+            surveys.entry(session.endpoint()).or_default().take(session);
+        }
+        surveys
     }
 
     /// How many sessions `which` selects.

@@ -29,6 +29,7 @@ mod bad_input;
 mod bulk;
 mod command_line;
 mod exhaustion;
+mod explain;
 mod limits;
 mod measures;
 mod proxy;

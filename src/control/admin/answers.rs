@@ -5,9 +5,14 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::explanation::{
+    Attempts, Back, Candidate, CutOff, Explanation, Judged, Place, SessionsOn, Source, Trouble,
+};
 pub use crate::control::pins::{PinChanged, PinRemoved};
 pub use crate::control::{Imported, NodeChanged, Reloaded};
 use crate::store::Wanted;
+
+mod explanation;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

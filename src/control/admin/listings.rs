@@ -129,7 +129,7 @@ fn describe_tls(spoken: &Spoken) -> PartnerTls {
     }
 }
 
-fn partner_pin(key: &pins::PinKey, pin: &pins::Pin) -> PartnerPin {
+pub(super) fn partner_pin(key: &pins::PinKey, pin: &pins::Pin) -> PartnerPin {
     PartnerPin {
         pool: key.scope.pool.to_string(),
         affinity: key.scope.affinity.to_string(),

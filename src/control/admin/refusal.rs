@@ -26,6 +26,11 @@ impl Refusal {
         Self { status, body }
     }
 
+    /// How the command line exits on it.
+    pub(super) fn exits_with(&mut self, code: u8) {
+        self.body.exit_code = Some(code);
+    }
+
     /// The request itself is wrong.
     pub(super) fn wrong(error: impl Into<String>) -> Self {
         let mut refusal = Self::new(StatusCode::BAD_REQUEST, error);

@@ -18,7 +18,7 @@ use super::answers::{
 };
 use super::asker::Asker;
 use super::refusal::Refusal;
-use super::{listings, metrics, readiness, status};
+use super::{explain, listings, metrics, readiness, status};
 use crate::config::parse_duration;
 use crate::control::pins::{Unwish, Wish};
 use crate::control::{Request, Shared};
@@ -39,6 +39,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/partners", get(show_partners))
         .route("/v1/pins", get(show_pins))
         .route("/v1/failovers", get(show_failovers))
+        .route("/v1/explain/{subject}", get(show_explanation))
         .route("/v1/reload", post(reload))
         .route("/v1/nodes/{node}/{verb}", post(administer))
         .route("/v1/events", get(async || later("the stream of events")))
@@ -125,6 +126,26 @@ async fn show_failovers(
     }
     let failovers = failovers.into_iter().map(Into::into).collect();
     Ok(Json(answers::Failovers { failovers }))
+}
+
+#[derive(Debug, Deserialize)]
+struct ExplainQuery {
+    listener: Option<String>,
+}
+
+async fn show_explanation(
+    State(shared): Ours,
+    Path(subject): Path<String>,
+    Query(query): Query<ExplainQuery>,
+) -> Answer<answers::Explanation> {
+    let subject = explain::Subject::find(&shared, &subject)?;
+    let located = match subject.partner_name() {
+        Some(partner) => ask(&shared, |answer| Request::Locate { partner, answer }).await?,
+        None => explain::Located::default(),
+    };
+    let view = view(&shared).await?;
+    let listener = query.listener.as_deref();
+    explain::explain(&shared, &view, &located, &subject, listener).map(Json)
 }
 
 #[derive(Debug, Deserialize)]

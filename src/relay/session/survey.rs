@@ -8,6 +8,8 @@ use crate::clock::Moment;
 pub struct Survey {
     /// How many they are.
     pub sessions: usize,
+    /// To how many of them their node has sent bytes.
+    pub answered: usize,
     /// When a byte last passed in one of them, either way.
     pub active_at: Option<Moment>,
     /// Two of the clients who have sent bytes since their node, which had answered them before, sent any.
@@ -19,6 +21,7 @@ pub struct Survey {
 impl Survey {
     pub(super) fn take(&mut self, session: &Session) {
         self.sessions += 1;
+        self.answered += usize::from(session.is_answered.get());
         let active_at = session.active_at.get();
         self.active_at = self.active_at.max(Some(active_at));
         let (asked, heard) = (session.asked_at.get(), session.heard_at.get());
@@ -37,6 +40,7 @@ impl Survey {
     /// Adds what other sessions are doing.
     pub fn add(&mut self, other: &Self) {
         self.sessions += other.sessions;
+        self.answered += other.answered;
         self.active_at = self.active_at.max(other.active_at);
         self.asked_at = self.asked_at.into_iter().chain(other.asked_at).min();
         other.waiting.iter().for_each(|client| self.wait(*client));
