@@ -1,4 +1,5 @@
-//! What do the first bytes of a session cost: PROXY headers, who the client is, and a probe's hello?
+//! What do the first bytes of a session cost: PROXY headers, who the client is, its handshake, and a
+//! probe's hello?
 //!
 //! Once per session, or per probe. Up to a microsecond each is lost beside the system calls of a
 //! session. Bad would be: a look-up among 1,000 partners that costs much more than one among 10, or a
@@ -23,6 +24,7 @@ fn main() {
     for count in [10, 1000] {
         who_is_it(&mut criterion, count);
     }
+    handshake(&mut criterion);
     probe(&mut criterion);
     criterion.final_summary();
 }
@@ -119,6 +121,56 @@ const fn v4_network(number: u32) -> u32 {
 
 const fn v6_network(number: u32) -> u128 {
     (0x2001_0db8_0000 + number as u128) << 80
+}
+
+/// A recorded handshake, in the pieces that a relay read.
+fn recorded(name: &str) -> Vec<(tls::Side, Vec<u8>)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls/");
+    let text = std::fs::read_to_string(format!("{folder}{name}.hex")).expect("it is committed");
+    let line = |line: &str| {
+        let (side, digits) = line.split_once(' ').expect("a side and digits");
+        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("digits");
+        let bytes = (0..digits.len()).step_by(2).map(byte).collect();
+        let side = match side {
+            ">" => tls::Side::Client,
+            _ => tls::Side::Node,
+        };
+        (side, bytes)
+    };
+    text.lines().map(line).collect()
+}
+
+fn watch(pieces: &[(tls::Side, Vec<u8>)]) -> tls::Facts {
+    let mut handshake = Box::new(tls::Handshake::new());
+    for (side, bytes) in pieces {
+        handshake.feed(*side, black_box(bytes));
+    }
+    handshake.into_facts()
+}
+
+fn handshake(criterion: &mut Criterion<impl Measurement + 'static>) {
+    let mut group = criterion.benchmark_group("handshake");
+    let whole = recorded("tls1.2");
+    let hello = &whole[0].1;
+    group.bench_function("hello alone", |bencher| {
+        bencher.iter(|| tls::ClientHello::parse(black_box(&hello[9..])).map(|hello| hello.era()));
+    });
+    let parsed = tls::ClientHello::parse(&hello[9..]).expect("a real hello");
+    group.bench_function("JA4", |bencher| bencher.iter(|| black_box(&parsed).ja4()));
+    for name in ["tls1.0", "tls1.2", "tls1.2-resumed", "tls1.3"] {
+        let pieces = recorded(name);
+        group.bench_function(name, |bencher| bencher.iter(|| watch(&pieces)));
+    }
+    let bytes = |(side, bytes): &(tls::Side, Vec<u8>)| {
+        let side = *side;
+        let single = move |byte: &u8| (side, vec![*byte]);
+        bytes.iter().map(single).collect::<Vec<_>>()
+    };
+    let single: Vec<_> = whole.iter().flat_map(bytes).collect();
+    group.bench_function("tls1.2, byte by byte", |bencher| {
+        bencher.iter(|| watch(&single))
+    });
+    group.finish();
 }
 
 fn probe(criterion: &mut Criterion<impl Measurement + 'static>) {

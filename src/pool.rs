@@ -14,10 +14,12 @@
 //! | [`pace`] | how fast the survivors of a failover admit those who come back |
 //! | [`schedule`] | when the next may come who shall keep a rate |
 //! | [`traffic`] | what traffic says where no probe can see |
+//! | [`invariant`] | whether anything is so that must never be |
 //! | [`group`] | what follows for all endpoints of a pool: standings, probes, cuts |
 
 pub mod group;
 pub mod health;
+pub mod invariant;
 pub mod pace;
 pub mod pins;
 pub mod placement;

@@ -46,6 +46,8 @@ pub struct Spoken {
     pub certificate: Option<Arc<str>>,
     /// From which time its stack is, by its latest hello.
     pub era: Era,
+    /// Its latest hello in short.
+    pub ja4: Option<Box<str>>,
 }
 
 impl Chronicle {
@@ -57,9 +59,15 @@ impl Chronicle {
     /// Notes one thing.
     pub fn note(&mut self, told: Told) {
         match told {
-            Told::Handshake { partner, facts, at } => {
+            Told::Handshake {
+                partner,
+                facts,
+                ja4,
+                at,
+            } => {
                 if let Some(chapter) = self.chapter(&partner) {
                     chapter.tls.note(&facts, at);
+                    chapter.tls.ja4 = ja4.or_else(|| chapter.tls.ja4.take());
                 }
             }
             Told::Ended(ended) => match ended.partner.clone() {

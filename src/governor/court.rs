@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use self::failback::Failbacks;
+use self::invariants::Invariants;
 use self::recovering::Recovering;
 use self::watched::Watched;
 use super::certificates::Certificates;
@@ -27,6 +28,7 @@ use crate::worker::Order;
 mod announce;
 mod carry;
 mod failback;
+mod invariants;
 mod mute;
 mod recovering;
 mod shown;
@@ -43,6 +45,7 @@ pub(super) struct Court {
     key: Arc<PlacementKey>,
     snapshot: Arc<Snapshot>,
     failbacks: Failbacks,
+    invariants: Invariants,
     reports: Reports,
     told: mpsc::Sender<Told>,
     ledger: Ledger,
@@ -65,6 +68,7 @@ impl Court {
             key: setup.key,
             snapshot: Arc::clone(&setup.snapshot),
             failbacks: Failbacks::default(),
+            invariants: Invariants::default(),
             reports: setup.reports,
             told,
             ledger: Ledger::go_on(setup.ledger, Moment::now()),
@@ -292,6 +296,17 @@ impl Court {
         }
     }
 
+    /// Tells of partners that never came back.
+    fn raise_alarms(&mut self, now: Moment) {
+        let partners = &self.snapshot.partners;
+        let alarm_after = |name: &str| Some(partners.by_name(name)?.alarm_after);
+        for missing in self.ledger.raise_alarms(alarm_after, now) {
+            let known = partners.by_name(&missing.partner);
+            let contact = known.and_then(|known| known.contact.as_deref());
+            announce::not_back(&missing, contact);
+        }
+    }
+
     /// Tells workers whether it matters who is served.
     fn tell_awaited(&self) {
         let awaited = self.ledger.awaited() + self.failbacks.awaited();
@@ -352,7 +367,9 @@ impl Court {
             self.next_sweep = now + SWEEP_INTERVAL;
             self.pins.expire(now, SWEEP_MAX);
             self.ledger.forget(now);
+            self.raise_alarms(now);
             self.look_at_failbacks(now);
+            self.look_at_invariants(now);
             self.tell_awaited();
         }
     }
@@ -471,6 +488,8 @@ impl Court {
             failovers: self.ledger.failovers(),
             totals: self.ledger.totals().clone(),
             probes: self.probes,
+            not_back: self.ledger.alarmed(),
+            broken: self.invariants.broken,
         }
     }
 }

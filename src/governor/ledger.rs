@@ -11,11 +11,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::alarm::NotBack;
 pub use self::kept::Kept;
 use crate::clock::Moment;
 use crate::relay::report::{Lost, Served};
 use crate::telemetry::outcome::Outcome;
 
+mod alarm;
 mod kept;
 
 /// One node's downfall on one group of listeners.
@@ -65,6 +67,15 @@ pub struct Gap {
     pub connected_after_ms: Option<f64>,
     /// From then to its next first byte, in milliseconds.
     pub served_after_ms: Option<f64>,
+    /// The same moment; of this instance only.
+    #[serde(skip)]
+    pub served_at: Option<Moment>,
+    /// Whether it was in use before.
+    #[serde(default)]
+    pub was_active: bool,
+    /// Whether the alarm was raised that it never came back.
+    #[serde(default)]
+    pub is_alarmed: bool,
 }
 
 /// Figures since the start.
@@ -113,6 +124,7 @@ pub(super) struct Ledger {
 struct Loss {
     lost: Lost,
     served: Option<(Served, Arc<str>)>,
+    is_alarmed: bool,
 }
 
 /// A partner that is served again.
@@ -144,7 +156,11 @@ impl Ledger {
         if self.awaited.len() >= AWAITED_MAX || self.awaited.contains_key(&key) {
             return;
         }
-        let loss = Loss { lost, served: None };
+        let loss = Loss {
+            lost,
+            served: None,
+            is_alarmed: false,
+        };
         let gap = loss.gap();
         let failover = failover_of(&mut self.failovers, &loss.lost);
         if let Some(failover) = failover
@@ -252,6 +268,16 @@ impl Ledger {
             .retain(|_, loss| now.since(loss.lost.ended) < FORGOTTEN_AFTER);
     }
 
+    /// The node that served a partner again after the last failover that cut it off, and since when.
+    pub(super) fn last_served(&self, partner: &str, listener: &str) -> Option<(&Arc<str>, Moment)> {
+        let recent = self.failovers.iter().rev().take(LOOKED_BACK);
+        let gaps = recent.flat_map(|each| &each.partners);
+        let mut of_partner =
+            gaps.filter(|gap| *gap.partner == *partner && *gap.listener == *listener);
+        let gap = of_partner.next()?;
+        Some((gap.node.as_ref()?, gap.served_at?))
+    }
+
     /// How many partners are awaited, those included whose node only closed a connection in order.
     pub(super) fn awaited(&self) -> usize {
         self.awaited.len()
@@ -322,6 +348,9 @@ impl Loss {
             node: served.map(|(_, node)| Arc::clone(node)),
             connected_after_ms: served.map(|(served, _)| since(served.connected)),
             served_after_ms: served.map(|(served, _)| since(served.first_byte)),
+            served_at: served.map(|(served, _)| served.first_byte),
+            was_active: self.was_active(),
+            is_alarmed: self.is_alarmed,
         }
     }
 }
@@ -342,6 +371,8 @@ fn millis(duration: Duration) -> f64 {
 const FAILOVERS_MAX: usize = 1000;
 const AWAITED_MAX: usize = 10_000;
 const ENDED_MAX: usize = 1000;
+/// Older ones have been looked at every second since.
+const LOOKED_BACK: usize = 16;
 /// Losses this close to a cut belong to it.
 const RECENT: Duration = Duration::from_secs(30);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::ledger::{Failover, Totals};
 use crate::inspect::tls::Certificate;
 use crate::pool::group::MemberView;
+use crate::pool::invariant::Violations;
 use crate::snapshot::Endpoint;
 
 /// Everything the governor knows.
@@ -18,6 +19,10 @@ pub struct View {
     pub totals: Totals,
     /// Probes begun since the start.
     pub probes: u64,
+    /// Partners that were active when their node died and have not come back in time.
+    pub not_back: usize,
+    /// How many break each invariant: must be 0.
+    pub broken: Violations,
 }
 
 /// One group.

@@ -59,6 +59,8 @@ pub struct MemberView {
     pub failures: u32,
     /// Until when it is held.
     pub hold: Option<Hold>,
+    /// It is down and its latest probe was not good.
+    pub is_silent: bool,
 }
 
 /// All endpoints of one pool that are probed alike.
@@ -463,6 +465,7 @@ impl Seat {
             },
             failures: self.health.failures(),
             hold: self.health.hold(),
+            is_silent: self.state() == State::Down && !self.health.is_rising(),
         }
     }
 }

@@ -76,6 +76,7 @@ pub struct Pace {
     recovery: Arc<Recovery>,
     /// The moment at which the next one would come who keeps the pace exactly, in microseconds.
     next: AtomicU64,
+    admitted: AtomicU64,
 }
 
 /// What a stranger is told.
@@ -96,7 +97,14 @@ impl Pace {
         Self {
             recovery,
             next: AtomicU64::new(0),
+            admitted: AtomicU64::new(0),
         }
+    }
+
+    /// How many strangers it has admitted while its pool recovered, ever.
+    #[must_use]
+    pub fn admitted(&self) -> u64 {
+        self.admitted.load(Relaxed)
     }
 
     /// What its pool has to recover from.
@@ -119,6 +127,7 @@ impl Pace {
             Err(_) => Admittance::Never,
             Ok(before) => {
                 self.recovery.back.fetch_add(1, Relaxed);
+                self.admitted.fetch_add(1, Relaxed);
                 match place(before).at {
                     at if at == now => Admittance::Now,
                     at => Admittance::At(at),

@@ -151,6 +151,7 @@ impl Account {
             node: Arc::clone(&endpoint.node),
             cut_off_since: seat.cut_off_since(ended),
             ended,
+            active_at: seat.active_at(),
             outcome,
         }));
     }
@@ -263,12 +264,17 @@ impl Meter for Counting<'_> {
         self.account.is_inspected()
     }
 
-    fn inspect(&self, side: Side, bytes: &[u8]) -> bool {
+    fn inspect(&self, seat: &Seat, side: Side, bytes: &[u8]) -> bool {
         let side = match side {
             Side::Client => tls::Side::Client,
             Side::Node => tls::Side::Node,
         };
-        self.account.inspect(side, bytes)
+        let goes_on = self.account.inspect(side, bytes);
+        if !goes_on && let Some(partner) = self.account.partner.get() {
+            // Perhaps it was recognised just now.
+            seat.mark_partner(&partner.name);
+        }
+        goes_on
     }
 
     fn lasted(&self, node: &TcpStream) {

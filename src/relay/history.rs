@@ -23,6 +23,8 @@ pub enum Told {
         partner: Arc<str>,
         /// What.
         facts: TlsFacts,
+        /// Its hello in short (JA4).
+        ja4: Option<Box<str>>,
         /// When.
         at: Moment,
     },

@@ -71,8 +71,8 @@ pub trait Meter {
     fn is_inspected(&self) -> bool {
         false
     }
-    /// `side` has sent `bytes`, while it was looked at; whether it still is.
-    fn inspect(&self, _side: Side, _bytes: &[u8]) -> bool {
+    /// `side` of the session at `seat` has sent `bytes`, while they are looked at; whether they still are.
+    fn inspect(&self, _seat: &Seat, _side: Side, _bytes: &[u8]) -> bool {
         false
     }
     /// The session has lasted: the connection to the node may be given what it now needs.
@@ -228,7 +228,7 @@ impl<'a, M: Meter> Pump<'a, M> {
         let before = self.up.given();
         let is_last = self.down.is_done();
         let (client, node) = (&self.client, &self.node);
-        let look = |bytes: &[u8]| self.meter.inspect(Side::Client, bytes);
+        let look = |bytes: &[u8]| self.meter.inspect(self.seat, Side::Client, bytes);
         let result = self
             .up
             .poll(context, self.gear, (client, node), is_last, &look);
@@ -243,7 +243,7 @@ impl<'a, M: Meter> Pump<'a, M> {
         let before = self.down.taken();
         let is_last = self.up.is_done();
         let (client, node) = (&self.client, &self.node);
-        let look = |bytes: &[u8]| self.meter.inspect(Side::Node, bytes);
+        let look = |bytes: &[u8]| self.meter.inspect(self.seat, Side::Node, bytes);
         let result = self
             .down
             .poll(context, self.gear, (node, client), is_last, &look);

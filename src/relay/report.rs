@@ -40,6 +40,8 @@ pub struct Lost {
     pub cut_off_since: Moment,
     /// When it ended.
     pub ended: Moment,
+    /// When a byte last passed, either way.
+    pub active_at: Moment,
     /// How.
     pub outcome: Outcome,
 }

@@ -170,6 +170,12 @@ impl Session {
         self.active_at.set(now);
     }
 
+    /// When a byte last passed, either way.
+    #[must_use]
+    pub fn active_at(&self) -> Moment {
+        self.active_at.get()
+    }
+
     /// Since when the client goes without its node, where the session ended at `ended` by the node's
     /// fault: since the node's last byte, if they were talking; since the first byte that the client
     /// sent in vain, if it had been idle before; else since the end.

@@ -277,7 +277,9 @@ fn failovers(world: &World, count: usize) -> Vec<serde_json::Value> {
 
 #[test]
 fn the_ledger_goes_on_after_a_kill_and_knows_who_has_not_come_back() {
-    let mut world = World::start(4);
+    let mut world = World::start_with(4, |setup| {
+        setup.fabrikam = "alarm_after = \"1s\"".into();
+    });
     let (mut caller, first) = Caller::served(world.address(), FABRIKAM).unwrap();
     world.edge(&first).kill().unwrap();
     assert!(caller.ends_within(SOON));
@@ -306,11 +308,12 @@ fn the_ledger_goes_on_after_a_kill_and_knows_who_has_not_come_back() {
         "{before:?}"
     );
     assert!(before[1]["partners"][0]["node"].is_null(), "{before:?}");
-    assert!(
-        attention(&world).contains("NOT BACK fabrikam"),
-        "{}",
+    let alarm = || {
         attention(&world)
-    );
+            .contains("NOT BACK fabrikam")
+            .then_some(())
+    };
+    assert!(wait_until(SOON, alarm).is_some(), "{}", attention(&world));
 
     let (_caller, third) = Caller::served(world.address(), FABRIKAM).unwrap();
     let back = wait_until(SOON, || {

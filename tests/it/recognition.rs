@@ -1,12 +1,15 @@
 //! Partners are known by the certificates of real handshakes; alerts and old versions are told.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use pinfold_loadtest::process::{Process, wait_until};
 
+use crate::scripted::{Script, ScriptedNode};
 use crate::tls::{ANY_CIPHER, certify, openssl, server};
+use crate::wire::Wire;
 use crate::world::{Directory, SOON, Setup, World};
 
 /// The partner's certificate, as `certify` makes it.
@@ -137,6 +140,11 @@ fn is_named_by_its_certificate(version: &str, label: &str) {
     let tls = &partners["partners"][0]["tls"];
     assert_eq!(tls["offers"], label, "{partners}");
     assert_eq!(tls["certificate"], "client.test");
+    let ja4 = tls["ja4"].as_str().unwrap();
+    assert!(
+        ja4.starts_with(&format!("t{}i", label.replace('.', ""))),
+        "{ja4}"
+    );
     assert_eq!(tls["negotiated"][0]["version"], label);
 }
 
@@ -267,4 +275,30 @@ fn a_hello_that_offers_too_little_is_refused_by_an_alert_or_counted() {
     assert!(said.contains("drow"), "{said}");
     let sample = "pinfold_tls_would_refuse_total{listener=\"federation\",partner=\"\"}";
     assert_eq!(scene.metric(sample), Some(1.0));
+}
+
+#[test]
+fn a_hello_too_large_to_be_read_is_no_way_around() {
+    let node = ScriptedNode::start(Script::Listen);
+    let world = World::start_with(0, |setup| {
+        setup.scripted(&[&node], "tls_min = \"1.2\"");
+    });
+    // It says that it has 20,000 bytes, and offers TLS 1.0.
+    let large = [&[22, 3, 1, 0x40, 0, 1, 0, 0x4e, 0x20, 3, 1][..], &[0; 600]].concat();
+    // It breaks off where it should say what it offers.
+    let broken = [22, 3, 1, 0, 6, 1, 0, 0, 2, 3, 1];
+    for hello in [&large[..], &broken] {
+        let mut wire = Wire::connect(world.address(), Ipv4Addr::LOCALHOST).unwrap();
+        wire.0.write_all(hello).unwrap();
+        let mut alert = [0; 7];
+        wire.0.read_exact(&mut alert).unwrap();
+        assert_eq!(alert, [21, 3, 1, 0, 2, 2, 70]);
+    }
+    // What is no TLS is not judged.
+    let mut wire = Wire::connect(world.address(), Ipv4Addr::LOCALHOST).unwrap();
+    wire.0.write_all(b"OPTIONS sip:x\r\n").unwrap();
+    assert_eq!(
+        node.wait_told(|told| told.bytes.len() >= 15).bytes,
+        b"OPTIONS sip:x\r\n"
+    );
 }

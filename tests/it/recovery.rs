@@ -358,3 +358,29 @@ fn a_quiet_node_behind_a_tcp_probe_is_left_alone() {
         "one client proves nothing"
     );
 }
+
+#[test]
+fn a_partner_that_was_active_and_never_came_back_is_told_of_after_its_time() {
+    let mut world = World::start_with(2, |setup| {
+        setup.fabrikam = "alarm_after = \"1s\"".into();
+    });
+    let attention = |world: &World| world.pinfold.json("/v1/status")["attention"].to_string();
+    let (mut caller, node) = Caller::served(world.address(), FABRIKAM).unwrap();
+    world.edge(&node).kill().unwrap();
+    assert!(caller.ends_within(SOON));
+    let told = wait_until(SOON, || {
+        attention(&world)
+            .contains("NOT BACK fabrikam")
+            .then_some(())
+    });
+    told.expect("the alarm is raised");
+    assert_eq!(world.pinfold.metric("pinfold_partners_not_back"), Some(1.0));
+    let output = world.pinfold.process.output();
+    assert!(output.contains("partner-not-back"), "{output}");
+    let _back = Caller::served(world.address(), FABRIKAM).unwrap();
+    let over = wait_until(SOON, || {
+        (!attention(&world).contains("NOT BACK")).then_some(())
+    });
+    over.expect("it is over when the partner comes");
+    assert_eq!(world.pinfold.metric("pinfold_partners_not_back"), Some(0.0));
+}

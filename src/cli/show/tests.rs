@@ -231,3 +231,76 @@ woodgrove  federation        -  2026-12-08 02:14:07Z  not back
     let text = failovers::render(&from_value(none).unwrap(), &layout());
     assert_eq!(text, "no failover is on record\n");
 }
+
+#[test]
+fn partners_show_what_tls_they_speak_and_who_would_be_cut_off() {
+    let partner = |name: &str, generation: &str, tls: Value, looks_like: Value| {
+        json!({
+            "name": name, "generation": generation, "federation": "allowed-server", "legacy": true,
+            "addresses": [], "pins": [], "sessions": 0, "awaited": false, "contact": null,
+            "tls": tls, "tls_min": if name == "fabrikam" { json!("1.0") } else { Value::Null },
+            "looks_like": looks_like,
+        })
+    };
+    let old = json!({
+        "offers": "1.0", "negotiated": [{"version": "1.0", "handshakes": 6120}],
+        "old_last": CUT, "last_seen": CUT, "certificate": "sip.fabrikam.com",
+    });
+    let new = json!({
+        "offers": "1.2",
+        "negotiated": [{"version": "1.0", "handshakes": 3}, {"version": "1.2", "handshakes": 880}],
+        "old_last": CUT, "last_seen": CUT, "certificate": null,
+    });
+    let partners = json!({"partners": [
+        partner("fabrikam", "ocs-2007", old, json!("ocs-era")),
+        partner("adatum", "other", new, json!("unknown")),
+        partner("tailspin", "other", Value::Null, Value::Null),
+    ]});
+    let layout = Layout {
+        width: Some(120),
+        ..layout()
+    };
+    let text = partners_tls::render(&from_value(partners).unwrap(), &layout);
+    assert_eq!(
+        text,
+        "\
+PARTNER   OFFERS  NEGOTIATED        LAST 1.0/1.1  TLS_MIN  CERTIFICATE       NOTE
+fabrikam  1.0     1.0 ×6 120        8m            1.0      sip.fabrikam.com  ocs-2007, looks like ocs-era
+adatum    1.2     1.0 ×3, 1.2 ×880  8m            -        -                 other
+tailspin  -       -                 -             -        -                 other
+
+If tls_min = \"1.2\" were enforced for all, these would be cut off: fabrikam.
+",
+        "\n{text}"
+    );
+}
+
+#[test]
+fn nodes_tell_of_certificates_that_end_soon_or_differ() {
+    let note = |not_after: &str, same: bool| {
+        let mut nodes = nodes();
+        let service = &mut nodes["nodes"][1]["services"][0];
+        service["certificate"] = json!({
+            "name": "sip.contoso.com", "names": ["sip.contoso.com"], "not_before": CUT,
+            "not_after": not_after, "client": true, "server": true, "key": "", "same": same,
+        });
+        let text = nodes::render(&from_value(nodes).unwrap(), &layout());
+        let text = text.replace("\n  ", " ");
+        let line = text.lines().find(|line| line.contains("certificate"));
+        line.map(ToOwned::to_owned)
+    };
+    let starts = "edge2 shows a certificate on federation that";
+    let soon = note("2026-12-20T00:00:00Z", true).unwrap();
+    assert_eq!(
+        soon,
+        format!("{starts} expires in 11 days: sip.contoso.com, 2026-12-20")
+    );
+    let over = note("2026-12-01T00:00:00Z", true).unwrap();
+    assert_eq!(
+        over,
+        format!("{starts} has expired: sip.contoso.com, 2026-12-01")
+    );
+    let other = note("2027-12-01T00:00:00Z", false).unwrap();
+    assert!(other.starts_with("edge2 shows another certificate on federation than others"));
+    assert_eq!(note("2027-12-01T00:00:00Z", true), None);
+}

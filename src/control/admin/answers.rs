@@ -297,6 +297,9 @@ pub struct PartnerTls {
     pub last_seen: Option<Timestamp>,
     /// The name in its certificate, up to TLS 1.2.
     pub certificate: Option<String>,
+    /// Its latest hello in short: JA4.
+    #[serde(default)]
+    pub ja4: Option<String>,
 }
 
 /// So many handshakes agreed on this version.
@@ -507,6 +510,9 @@ pub struct Gap {
     pub connected_after_ms: Option<f64>,
     /// From then to its next first byte.
     pub served_after_ms: Option<f64>,
+    /// Whether the alarm was raised that it never came back.
+    #[serde(default)]
+    pub alarmed: bool,
 }
 
 /// `POST /v1/nodes/{node}/…`.

@@ -179,23 +179,20 @@ fn whom<'v>(view: &View, pool: &str, groups: impl Iterator<Item = &'v GroupView>
     }
 }
 
-/// Partners that were busy when their node died, and that have not come back. Those that were idle
-/// have no reason to; naming them would cry wolf.
+/// Partners that were busy when their node died, and that have not come back in time.
 fn not_back(failovers: &[Failover]) -> Vec<String> {
-    let now = Timestamp::now();
     let mut sentences = Vec::new();
     for failover in failovers.iter().rev() {
         for gap in &failover.partners {
-            let since = now.duration_since(gap.cut_off_since).as_secs();
-            let is_awaited = gap.node.is_none() && since < FORGOTTEN_AFTER_S;
-            if is_awaited && gap.ended_after_ms < BUSY_MS {
+            if gap.is_alarmed && gap.node.is_none() {
                 sentences.push(format!(
-                    "NOT BACK {} on {} since {}: {} went down (failover {})",
+                    "NOT BACK {} on {} since {}: {} went down (failover {}). → pinfold explain {}",
                     gap.partner,
                     gap.listener,
                     clock(gap.cut_off_since),
                     failover.node,
-                    failover.number
+                    failover.number,
+                    gap.partner,
                 ));
             }
         }
@@ -207,8 +204,3 @@ fn not_back(failovers: &[Failover]) -> Vec<String> {
 fn clock(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
-
-/// Bytes passed within a quarter of an hour before the end: it was in use.
-const BUSY_MS: f64 = 15.0 * 60.0 * 1000.0;
-/// As long as the ledger waits.
-const FORGOTTEN_AFTER_S: i64 = 24 * 3600;

@@ -126,6 +126,7 @@ fn describe_tls(spoken: &Spoken) -> PartnerTls {
         old_last: spoken.old_at.map(at),
         last_seen: spoken.seen_at.map(at),
         certificate: spoken.certificate.as_deref().map(Into::into),
+        ja4: spoken.ja4.as_deref().map(Into::into),
     }
 }
 
@@ -226,6 +227,7 @@ impl From<governor::Gap> for Gap {
             node: gap.node.map(|node| node.to_string()),
             connected_after_ms: gap.connected_after_ms,
             served_after_ms: gap.served_after_ms,
+            alarmed: gap.is_alarmed,
         }
     }
 }

@@ -19,6 +19,7 @@ use super::status::names;
 use crate::control::Shared;
 use crate::governor::{EndpointView, GroupView, Totals, View};
 use crate::pool::health::State;
+use crate::pool::invariant::Rule;
 use crate::relay::recognition::What;
 use crate::snapshot::{Listener, ListenerCounters};
 use crate::telemetry::outcome::Outcome;
@@ -145,6 +146,17 @@ impl Scrape {
             Labels::new(),
             shared.reports.missing() as u64,
         );
+        self.gauge(
+            "pinfold_partners_not_back",
+            "Partners that were active when their node died and have not come back within alarm_after",
+            Labels::new(),
+            view.not_back as u64,
+        );
+        for (rule, count) in Rule::ALL.iter().zip(view.broken) {
+            let help = "How many break a rule that must always hold: a number above 0 is a defect";
+            let labels = vec![("rule", rule.label().to_owned())];
+            self.gauge("pinfold_invariant_violations", help, labels, count as u64);
+        }
     }
 
     fn pins(&mut self, shared: &Shared) {

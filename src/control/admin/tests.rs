@@ -163,6 +163,7 @@ fn view(snapshot: &Snapshot) -> View {
                     evidence: None,
                     failures: 0,
                     hold: None,
+                    is_silent: false,
                 },
                 certificate: None,
             })
@@ -173,6 +174,8 @@ fn view(snapshot: &Snapshot) -> View {
         failovers: Vec::new(),
         totals: Totals::default(),
         probes: 7,
+        not_back: 0,
+        broken: [0; 4],
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::governor::ledger::NotBack;
 use crate::pool::health::{Evidence, State};
 use crate::pool::pins::Moved;
 use crate::snapshot::GroupPlan;
@@ -53,6 +54,21 @@ pub(super) fn pin_moved(failover: u64, moved: &Moved) {
 
 pub(super) fn partner_back(partner: &str, listener: &str, node: &str, cut_off: Duration) {
     tracing::info!(partner, listener, node, ?cut_off, "partner-back");
+}
+
+pub(super) fn not_back(missing: &NotBack, contact: Option<&str>) {
+    let NotBack {
+        partner,
+        listener,
+        node,
+        failover,
+        cut_off_since,
+    } = missing;
+    let contact = contact.unwrap_or("-");
+    tracing::error!(
+        %partner, %listener, lost = %node, failover, %cut_off_since, contact,
+        "partner-not-back: see pinfold explain {partner}"
+    );
 }
 
 pub(super) fn fail_static(plan: &GroupPlan, node: &Arc<str>) {

@@ -123,8 +123,10 @@ fn loss(failover: &Failover, gap: &Gap, now: Moment) -> Loss {
             cut_off_since,
             ended: ended.min(now),
             outcome: Outcome::NodeDown,
+            active_at: if gap.was_active { ended } else { Moment::START },
         },
         served: None,
+        is_alarmed: gap.is_alarmed,
     }
 }
 

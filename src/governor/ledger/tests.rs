@@ -13,6 +13,7 @@ fn lost(partner: &str, ended: u64) -> Lost {
         node: "edge1".into(),
         cut_off_since: at(ended - 10),
         ended: at(ended),
+        active_at: at(ended - 10),
         outcome: Outcome::NodeReset,
     }
 }
@@ -227,4 +228,59 @@ fn a_partner_that_comes_back_after_two_downfalls_of_its_node_is_missing_in_neith
     assert_eq!(missing(&ledger), 2);
     ledger.served(served("fabrikam", 9500), &node());
     assert_eq!(missing(&ledger), 0);
+}
+
+/// Everybody may be missing for a second.
+fn a_second(_: &str) -> Option<Duration> {
+    Some(Duration::from_secs(1))
+}
+
+#[test]
+fn who_was_active_and_does_not_come_back_in_time_is_told_of_once() {
+    let mut ledger = Ledger::default();
+    ledger.cut(cut(), at(1600));
+    ledger.lost(lost("fabrikam", 1601));
+    assert_eq!(ledger.raise_alarms(a_second, at(2600)), []);
+    let alarms = ledger.raise_alarms(a_second, at(2601));
+    let [missing] = alarms.as_slice() else {
+        panic!("{alarms:?}")
+    };
+    assert_eq!(
+        (&*missing.partner, &*missing.node, missing.failover),
+        ("fabrikam", "edge1", Some(1))
+    );
+    assert!(ledger.failovers()[0].partners[0].is_alarmed);
+    assert_eq!(ledger.alarmed(), 1);
+    assert_eq!(ledger.raise_alarms(a_second, at(9_000)), []);
+    ledger.served(served("fabrikam", 9_001), &node());
+    assert_eq!(ledger.alarmed(), 0, "it is over when it comes");
+    assert!(
+        ledger.failovers()[0].partners[0].is_alarmed,
+        "and stays written down"
+    );
+}
+
+#[test]
+fn who_was_idle_or_is_back_or_configured_no_more_raises_no_alarm() {
+    let mut ledger = Ledger::default();
+    ledger.cut(cut(), at(2_000_000));
+    ledger.lost(Lost {
+        active_at: at(2_000_000 - 16 * 60 * 1000),
+        ..lost("idle", 2_000_001)
+    });
+    ledger.lost(lost("back", 2_000_001));
+    ledger.served(served("back", 2_000_002), &node());
+    ledger.lost(lost("gone", 2_000_001));
+    let limits = |partner: &str| (partner != "gone").then_some(Duration::from_secs(1));
+    assert_eq!(ledger.raise_alarms(limits, at(2_100_000)), []);
+}
+
+#[test]
+fn a_node_that_only_closed_a_connection_raises_no_alarm() {
+    let mut ledger = Ledger::default();
+    ledger.lost(Lost {
+        outcome: Outcome::NodeClosed,
+        ..lost("fabrikam", 1601)
+    });
+    assert_eq!(ledger.raise_alarms(a_second, at(100_000)), []);
 }

@@ -134,10 +134,13 @@ impl Shard {
 
     /// Puts the key into the list of changes.
     pub(super) fn note(&mut self, key: &PinKey) {
+        if !self.changes.is_kept {
+            return;
+        }
         match self.entries.get_mut(key) {
             Some(entry) if entry.is_noted => {}
             Some(entry) => {
-                entry.is_noted = self.changes.is_kept;
+                entry.is_noted = true;
                 self.changes.note(key);
             }
             None => self.changes.note(key),

@@ -162,6 +162,7 @@ impl Account {
             self.context.recognition.history.tell(Told::Handshake {
                 partner: Arc::clone(&partner.name),
                 facts: known.clone(),
+                ja4: facts.hello.as_ref().map(|hello| hello.ja4().into()),
                 at: Moment::now(),
             });
         }

@@ -368,7 +368,7 @@ impl Meter for &Looking {
     fn is_inspected(&self) -> bool {
         true
     }
-    fn inspect(&self, side: Side, bytes: &[u8]) -> bool {
+    fn inspect(&self, _: &Seat, side: Side, bytes: &[u8]) -> bool {
         let mut seen = self.seen.borrow_mut();
         let seen = match side {
             Side::Client => &mut seen.0,

@@ -154,3 +154,21 @@ fn a_client_goes_without_its_node_since_the_first_thing_it_missed() {
         "idle to the end"
     );
 }
+
+#[test]
+fn partners_and_who_looks_like_one_are_interrupted_before_the_others() {
+    let sessions = Rc::new(Sessions::new(Moment::START));
+    let seats: Vec<_> = (0..4).map(|_| sessions.admit(1)).collect();
+    seats[2].mark_partner(&"fabrikam".into());
+    seats[3].mark_legacy();
+    let order = RefCell::new(Vec::new());
+    let count = sessions.interrupt(Interrupt::NodeDown, |session| {
+        let mut places = seats.iter();
+        order
+            .borrow_mut()
+            .extend(places.position(|seat| std::ptr::eq(&**seat, session)));
+        true
+    });
+    assert_eq!(count, 4);
+    assert_eq!(order.into_inner(), [2, 3, 0, 1]);
+}

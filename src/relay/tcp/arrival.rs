@@ -98,6 +98,11 @@ pub(super) async fn arrive(
     })
 }
 
+/// Whether `bytes` are the beginning of a hello to any TLS stack, in whatever state.
+fn begins_a_hello(bytes: &[u8]) -> bool {
+    matches!(bytes, [22, 3, ..] | [0x80..=0xff, _, 1, ..])
+}
+
 /// The least that a client must offer here. Its own partner may lower that.
 fn tls_min(config: &model::Listener, partner: Option<&Known>) -> Option<Version> {
     let own = partner.and_then(|partner| partner.tls_min);
@@ -156,13 +161,17 @@ impl Said<'_> {
             }
             account.inspect(Side::Client, self.bytes.get(before..).unwrap_or_default());
         }
-        let Hello::Known(offered, era) = account.hello() else {
-            return Ok(());
+        let offers_enough = match account.hello() {
+            Hello::Known(offered, era) => {
+                if era == Era::Ocs && config.unknown_legacy {
+                    self.seat.mark_legacy();
+                }
+                least.is_none_or(|least| offered >= least)
+            }
+            // A hello that nobody can read must not be a way around. What is no TLS goes its way.
+            Hello::Awaited | Hello::None => least.is_none() || !begins_a_hello(&self.bytes),
         };
-        if era == Era::Ocs && config.unknown_legacy {
-            self.seat.mark_legacy();
-        }
-        if least.is_none_or(|least| offered >= least) {
+        if offers_enough {
             return Ok(());
         }
         if config.tls_min_mode == TlsMinMode::Observe {

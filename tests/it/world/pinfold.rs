@@ -138,6 +138,9 @@ impl Drop for Pinfold {
             let last = lines.len().saturating_sub(LINES_SHOWN);
             let text = lines.get(last..).unwrap_or_default().join("\n");
             let _ = writeln!(io::stderr(), "--- what pinfold wrote last\n{text}\n---");
+        } else {
+            let output = self.process.output();
+            assert!(!output.contains("invariant-broken"), "{output}");
         }
     }
 }

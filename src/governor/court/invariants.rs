@@ -1,0 +1,143 @@
+//! The invariants, watched once a second in the live process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Court, Watched};
+use crate::clock::Moment;
+use crate::pool::invariant::{Admitted, NodeNow, Pinned, Rule, Violations, Watch};
+use crate::pool::pins::{Pin, PinKey, PinScope};
+use crate::pool::placement::Subject;
+use crate::pool::select::Standing;
+
+/// What breaks an invariant, and what was last said about it.
+#[derive(Debug)]
+pub(super) struct Invariants {
+    watch: Watch,
+    pub(super) broken: Violations,
+}
+
+impl Default for Invariants {
+    fn default() -> Self {
+        Self {
+            watch: Watch::new(PATIENCE),
+            broken: Violations::default(),
+        }
+    }
+}
+
+impl Court {
+    /// Looks at every invariant, and tells of one that breaks or holds again.
+    pub(super) fn look_at_invariants(&mut self, now: Moment) {
+        let pinned = self.pinned(now);
+        let admitted = self.admitted();
+        let broken = self.invariants.watch.look(&pinned, admitted, now);
+        for (rule, (before, after)) in Rule::ALL
+            .iter()
+            .zip(self.invariants.broken.iter().zip(&broken))
+        {
+            if before != after {
+                let (rule, count) = (rule.label(), after);
+                tracing::error!(
+                    rule,
+                    count,
+                    "invariant-broken: a defect of pinfold; please report it"
+                );
+            }
+        }
+        self.invariants.broken = broken;
+    }
+
+    /// The pins of configured partners, each once.
+    fn pinned(&self, now: Moment) -> Vec<Pinned> {
+        let mut scopes: Vec<(&Arc<PinScope>, Vec<&Watched>)> = Vec::new();
+        for listener in &self.snapshot.listeners {
+            let scope = &listener.pin_scope;
+            let name = &listener.state.name;
+            let watched = self
+                .watched
+                .iter()
+                .find(|each| each.plan.listeners.contains(name));
+            let position = scopes.iter().position(|(known, _)| *known == scope);
+            let position = position.unwrap_or_else(|| {
+                scopes.push((scope, Vec::new()));
+                scopes.len() - 1
+            });
+            if let Some((_, groups)) = scopes.get_mut(position) {
+                groups.extend(watched);
+            }
+        }
+        let mut pinned = Vec::new();
+        for (scope, groups) in &scopes {
+            let nodes = nodes_now(groups);
+            for partner in self.snapshot.partners.iter() {
+                let key = PinKey {
+                    scope: Arc::clone(scope),
+                    subject: Subject::Partner(Arc::clone(&partner.name)),
+                };
+                if let Some(pin) = self.pins.inspect(&key, now) {
+                    pinned.push(Pinned {
+                        node: nodes.get(&pin.node).copied().unwrap_or(NodeNow::Unknown),
+                        is_served_elsewhere: self.is_served_elsewhere(&partner.name, groups, &pin),
+                        key,
+                    });
+                }
+            }
+        }
+        pinned
+    }
+
+    /// Whether the ledger has it that a failover brought the partner to another node after its pin was made.
+    fn is_served_elsewhere(&self, partner: &str, groups: &[&Watched], pin: &Pin) -> bool {
+        let listeners = groups.iter().flat_map(|group| &group.plan.listeners);
+        let served = listeners.filter_map(|listener| self.ledger.last_served(partner, listener));
+        let last = served.max_by_key(|(_, at)| *at);
+        last.is_some_and(|(node, at)| **node != *pin.node && at > pin.since + SETTLED)
+    }
+
+    fn admitted(&self) -> Vec<Admitted> {
+        let mut admitted: Vec<Admitted> = Vec::new();
+        for listener in &self.snapshot.listeners {
+            let Some(rate) = listener.max_new_per_node else {
+                continue;
+            };
+            for seat in &listener.nodes {
+                let endpoint = &seat.endpoint;
+                let node = (Arc::clone(&endpoint.pool), Arc::clone(&endpoint.node));
+                if admitted.iter().all(|known| known.node != node) {
+                    let count = endpoint.pace.admitted();
+                    admitted.push(Admitted { node, count, rate });
+                }
+            }
+        }
+        admitted
+    }
+}
+
+/// What each node is worth to the listeners of a scope.
+fn nodes_now(groups: &[&Watched]) -> HashMap<Arc<str>, NodeNow> {
+    let members: Vec<_> = groups.iter().flat_map(|group| group.group.view()).collect();
+    let others_take = members
+        .iter()
+        .any(|member| member.standing == Standing::Takes);
+    let mut nodes = HashMap::new();
+    for member in members {
+        let is_dead = member.standing == Standing::Down && member.is_silent;
+        let now = match is_dead && others_take {
+            true => NodeNow::DeadBesideOthers,
+            false => NodeNow::Serves,
+        };
+        // Dead only where every listener of the scope has it so: the pin goes with the last of them.
+        let known = nodes.entry(member.node).or_insert(now);
+        if now == NodeNow::Serves {
+            *known = now;
+        }
+    }
+    nodes
+}
+
+/// Calm probes take two seconds to prove that somebody has outlived a node; and a look comes once a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A pin is made with the first byte, and the report of it comes after.
+const SETTLED: Duration = Duration::from_secs(1);
