@@ -7,13 +7,16 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use self::address::AdminAddress;
 use self::change::Order;
 use self::failure::Failure;
+use self::maintain::Manner;
 use self::show::Listing;
+use crate::config::{self, model::Rate};
 use crate::control::admin::answers::PinWish;
 
 mod address;
@@ -21,9 +24,11 @@ mod change;
 mod check;
 mod client;
 mod demo;
+mod drill;
 mod explain;
 mod failure;
 mod machine;
+mod maintain;
 mod output;
 mod pins;
 mod reload;
@@ -167,6 +172,47 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// What if this node were gone: who would move, where to, and can the others bear it?
+    ///
+    /// With --dry-run nothing is changed: a report that can be filed, exit 0 if N-1 holds and 1 if not.
+    /// Without it, for real: the node is emptied as by `maintain`, then takes sessions again, and pins go
+    /// back.
+    Drill {
+        #[command(flatten)]
+        node: Node,
+        /// Change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Print what the admin API answers, for scripts.
+        #[arg(long, requires = "dry_run")]
+        json: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// How fast sessions are ended that are no partner's.
+        #[arg(long, value_name = "RATE", default_value = "50/s", value_parser = rate)]
+        pace: Rate,
+    },
+    /// Empty a node for a patch, partner by partner, and say when it is safe.
+    ///
+    /// Partners that cannot fail over are moved one by one to where they would go; each is waited for until
+    /// it is served there. Then the others are moved, the node drains, and what is left is ended at the
+    /// pace. If a partner does not come back within its alarm_after, another node goes down or the window
+    /// is over, all of it is undone: exit 1. Ctrl-C stops where it is. Afterwards: `pinfold resume NODE`;
+    /// partners return as their failback says.
+    Maintain {
+        #[command(flatten)]
+        node: Node,
+        /// How fast sessions are ended that are no partner's.
+        #[arg(long, value_name = "RATE", default_value = "50/s", value_parser = rate)]
+        pace: Rate,
+        /// Undo it if it lasts longer, such as 30m.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        window: Option<Duration>,
+        /// Put back what an earlier one moved, and let the node take sessions again.
+        #[arg(long, conflicts_with_all = ["pace", "window"])]
+        undo: bool,
+    },
     /// Load the configuration again; waits, and exits with 78 and every mistake if it is refused.
     Reload {
         #[command(flatten)]
@@ -237,6 +283,16 @@ struct Node {
     /// Why: kept, and shown beside the node.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    let rate = config::parse_rate(text);
+    rate.ok_or_else(|| "no rate, such as 50/s or 10/m".into())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = config::parse_duration(text);
+    time.ok_or_else(|| "no duration, such as 30m".into())
 }
 
 const DEFAULT_CONFIG: &str = "/etc/pinfold/pinfold.toml";
@@ -330,6 +386,35 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Resume { node } => change::change(&Order::Resume, &node).map(done),
         Command::Disable { node, yes } => {
             change::change(&Order::Disable { is_sure: yes }, &node).map(done)
+        }
+        Command::Drill {
+            node,
+            dry_run: true,
+            json,
+            ..
+        } => drill::drill(&node, json),
+        Command::Drill {
+            node, yes, pace, ..
+        } => {
+            let manner = Manner {
+                pace,
+                window: None,
+                is_drill: true,
+            };
+            maintain::rehearse(&node, manner, yes)
+        }
+        Command::Maintain {
+            node, undo: true, ..
+        } => maintain::undo_maintenance(&node),
+        Command::Maintain {
+            node, pace, window, ..
+        } => {
+            let manner = Manner {
+                pace,
+                window,
+                is_drill: false,
+            };
+            maintain::maintain(&node, manner)
         }
         Command::Reload {
             daemon,

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::admin::answers::PinFile;
+use self::admin::answers::{PinFile, PinsMoved, SessionsEnded};
 use crate::config::model::Config;
 use crate::governor::{self, Governor, Verdicts};
 use crate::pool::pins::PinTable;
@@ -33,6 +33,8 @@ pub mod admin;
 pub mod chronicle;
 mod doors;
 mod error;
+mod leaving;
+pub mod maintenance;
 mod nodes;
 mod notify;
 pub mod pins;
@@ -147,6 +149,31 @@ pub enum Request {
         /// Where the answer goes.
         answer: oneshot::Sender<HashMap<EndpointNumber, Survey>>,
     },
+    /// Move a partner away from a node that is to be maintained.
+    Move {
+        /// Which node, who asks, and why.
+        task: maintenance::Task,
+        /// The partner.
+        partner: String,
+        /// Where the answer goes.
+        answer: oneshot::Sender<maintenance::Done<PinsMoved>>,
+    },
+    /// Put back what was moved away from a node.
+    Return {
+        /// Which node, who asks, and why.
+        task: maintenance::Task,
+        /// Where the answer goes.
+        answer: oneshot::Sender<maintenance::Done<PinsMoved>>,
+    },
+    /// End a few sessions of a node that drains.
+    End {
+        /// Which node, who asks, and why.
+        task: maintenance::Task,
+        /// At most so many.
+        most: usize,
+        /// Where the answer goes.
+        answer: oneshot::Sender<maintenance::Done<SessionsEnded>>,
+    },
     /// Put pins from a file.
     Import {
         /// The file.
@@ -216,6 +243,7 @@ pub struct Control {
     /// Whether it was said that the table of pins is nearly full.
     was_crowded: bool,
     teller: us_or_them::Teller,
+    moves: maintenance::Moves,
 }
 
 impl Control {

@@ -82,6 +82,15 @@ pub enum Order {
         /// Where the number goes.
         answer: mpsc::Sender<usize>,
     },
+    /// Interrupt a few of the sessions of some endpoints, with [`Interrupt::Drained`], partners first.
+    Thin {
+        /// The endpoints.
+        endpoints: Arc<[EndpointNumber]>,
+        /// At most so many.
+        most: usize,
+        /// Where their number goes.
+        answer: mpsc::Sender<usize>,
+    },
     /// Tell what sessions are doing.
     Survey {
         /// Which.
@@ -316,6 +325,15 @@ impl Floor {
             Order::Gather { strays, answer } => {
                 // It has room for an answer of each worker; whoever asked may have gone.
                 let _ = answer.try_send(self.gather(&strays));
+            }
+            Order::Thin {
+                endpoints,
+                most,
+                answer,
+            } => {
+                let is_there = |session: &Session| endpoints.contains(&session.endpoint());
+                let sessions = &self.context.sessions;
+                let _ = answer.try_send(sessions.thin(Interrupt::Drained, most, is_there));
             }
             Order::Survey { of, answer } => {
                 let _ = answer.try_send(self.context.sessions.survey(|session| match &of {

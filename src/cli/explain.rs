@@ -270,7 +270,7 @@ fn nodes(screen: &mut Screen<'_>, place: &Place) {
         let mut note = each
             .evidence
             .clone()
-            .filter(|_| each.standing != "takes")
+            .filter(|_| ["down", "suspect", "unproven"].contains(&&*each.standing))
             .unwrap_or_default();
         if each.warmth < 100 {
             note = format!("warming up: {} %", each.warmth);

@@ -225,7 +225,7 @@ impl Unwish {
 }
 
 /// Waits until what was changed is durable.
-async fn durable(shared: &Shared) -> Result<(), PinRefused> {
+pub(super) async fn durable(shared: &Shared) -> Result<(), PinRefused> {
     let Some(store) = &shared.store else {
         return Ok(());
     };
@@ -236,7 +236,7 @@ async fn durable(shared: &Shared) -> Result<(), PinRefused> {
 }
 
 /// How many sessions of a partner are elsewhere; they are interrupted, where that is wanted.
-async fn gather(workers: &[mpsc::Sender<worker::Order>], strays: Strays) -> usize {
+pub(super) async fn gather(workers: &[mpsc::Sender<worker::Order>], strays: Strays) -> usize {
     let strays = Arc::new(strays);
     let (answer, mut answers) = mpsc::channel(workers.len().max(1));
     tell(workers, || worker::Order::Gather {
@@ -269,7 +269,7 @@ impl Control {
 }
 
 /// Where a partner's sessions are, and what they are doing. A worker that does not answer has none.
-async fn locate(
+pub(super) async fn locate(
     workers: &[mpsc::Sender<worker::Order>],
     partner: &Arc<str>,
 ) -> HashMap<EndpointNumber, Survey> {

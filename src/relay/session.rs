@@ -299,6 +299,25 @@ impl Sessions {
         count
     }
 
+    /// Interrupts at most so many of the sessions that `which` selects, partners first, and returns how many.
+    /// One that was interrupted and has not noticed yet is not counted again.
+    pub fn thin(
+        &self,
+        interrupt: Interrupt,
+        most: usize,
+        which: impl Fn(&Session) -> bool,
+    ) -> usize {
+        let list = self.list.borrow();
+        let sessions = || list.slots.iter().filter_map(|slot| slot.session.as_ref());
+        let first = sessions().filter(|session| session.is_cut_first());
+        let rest = sessions().filter(|session| !session.is_cut_first());
+        let is_meant = |session: &&Rc<Session>| session.interrupt.get().is_none() && which(session);
+        let chosen = first.chain(rest).filter(is_meant).take(most);
+        chosen
+            .inspect(|session| session.interrupt(interrupt))
+            .count()
+    }
+
     /// What those sessions are doing that `which` selects.
     pub fn survey(&self, which: impl Fn(&Session) -> bool) -> Survey {
         let list = self.list.borrow();

@@ -31,6 +31,7 @@ mod command_line;
 mod exhaustion;
 mod explain;
 mod limits;
+mod maintain;
 mod measures;
 mod proxy;
 mod recognition;

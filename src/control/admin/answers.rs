@@ -5,6 +5,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::drill::{
+    Drill, DrillPartner, DrillUsers, PinMoved, PinsMoved, SessionsEnded, Survivor,
+};
 pub use self::explanation::{
     Attempts, Back, Candidate, CutOff, Explanation, Judged, Place, SessionsOn, Source, Trouble,
 };
@@ -12,6 +15,7 @@ pub use crate::control::pins::{PinChanged, PinRemoved};
 pub use crate::control::{Imported, NodeChanged, Reloaded};
 use crate::store::Wanted;
 
+mod drill;
 mod explanation;
 
 /// `GET /v1/status`.

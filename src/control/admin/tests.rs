@@ -10,10 +10,11 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::answers::{Nodes, Refused, Status};
+use super::answers::{Nodes, PinsMoved, Refused, Status};
 use super::*;
 use crate::clock::Moment;
 use crate::config::parse;
+use crate::control::maintenance::TaskRefused;
 use crate::control::pins::PinRefused;
 use crate::control::{Bound, NodeChanged, Reloaded, Request};
 use crate::governor::{Command, EndpointView, GroupView, Totals, Verdicts, View};
@@ -211,6 +212,12 @@ async fn control(mut requests: mpsc::Receiver<Request>) {
             Request::Import { by, answer, .. } => {
                 let _ = answer.send(Err(PinRefused::Mistakes(vec![by])));
             }
+            Request::Move { answer, .. } | Request::Return { answer, .. } => {
+                let _ = answer.send(Ok(PinsMoved::default()));
+            }
+            Request::End { task, answer, .. } => {
+                let _ = answer.send(Err(TaskRefused::NotDraining(task.node)));
+            }
             Request::Locate { answer, .. } => {
                 let _ = answer.send(HashMap::new());
             }
@@ -236,6 +243,7 @@ async fn answers_can_be_read_back() {
         "failovers",
         "pins?limit=1",
         "explain/192.0.2.1",
+        "drill/edge1",
     ];
     for path in paths {
         assert_eq!(stage.ask(&format!("GET /v1/{path}")).await.0, 200, "{path}");
