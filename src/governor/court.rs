@@ -421,6 +421,7 @@ impl Court {
         tracing::warn!(?lateness, "self-stalled: probes under way say nothing");
         for watched in &mut self.watched {
             watched.group.stunned(now);
+            watched.late = Some(now);
         }
     }
 

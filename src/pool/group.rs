@@ -369,7 +369,7 @@ impl Group {
         } else {
             match outlook(&self.seats, index) {
                 // Nobody was cut, and it answers again: its sessions may well be served by it.
-                _ if before.spares() && seat.health.is_rising() => before,
+                _ if before.spares() && seat.is_rising() => before,
                 Outlook::Survivor => Verdict::Cut,
                 Outlook::Draining => Verdict::CutForDraining,
                 Outlook::Undecided if before == Verdict::FailStatic => before,
@@ -430,6 +430,11 @@ impl Seat {
         }
     }
 
+    /// Whether it is down and answers again, so that whoever is there may well be served.
+    const fn is_rising(&self) -> bool {
+        self.lacking.is_none() && self.health.is_rising()
+    }
+
     /// The first thing that spoke against it.
     fn first_evidence(&self) -> Option<Moment> {
         let own = self.health.first_evidence();
@@ -465,7 +470,7 @@ impl Seat {
             },
             failures: self.health.failures(),
             hold: self.health.hold(),
-            is_silent: self.state() == State::Down && !self.health.is_rising(),
+            is_silent: self.state() == State::Down && !self.is_rising(),
         }
     }
 }

@@ -80,6 +80,7 @@ pub struct Admitted {
 #[derive(Clone, Debug)]
 pub struct Watch {
     patience: Duration,
+    looked: Option<Moment>,
     stranded: HashMap<PinKey, Moment>,
     admitted: HashMap<(Arc<str>, Arc<str>), (Moment, u64)>,
 }
@@ -91,6 +92,7 @@ impl Watch {
     pub fn new(patience: Duration) -> Self {
         Self {
             patience,
+            looked: None,
             stranded: HashMap::new(),
             admitted: HashMap::new(),
         }
@@ -103,6 +105,11 @@ impl Watch {
         admitted: impl IntoIterator<Item = Admitted>,
         now: Moment,
     ) -> Violations {
+        // Whoever stood still has not watched anybody being stranded.
+        let before = self.looked.replace(now);
+        if before.is_some_and(|before| now.since(before) > STOOD_STILL) {
+            self.stranded.clear();
+        }
         let is_unknown = |each: &&Pinned| each.node == NodeNow::Unknown;
         [
             self.stranded(pinned, now),
@@ -149,6 +156,9 @@ fn most_within(rate: Rate, time: Duration) -> u64 {
     u64::try_from(most).unwrap_or(u64::MAX)
 }
 
+/// Looks are a second apart.
+const STOOD_STILL: Duration = Duration::from_millis(1500);
+
 /// Whoever is admitted may have been given a place that lies so far ahead, tolerance included.
 const AHEAD: Duration = Duration::from_millis(1100);
 
@@ -190,6 +200,8 @@ mod tests {
             [0, 0, 0, 0]
         );
         assert_eq!(look(&dead, 2000), [0, 0, 0, 0], "a new time begins");
+        assert_eq!(look(&dead, 9000), [0, 0, 0, 0], "nobody looked");
+        assert_eq!(look(&dead, 10_001), [1, 0, 0, 0]);
     }
 
     #[test]

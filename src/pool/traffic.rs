@@ -11,36 +11,49 @@ use crate::clock::Moment;
 /// The traffic of one node as its workers see it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Client addresses that have sent bytes since the node last sent them any, and that it had answered
-    /// before; counted up to 2.
-    pub waiting: usize,
-    /// When the first of those bytes were sent.
+    /// When the first client asked that waits for an answer now, of those that were answered before.
     pub asked: Option<Moment>,
+    /// When the first one did that comes from another address.
+    pub also_asked: Option<Moment>,
     /// When a byte last came from the node, to anybody.
     pub heard: Option<Moment>,
+    /// When we ourselves were last late to look: what was silent before may be our own doing.
+    pub late: Option<Moment>,
 }
 
 impl Traffic {
-    /// Since when nothing at all has come although somebody waits.
+    /// Since when nothing at all has come although somebody waits, and although we listened.
     #[must_use]
     pub fn silent_since(&self) -> Option<Moment> {
-        self.asked
-            .map(|asked| self.heard.map_or(asked, |heard| heard.max(asked)))
+        let asked = self.asked?;
+        [Some(asked), self.heard, self.late]
+            .into_iter()
+            .flatten()
+            .max()
     }
 
-    /// Whether the node is mute at `now`, where one of its siblings was last heard at `sibling_heard`.
+    /// Whether the node is mute at `now`, where one of its siblings was last heard at `sibling_heard`. The
+    /// second client must have waited for a while as well: a node may be quiet, and one client ask in vain for
+    /// long, without being dead when the next one asks.
     #[must_use]
     pub fn is_mute(&self, sibling_heard: Option<Moment>, now: Moment) -> bool {
-        self.waiting >= 2
-            && self.silent_since().is_some_and(|since| {
-                now.since(since) >= MUTE_AFTER && sibling_heard.is_some_and(|heard| heard > since)
-            })
+        let Some(since) = self.silent_since() else {
+            return false;
+        };
+        now.since(since) >= MUTE_AFTER
+            && self
+                .also_asked
+                .is_some_and(|at| now.since(at) >= ALSO_AFTER)
+            && sibling_heard.is_some_and(|heard| heard > since)
     }
 }
 
 /// Longer than a node thinks about several clients at once, and short enough that all is over within three
 /// seconds.
 pub const MUTE_AFTER: Duration = Duration::from_millis(1500);
+
+/// And the second one has waited for so long.
+const ALSO_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -51,9 +64,10 @@ mod tests {
     }
 
     const FROZEN: Traffic = Traffic {
-        waiting: 2,
         asked: Some(Moment::from_micros(1_000_000)),
+        also_asked: Some(Moment::from_micros(1_400_000)),
         heard: Some(Moment::from_micros(999_000)),
+        late: None,
     };
 
     #[test]
@@ -68,10 +82,16 @@ mod tests {
     #[test]
     fn one_client_proves_nothing() {
         let one = Traffic {
-            waiting: 1,
+            also_asked: None,
             ..FROZEN
         };
         assert!(!one.is_mute(Some(ms(90_000)), ms(90_000)));
+        let just_asked = Traffic {
+            also_asked: Some(ms(89_001)),
+            ..FROZEN
+        };
+        assert!(!just_asked.is_mute(Some(ms(90_000)), ms(90_000)));
+        assert!(just_asked.is_mute(Some(ms(90_000)), ms(90_001)));
     }
 
     #[test]
@@ -94,11 +114,26 @@ mod tests {
     }
 
     #[test]
+    fn silence_from_before_we_were_late_ourselves_does_not_count() {
+        let late = Traffic {
+            late: Some(ms(2000)),
+            ..FROZEN
+        };
+        assert!(!late.is_mute(Some(ms(3000)), ms(3499)));
+        assert!(
+            !late.is_mute(Some(ms(1999)), ms(9000)),
+            "nor does a sibling's word"
+        );
+        assert!(late.is_mute(Some(ms(3000)), ms(3500)));
+    }
+
+    #[test]
     fn a_quiet_node_of_which_nobody_wants_anything_is_not_mute() {
         let quiet = Traffic {
-            waiting: 0,
             asked: None,
+            also_asked: None,
             heard: Some(ms(5)),
+            late: None,
         };
         assert!(!quiet.is_mute(Some(ms(90_000)), ms(90_000)));
     }

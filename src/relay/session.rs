@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use super::wheel::Wheel;
+use super::wheel::{TICK, Wheel};
 use crate::clock::Moment;
 
 mod survey;
@@ -198,6 +198,9 @@ impl Session {
 #[derive(Debug)]
 pub struct Sessions {
     now: Cell<Moment>,
+    ticked: Cell<Moment>,
+    /// When this worker last ticked much later than it should.
+    late: Cell<Option<Moment>>,
     list: RefCell<List>,
 }
 
@@ -225,6 +228,8 @@ impl Sessions {
         };
         Self {
             now: Cell::new(now),
+            ticked: Cell::new(now),
+            late: Cell::new(None),
             list: RefCell::new(list),
         }
     }
@@ -265,6 +270,9 @@ impl Sessions {
     /// Advances the coarse time and interrupts every session whose deadline has passed.
     pub fn tick(&self, now: Moment) {
         self.now.set(now);
+        if now.since(self.ticked.replace(now)) > TICK + LATE {
+            self.late.set(Some(now));
+        }
         let due = self.list.borrow_mut().wheel.advance(now);
         for (id, at) in due {
             let session = self.list.borrow().find(id).map(Rc::clone);
@@ -322,7 +330,10 @@ impl Sessions {
     pub fn survey(&self, which: impl Fn(&Session) -> bool) -> Survey {
         let list = self.list.borrow();
         let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-        let mut survey = Survey::default();
+        let mut survey = Survey {
+            late: self.late.get(),
+            ..Survey::default()
+        };
         for session in sessions.filter(|session| which(session)) {
             survey.take(session);
         }
@@ -519,6 +530,9 @@ impl Drop for Seat {
         self.sessions.list.borrow_mut().leave(self.id);
     }
 }
+
+/// A worker that ticks so late has stood still: what its nodes have sent meanwhile it has yet to read.
+const LATE: Duration = Duration::from_millis(100);
 
 /// Who pauses longer than this between two lines is idle.
 const TALKING: Duration = Duration::from_secs(1);

@@ -9,10 +9,15 @@ use pinfold::clock::Moment;
 use pinfold::config::model::{Balance, Flap, PinPrefix, ProbeKind, ReturnAfter};
 use pinfold::pool::group::Group;
 use pinfold::pool::health::Timing;
+use pinfold::pool::invariant::Watch;
 use pinfold::pool::pins::{Lease, Pin, PinKey, PinScope, PinTable};
 use pinfold::pool::placement::{PlacementKey, Subject};
 use pinfold::pool::select::{Standing, Why};
 
+use crate::failback::Returns;
+use crate::invariants;
+use crate::recovery::Recovering;
+use crate::tally::Tally;
 use crate::world::Node;
 
 /// Whether the driver keeps the rules, or breaks one on purpose.
@@ -23,65 +28,11 @@ pub(crate) enum Rule {
     CountsSoftEvidence,
     LeaksLeases,
     CountsShortages,
-}
-
-/// What happened, so that a simulation in which nothing happens is noticed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) steps: u64,
-    pub(crate) sessions: u64,
-    pub(crate) downs: u64,
-    pub(crate) cuts: u64,
-    pub(crate) fail_static: u64,
-    pub(crate) pins_moved: u64,
-    pub(crate) dial_failed: u64,
-    pub(crate) evicted: u64,
-    pub(crate) lapsed: u64,
-    pub(crate) stuns: u64,
-    pub(crate) reloads: u64,
-    pub(crate) voids: u64,
-    pub(crate) held: u64,
-}
-
-impl Tally {
-    fn fields(&self) -> [u64; 13] {
-        [
-            self.steps,
-            self.sessions,
-            self.downs,
-            self.cuts,
-            self.fail_static,
-            self.pins_moved,
-            self.dial_failed,
-            self.evicted,
-            self.lapsed,
-            self.stuns,
-            self.reloads,
-            self.voids,
-            self.held,
-        ]
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m] = other.fields();
-        self.steps += a;
-        self.sessions += b;
-        self.downs += c;
-        self.cuts += d;
-        self.fail_static += e;
-        self.pins_moved += f;
-        self.dial_failed += g;
-        self.evicted += h;
-        self.lapsed += i;
-        self.stuns += j;
-        self.reloads += k;
-        self.voids += l;
-        self.held += m;
-    }
-
-    pub(crate) fn assert_everything_happened(&self) {
-        assert!(self.fields().iter().all(|count| *count > 0), "{self:?}");
-    }
+    IgnoresPace,
+    IgnoresShare,
+    SendsBackAnywhere,
+    BelievesOneClient,
+    ForgetsNeeds,
 }
 
 /// A client of the simulation.
@@ -115,6 +66,10 @@ pub(crate) struct Session {
     pub(crate) since: Moment,
     /// The node has sent a byte.
     pub(crate) answered: bool,
+    /// Since when a byte of the client's is unanswered.
+    pub(crate) asked_at: Option<Moment>,
+    /// When a byte last passed.
+    pub(crate) active_at: Moment,
     pub(crate) why: Why,
     /// A dial of the pinned node was refused on the way here.
     pub(crate) refused: bool,
@@ -156,6 +111,20 @@ pub(crate) struct Driver {
     pub(crate) pool: Arc<str>,
     pub(crate) affinity: Arc<str>,
     pub(crate) reconnecting: VecDeque<Client>,
+    /// What is asked of nodes.
+    pub(crate) kind: ProbeKind,
+    /// The most of the legacy partners, in percent, that one node may have.
+    pub(crate) share: u8,
+    pub(crate) recovery: Recovering,
+    pub(crate) returns: Returns,
+    /// When each node was last heard.
+    pub(crate) heard: BTreeMap<Arc<str>, Moment>,
+    /// A client to whom nodes have nothing to say, whatever it asks.
+    pub(crate) ignored: Option<IpAddr>,
+    /// When we last stood still.
+    pub(crate) late: Option<Moment>,
+    /// The functions that the live process is watched by.
+    pub(crate) watch: Watch,
 }
 
 pub(crate) const TIMING: Timing = Timing {
@@ -166,10 +135,10 @@ pub(crate) const TIMING: Timing = Timing {
     silence: Duration::from_millis(600),
     fall: 2,
     rise: 3,
-    return_after: ReturnAfter::Healthy(Duration::from_secs(4)),
+    return_after: ReturnAfter::Healthy(Duration::from_secs(1)),
     warm_up: Duration::from_secs(3),
     flap: Some(Flap {
-        downs: 3,
+        downs: 2,
         within: Duration::from_secs(20),
         hold: Duration::from_secs(5),
     }),
@@ -202,7 +171,25 @@ impl Driver {
             pool: Arc::from("edge"),
             affinity: Arc::from("federation"),
             reconnecting: VecDeque::new(),
+            // A tcp probe cannot see a frozen process; traffic must.
+            kind: if seed % 4 == 3 {
+                ProbeKind::Tcp
+            } else {
+                TIMING.kind
+            },
+            share: if seed % 3 == 1 { 60 } else { 100 },
+            recovery: Recovering::default(),
+            returns: Returns::default(),
+            heard: BTreeMap::new(),
+            ignored: None,
+            late: None,
+            watch: Watch::new(invariants::STRANDED_MAX),
         };
+        let timing = Timing {
+            kind: driver.kind,
+            ..TIMING
+        };
+        driver.group = Group::new(timing);
         driver.reload();
         driver
     }
@@ -230,8 +217,13 @@ impl Driver {
             .iter()
             .filter_map(|session| session.orphan_until);
         let wake = self.group.next_wake();
+        let speaks = self.nodes.iter().map(|node| node.quiet_until);
+        let speaks = speaks.filter(|until| *until > self.now);
         reports
             .chain(thaws)
+            .chain(speaks)
+            .chain(self.recovery.next())
+            .chain(self.mute_due())
             .chain(orphans)
             .chain(wake)
             .min()
@@ -251,8 +243,12 @@ impl Driver {
         self.deliver_reports();
         self.poll();
         self.node_bytes();
+        self.answer_clients();
+        self.look_for_mute();
         self.end_orphans();
+        self.send_back();
         self.reconnect();
+        self.admit_waiting();
         self.pins.expire(now, 4);
     }
 

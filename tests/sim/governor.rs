@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pinfold::clock::Moment;
-use pinfold::config::model::NodeState;
+use pinfold::config::model::{NodeState, ProbeKind};
 use pinfold::pool::group::{Effect, Member};
-use pinfold::pool::health::{Event, ProbeFailure, State};
+use pinfold::pool::health::{Event, Hold, ProbeFailure, State};
+use pinfold::pool::placement::Subject;
 use pinfold::pool::select::{Positions, Standing, Why};
 
 use crate::driver::{Driver, Report, Rule, TIMING};
@@ -74,9 +75,27 @@ impl Driver {
     pub(crate) fn stun(&mut self, told: bool) {
         self.tally.stuns += 1;
         self.last_disturbed = self.now;
+        self.late = Some(self.now);
         if told {
             self.group.stunned(self.now);
         }
+    }
+
+    /// A node goes down, or comes back, on a listener that this one needs.
+    pub(crate) fn set_lacking(&mut self, index: usize, is_lacking: bool) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(index) else {
+            return;
+        };
+        node.lack(now, is_lacking);
+        let name = Arc::clone(&node.name);
+        self.tally.lacked += u64::from(is_lacking);
+        if self.rule == Rule::ForgetsNeeds {
+            return;
+        }
+        let mut effects = Vec::new();
+        self.group.set_lacking(&name, is_lacking, now, &mut effects);
+        self.carry_out(effects);
     }
 
     pub(crate) fn observe(&mut self, node: &Arc<str>, event: Event) {
@@ -96,6 +115,13 @@ impl Driver {
         let mut effects = Vec::new();
         self.group.poll(self.now, &mut effects);
         self.carry_out(effects);
+        let is_damped = |hold: Option<Hold>| matches!(hold, Some(Hold::Flapping(_)));
+        let damped = self
+            .group
+            .view()
+            .iter()
+            .any(|member| is_damped(member.hold));
+        self.tally.damped += u64::from(damped);
     }
 
     pub(crate) fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -113,6 +139,7 @@ impl Driver {
                 } => {
                     self.tally.cuts += 1;
                     self.check_cut(&node, first_evidence);
+                    self.recovery.begin(first_evidence, self.now);
                     if self.rule != Rule::IgnoresCuts {
                         self.last_cut.insert(Arc::clone(&node), self.now);
                         self.fail_over(&node);
@@ -140,10 +167,12 @@ impl Driver {
 
     /// A cut is right only if somebody lived on after the first evidence.
     pub(crate) fn check_cut(&mut self, victim: &Arc<str>, first_evidence: Moment) {
+        // What a tcp probe proves is that the kernel lives.
+        let is_blind = self.kind == ProbeKind::Tcp;
         let outlived = self.nodes.iter().any(|node| {
             node.name != *victim
                 && node.admin != NodeState::Disabled
-                && node.last_alive >= first_evidence
+                && (node.last_alive >= first_evidence || (is_blind && !node.dead))
         });
         if !outlived {
             self.violation = Some(format!("{victim} was cut and nobody outlived it"));
@@ -196,24 +225,36 @@ impl Driver {
             } else if dead {
                 let how = ProbeFailure::Refused;
                 self.observe(&report.node, Event::ProbeFailed { started, how });
-            } else if let Some(until) = frozen {
+            } else if let Some(until) = frozen.filter(|_| self.kind != ProbeKind::Tcp) {
                 let at = until + Duration::from_millis(1);
                 self.reports.push(Report { at, ..report });
             } else {
                 self.observe(&report.node, Event::ProbeGood { started });
+                if frozen.is_none() {
+                    self.observe(&report.node, Event::Parted);
+                }
             }
         }
     }
 
     pub(crate) fn fail_over(&mut self, name: &Arc<str>) {
         self.excused.push(Arc::clone(name));
-        let outcome = self
-            .pins
-            .fail_over(&self.pool, &self.affinity, name, self.now, |subject| {
-                let choice = self.choose(subject, None, Positions::NONE)?;
-                let node = self.nodes.get(choice.index)?;
-                (choice.why == Why::Placed).then(|| Arc::clone(&node.name))
-            });
+        let mut share = self.legacy_share();
+        let place = |subject: &Subject| {
+            if let Some(share) = &mut share {
+                share.leave(name);
+            }
+            let choice = self.choose(subject, None, Positions::NONE, share.as_ref());
+            let placed = choice.filter(|choice| choice.why == Why::Placed);
+            let node = placed.and_then(|choice| self.nodes.get(choice.index));
+            let to = node.map(|node| Arc::clone(&node.name));
+            if let Some(share) = &mut share {
+                share.enter(Arc::clone(to.as_ref().unwrap_or(name)));
+            }
+            to
+        };
+        let (pool, affinity) = (&self.pool, &self.affinity);
+        let outcome = self.pins.fail_over(pool, affinity, name, self.now, place);
         self.tally.pins_moved += outcome.moved.len() as u64;
     }
 }

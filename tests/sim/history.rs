@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use pinfold::clock::Moment;
-use pinfold::config::model::{Balance, NodeState};
+use pinfold::config::model::{Balance, NodeState, ProbeKind};
 use pinfold::pool::health::Event;
 
-use crate::driver::{Client, Driver, Rule, Tally};
+use crate::driver::{Client, Driver, Rule};
 use crate::invariants::{self, Before};
+use crate::tally::Tally;
 use crate::world::Node;
 
 /// Where and how a history went wrong.
@@ -47,7 +48,7 @@ impl fmt::Display for Failure {
 
 const PARTNERS: u8 = 4;
 const ADDRESSES: u8 = 12;
-const ACTIONS: u32 = 50;
+const ACTIONS: u32 = 60;
 /// Answers of a pausing node all arrive before it pauses again.
 const BETWEEN_PAUSES: Duration = Duration::from_millis(200);
 
@@ -65,6 +66,11 @@ pub(crate) fn run(seed: u64, rule: Rule) -> Result<Tally, Failure> {
         ])
         .unwrap();
     let mut driver = Driver::new(seed, rule, nodes, balance);
+    if driver.kind == ProbeKind::Tcp {
+        // Where traffic alone tells, there is somebody who talks.
+        driver.step(driver.now);
+        (0..ADDRESSES).for_each(|number| driver.connect(Client::address(number)));
+    }
     let mut before = Before::default();
     let mut trail: Vec<String> = Vec::new();
     let fail = |driver: &Driver, trail: &[String], what: String| Failure {
@@ -72,7 +78,7 @@ pub(crate) fn run(seed: u64, rule: Rule) -> Result<Tally, Failure> {
         step: driver.tally.steps,
         at: driver.now,
         what,
-        trail: trail.iter().rev().take(12).rev().cloned().collect(),
+        trail: trail.iter().rev().take(40).rev().cloned().collect(),
     };
     for _ in 0..ACTIONS {
         let next_action = driver.now + Duration::from_micros(rng.u64(0..250_000).pow(2) / 150_000);
@@ -96,68 +102,94 @@ pub(crate) fn run(seed: u64, rule: Rule) -> Result<Tally, Failure> {
 fn act(driver: &mut Driver, rng: &mut Rng) -> String {
     let now = driver.now;
     let index = rng.usize(..driver.nodes.len());
+    // Where traffic alone tells, there is more of it to tell.
+    if driver.kind == ProbeKind::Tcp {
+        match rng.u8(0..16) {
+            0 => return leave_alone(driver, rng),
+            1..10 => return traffic(driver, rng),
+            _ => {}
+        }
+    }
     match rng.u8(0..100) {
         0..30 => arrive(driver, rng),
-        30..40 => leave(driver, rng),
-        40..55 => traffic(driver, rng),
-        55..62 => {
+        30..38 => leave(driver, rng),
+        38..55 => traffic(driver, rng),
+        55..80 => befall(driver, rng, index),
+        80..83 => {
+            driver.nodes.iter_mut().for_each(|node| node.kill(now));
+            "all die".to_owned()
+        }
+        83..86 => {
+            driver.nodes.iter_mut().for_each(|node| node.revive(now));
+            "all live".to_owned()
+        }
+        86..87 => evil(driver),
+        87..89 => reload(driver, rng),
+        89..91 => {
+            let is_lacking = !driver.nodes[index].lacking;
+            driver.set_lacking(index, is_lacking);
+            format!("{} lacks: {is_lacking}", driver.nodes[index].name)
+        }
+        91..93 => {
+            let node = &mut driver.nodes[index];
+            node.quiet_until = now + Duration::from_millis(rng.u64(..1_400));
+            let until = node.quiet_until;
+            format!("{} has nothing to say until {until:?}", node.name)
+        }
+        93..95 => administer(driver, rng, index),
+        95..98 => {
+            driver.short_until = now + Duration::from_millis(rng.u64(0..800));
+            driver.last_disturbed = now;
+            format!("shortage until {:?}", driver.short_until)
+        }
+        _ => jump(driver, rng),
+    }
+}
+
+/// Something befalls a node.
+fn befall(driver: &mut Driver, rng: &mut Rng, index: usize) -> String {
+    let now = driver.now;
+    match rng.u8(0..25) {
+        0..7 => {
             driver.nodes[index].kill(now);
             format!("{} dies", driver.nodes[index].name)
         }
-        62..68 => {
+        7..13 => {
             driver.nodes[index].revive(now);
             format!("{} lives", driver.nodes[index].name)
         }
-        68..77 => pause(driver, rng, index),
-        77..80 => {
+        13..22 => pause(driver, rng, index),
+        _ => {
             let node = &mut driver.nodes[index];
             if !node.dead {
                 node.freeze(now, Duration::from_millis(rng.u64(501..6_000)));
             }
             format!("{} freezes until {:?}", node.name, node.frozen_until)
         }
-        80..83 => {
-            for node in &mut driver.nodes {
-                node.kill(now);
-            }
-            "all die".to_owned()
-        }
-        83..86 => {
-            for node in &mut driver.nodes {
-                node.revive(now);
-            }
-            "all live".to_owned()
-        }
-        86..89 => evil(driver),
-        89..92 => reload(driver, rng),
-        92..95 => {
-            let admin = *rng
-                .choice(&[
-                    NodeState::Active,
-                    NodeState::Active,
-                    NodeState::Draining,
-                    NodeState::Disabled,
-                ])
-                .unwrap();
-            driver.set_admin(index, admin);
-            format!("{} is made {admin:?}", driver.nodes[index].name)
-        }
-        95..98 => {
-            driver.short_until = now + Duration::from_millis(rng.u64(0..800));
-            driver.last_disturbed = now;
-            format!("shortage until {:?}", driver.short_until)
-        }
-        _ => {
-            let jump = Duration::from_millis(rng.u64(50..20_000));
-            driver.now = now + jump;
-            for node in &mut driver.nodes {
-                node.tick(driver.now);
-            }
-            // Long jumps are noticed without being told.
-            driver.stun(jump < Duration::from_secs(1) || rng.bool());
-            "the clock jumps".to_owned()
-        }
     }
+}
+
+fn administer(driver: &mut Driver, rng: &mut Rng, index: usize) -> String {
+    let states = [
+        NodeState::Active,
+        NodeState::Active,
+        NodeState::Draining,
+        NodeState::Disabled,
+    ];
+    let admin = *rng.choice(&states).unwrap();
+    driver.set_admin(index, admin);
+    format!("{} is made {admin:?}", driver.nodes[index].name)
+}
+
+fn jump(driver: &mut Driver, rng: &mut Rng) -> String {
+    let jump = Duration::from_millis(rng.u64(50..20_000));
+    driver.now = driver.now + jump;
+    for node in &mut driver.nodes {
+        node.tick(driver.now);
+    }
+    // Long jumps are noticed without being told.
+    driver.stun(jump < Duration::from_secs(1) || rng.bool());
+    "the clock jumps".to_owned()
 }
 
 fn arrive(driver: &mut Driver, rng: &mut Rng) -> String {
@@ -172,6 +204,16 @@ fn arrive(driver: &mut Driver, rng: &mut Rng) -> String {
     "clients arrive".to_owned()
 }
 
+/// One client asks what is never answered, on a node where nobody else is.
+fn leave_alone(driver: &mut Driver, rng: &mut Rng) -> String {
+    let session = rng.choice(&driver.sessions);
+    let lonely = session.map(|session| (session.node.clone(), session.client.ip));
+    if let Some((node, client)) = &lonely {
+        driver.leave_alone(node, *client);
+    }
+    format!("{lonely:?} is alone and gets no answers")
+}
+
 fn leave(driver: &mut Driver, rng: &mut Rng) -> String {
     for _ in 0..rng.u8(1..4) {
         if !driver.sessions.is_empty() {
@@ -183,6 +225,7 @@ fn leave(driver: &mut Driver, rng: &mut Rng) -> String {
 
 /// Bytes both ways where the node lives, one way where it does not; told late.
 fn traffic(driver: &mut Driver, rng: &mut Rng) -> String {
+    driver.ask(driver.now, rng);
     let late = rng.u64(0..50_000);
     let at = Moment::from_micros(driver.now.as_micros().saturating_sub(late));
     for index in 0..driver.nodes.len() {

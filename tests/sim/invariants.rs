@@ -5,17 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pinfold::clock::Moment;
-use pinfold::config::model::NodeState;
+use pinfold::config::model::{Failback, NodeState};
 use pinfold::pool::group::MemberView;
 use pinfold::pool::health::State;
-use pinfold::pool::pins::{Pin, PinKey};
+use pinfold::pool::invariant::{NodeNow, Pinned, Rule};
+use pinfold::pool::pins::{Pin, PinKey, PinnedBy};
 use pinfold::pool::placement::Subject;
+use pinfold::pool::select::Standing;
 
 use crate::driver::{Driver, PIN_TTL, PINS_MAX};
+use crate::failback::rule;
 
 /// How long a dead node may keep sessions and pins while a healthy one is known to be up: a rest
 /// interval, a timeout, and room for a shortage that has just ended.
 const ALLOWED: Duration = Duration::from_secs(1);
+
+/// How long a partner may be stranded: clocks jump in this world, and shortages last.
+pub(crate) const STRANDED_MAX: Duration = Duration::from_secs(3);
 
 /// What was true after the step before.
 #[derive(Default)]
@@ -35,6 +41,9 @@ pub(crate) fn check(driver: &mut Driver, before: &mut Before) -> Result<(), Stri
     the_dead_are_left(driver, &view, &pins)?;
     pins_are_bounded_and_counted(driver, &pins)?;
     pins_move_only_with_reason(driver, before, &pins)?;
+    nobody_returns_unasked(&pins)?;
+    survivors_keep_their_pace(driver)?;
+    the_live_watch_is_content(driver, &view, &pins)?;
     driver.excused.clear();
     Ok(())
 }
@@ -82,7 +91,7 @@ fn overdue_since(driver: &Driver, view: &[MemberView], victim: &MemberView) -> O
     }
     // One that answers again is about to be up: whoever it serves is not cut at the last moment.
     let itself = driver.node(&victim.node)?;
-    if itself.answers() {
+    if itself.serves() {
         return None;
     }
     view.iter()
@@ -90,7 +99,7 @@ fn overdue_since(driver: &Driver, view: &[MemberView], victim: &MemberView) -> O
         .filter(|other| other.state == State::Up)
         .filter_map(|other| {
             let node = driver.node(&other.node)?;
-            node.answers().then(|| node.last_disturbed.max(other.since))
+            node.serves().then(|| node.last_disturbed.max(other.since))
         })
         .min()
         .map(|healthy| {
@@ -196,6 +205,53 @@ fn pins_move_only_with_reason(
     }
     before.partners = partners;
     Ok(())
+}
+
+fn nobody_returns_unasked(pins: &[(PinKey, Pin)]) -> Result<(), String> {
+    let returned = |pin: &Pin| matches!(pin.by, PinnedBy::Failback | PinnedBy::Reverted);
+    let mut pins = pins.iter();
+    match pins.find(|(key, pin)| returned(pin) && rule(&key.subject) == Failback::Stay) {
+        Some((key, _)) => Err(format!("{} was sent back and is to stay", key.subject)),
+        None => Ok(()),
+    }
+}
+
+fn survivors_keep_their_pace(driver: &Driver) -> Result<(), String> {
+    match driver.recovery.too_fast() {
+        Some((node, count)) => Err(format!("{node} admitted {count} strangers within a second")),
+        None => Ok(()),
+    }
+}
+
+/// What the live process watches, by the same functions.
+fn the_live_watch_is_content(
+    driver: &mut Driver,
+    view: &[MemberView],
+    pins: &[(PinKey, Pin)],
+) -> Result<(), String> {
+    let others_take = view.iter().any(|member| member.standing == Standing::Takes);
+    let now = |node: &Arc<str>| match view.iter().find(|member| member.node == *node) {
+        None => NodeNow::Unknown,
+        Some(member) if member.standing == Standing::Down && member.is_silent && others_take => {
+            NodeNow::DeadBesideOthers
+        }
+        Some(_) => NodeNow::Serves,
+    };
+    let partners = pins.iter().filter(|(key, _)| key.subject.is_partner());
+    let pinned: Vec<_> = partners
+        .map(|(key, pin)| Pinned {
+            key: key.clone(),
+            node: now(&pin.node),
+            is_served_elsewhere: false,
+        })
+        .collect();
+    let broken = driver
+        .watch
+        .look(&pinned, driver.recovery.counts(), driver.now);
+    match Rule::ALL.iter().zip(broken).find(|(_, count)| *count > 0) {
+        Some((rule, count)) => Err(format!("the live watch counts {count} of {}", rule.label())),
+        None => Ok(()),
+    }
 }
 
 /// When all clients have left, nothing is counted any more.

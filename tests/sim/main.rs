@@ -11,14 +11,19 @@
 )]
 
 mod driver;
+mod failback;
 mod governor;
 mod history;
 mod invariants;
+mod recovery;
+mod tally;
+mod traffic;
 mod worker;
 mod world;
 
 use driver::Rule;
 use history::run;
+use tally::Tally;
 
 /// Runs in a few seconds without optimisation.
 const SEEDS: u64 = 2_000;
@@ -28,8 +33,8 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Plays one history after the other up to the first failure.
-fn play(seeds: impl Iterator<Item = u64>) -> Result<driver::Tally, history::Failure> {
-    let mut total = driver::Tally::default();
+fn play(seeds: impl Iterator<Item = u64>) -> Result<Tally, history::Failure> {
+    let mut total = Tally::default();
     for seed in seeds {
         let played = std::panic::catch_unwind(|| run(seed, Rule::AsBuilt));
         match played {
@@ -54,7 +59,7 @@ fn every_invented_history_keeps_the_invariants() {
     }
     let seeds = number("PINFOLD_SIM_SEEDS").unwrap_or(SEEDS);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut total = driver::Tally::default();
+    let mut total = Tally::default();
     std::thread::scope(|scope| {
         let share = |first| scope.spawn(move || play((first..seeds).step_by(threads)));
         let shares: Vec<_> = (0..threads as u64).map(share).collect();
@@ -71,7 +76,12 @@ fn every_invented_history_keeps_the_invariants() {
 
 /// How many of the first histories break an invariant under a rule that is wrong on purpose.
 fn caught(rule: Rule) -> usize {
-    (0..100).filter(|seed| run(*seed, rule).is_err()).count()
+    caught_among(100, rule)
+}
+
+fn caught_among(seeds: u64, rule: Rule) -> usize {
+    let is_caught = |seed: &u64| run(*seed, rule).is_err();
+    (0..seeds).filter(is_caught).count()
 }
 
 #[test]
@@ -92,4 +102,31 @@ fn a_driver_that_forgets_to_release_leases_is_caught() {
 #[test]
 fn a_driver_that_counts_its_own_shortages_is_caught() {
     assert!(caught(Rule::CountsShortages) >= 3);
+}
+
+#[test]
+fn a_driver_that_admits_strangers_at_once_is_caught() {
+    assert!(caught(Rule::IgnoresPace) >= 3);
+}
+
+#[test]
+fn a_driver_that_gives_one_node_all_legacy_partners_is_caught() {
+    assert!(caught_among(300, Rule::IgnoresShare) >= 3);
+}
+
+#[test]
+fn a_driver_that_sends_partners_back_wherever_their_node_is_is_caught() {
+    assert!(caught(Rule::SendsBackAnywhere) >= 3);
+}
+
+#[test]
+fn a_driver_that_takes_one_waiting_client_for_proof_is_caught() {
+    // One history in four has probes that cannot see.
+    let caught = caught_among(400, Rule::BelievesOneClient);
+    assert!(caught >= 3, "{caught}");
+}
+
+#[test]
+fn a_driver_that_forgets_what_its_listeners_need_is_caught() {
+    assert!(caught(Rule::ForgetsNeeds) >= 3);
 }

@@ -7,6 +7,8 @@ use pinfold::pool::pins::{Lease, NewPin, PinKey, Pinned, PinnedBy};
 use pinfold::pool::placement::Subject;
 use pinfold::pool::select::{Candidate, Choice, Positions, Request, Standing, Why, choose};
 
+use pinfold::pool::share::Share;
+
 use crate::driver::{Client, Driver, PIN_TTL, Rule, Session};
 
 impl Driver {
@@ -22,6 +24,9 @@ impl Driver {
             let (dead, answers) = node.map_or((false, true), |node| (node.dead, node.answers()));
             if dead {
                 let client = self.end(index);
+                if !client.subject.is_partner() {
+                    self.recovery.lose(self.now);
+                }
                 self.observe(&name, Event::SessionReset { client: client.ip });
                 self.reconnecting.push_back(client);
                 continue;
@@ -77,6 +82,7 @@ impl Driver {
         subject: &Subject,
         pinned: Option<&Arc<str>>,
         tried: Positions,
+        share: Option<&Share>,
     ) -> Option<Choice> {
         let position = |name: &Arc<str>| self.nodes.iter().position(|node| node.name == *name);
         let request = Request {
@@ -86,18 +92,41 @@ impl Driver {
             pinned: pinned.and_then(position),
             turn: self.turn,
             tried,
-            full: Positions::NONE,
+            full: self.full(subject, share.filter(|_| pinned.is_none())),
         };
         choose(self.candidates(), &request)
     }
 
-    /// Dials until a node accepts.
+    /// Dials until a node accepts, once it may.
     pub(crate) fn connect(&mut self, client: Client) {
+        let key = self.pin_key(&client.subject);
+        let pinned = self.pins.look_up(&key, self.now);
+        let choice = self.choose(&client.subject, pinned.as_ref(), Positions::NONE, None);
+        let node = choice.and_then(|choice| self.nodes.get(choice.index));
+        if let Some(name) = node.map(|node| Arc::clone(&node.name))
+            && !self.may_go_ahead(&client, &name)
+        {
+            return;
+        }
+        self.connect_admitted(client);
+    }
+
+    /// Dials until a node accepts.
+    pub(crate) fn connect_admitted(&mut self, client: Client) {
         self.turn += 1;
         let key = self.pin_key(&client.subject);
         let pinned = self.pins.look_up(&key, self.now);
         let (mut tried, mut refused) = (Positions::NONE, false);
-        while let Some(choice) = self.choose(&client.subject, pinned.as_ref(), tried) {
+        let share = self.legacy_share().filter(|_| client.subject.is_partner());
+        while let Some(choice) =
+            self.choose(&client.subject, pinned.as_ref(), tried, share.as_ref())
+        {
+            if tried == Positions::NONE {
+                self.check_home(&client.subject, pinned.as_ref(), choice.index);
+                if pinned.is_none() {
+                    self.check_share(share.as_ref(), choice.index);
+                }
+            }
             let Some(node) = self.nodes.get(choice.index) else {
                 return;
             };
@@ -116,6 +145,8 @@ impl Driver {
                 node: name,
                 since: self.now,
                 answered: false,
+                asked_at: None,
+                active_at: self.now,
                 why: choice.why,
                 refused,
                 orphan_until: None,
@@ -124,6 +155,23 @@ impl Driver {
                 self.first_byte(self.sessions.len() - 1);
             }
             return;
+        }
+    }
+
+    /// A partner's new connections go to one node, its own, for as long as that may take them.
+    fn check_home(&mut self, subject: &Subject, pinned: Option<&Arc<str>>, index: usize) {
+        let (Some(home), Some(node)) = (pinned, self.nodes.get(index)) else {
+            return;
+        };
+        let keeps = matches!(
+            self.standings.get(home),
+            Some(Standing::Takes | Standing::Suspect | Standing::Held)
+        );
+        if subject.is_partner() && keeps && node.name != *home {
+            self.violation = Some(format!(
+                "{subject} is pinned to {home} and goes to {}",
+                node.name
+            ));
         }
     }
 
@@ -143,6 +191,8 @@ impl Driver {
             return;
         };
         session.answered = true;
+        session.asked_at = None;
+        self.heard.insert(Arc::clone(&session.node), now);
         let (why, refused, node) = (session.why, session.refused, Arc::clone(&session.node));
         let leased = session.lease.is_some();
         let subject = session.client.subject.clone();
@@ -208,6 +258,8 @@ impl Driver {
             let client = self.end(index);
             if client.subject.is_partner() {
                 self.reconnecting.push_back(client);
+            } else {
+                self.recovery.lose(self.now);
             }
         }
     }

@@ -23,7 +23,11 @@ pub(crate) struct Node {
     pub(crate) frozen_until: Option<Moment>,
     /// Whether that is for longer than a pause.
     pub(crate) frozen_long: bool,
-    /// When it last was unwell: dead, or frozen for longer than a pause.
+    /// It is down on a listener that this one needs.
+    pub(crate) lacking: bool,
+    /// It lives and has nothing to say, until this moment.
+    pub(crate) quiet_until: Moment,
+    /// When it last was unwell: dead, lacking, or frozen for longer than a pause.
     pub(crate) last_bad: Option<Moment>,
     /// When it last could answer.
     pub(crate) last_alive: Moment,
@@ -41,6 +45,8 @@ impl Node {
             dead: false,
             frozen_until: None,
             frozen_long: false,
+            lacking: false,
+            quiet_until: Moment::START,
             last_bad: None,
             last_alive: now,
             last_disturbed: now,
@@ -54,10 +60,10 @@ impl Node {
             self.frozen_long = false;
             self.last_disturbed = now;
         }
-        if self.dead || self.frozen_long {
+        if self.dead || self.frozen_long || self.lacking {
             self.last_bad = Some(now);
         }
-        if self.answers() {
+        if self.serves() {
             self.last_alive = now;
         }
     }
@@ -65,6 +71,21 @@ impl Node {
     /// Whether it would answer at this moment.
     pub(crate) const fn answers(&self) -> bool {
         !self.dead && self.frozen_until.is_none()
+    }
+
+    /// Whether sessions on it are served as they should be.
+    pub(crate) const fn serves(&self) -> bool {
+        self.answers() && !self.lacking
+    }
+
+    pub(crate) fn lack(&mut self, now: Moment, is_lacking: bool) {
+        self.lacking = is_lacking;
+        self.last_disturbed = now;
+        if is_lacking {
+            self.last_bad = Some(now);
+        } else if self.serves() {
+            self.last_alive = now;
+        }
     }
 
     pub(crate) fn kill(&mut self, now: Moment) {

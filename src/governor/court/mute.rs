@@ -19,6 +19,8 @@ use crate::worker::{Order, Surveyed};
 /// A node that may be mute.
 struct Suspicion {
     node: Arc<str>,
+    /// When the governor was last late.
+    late: Option<Moment>,
     endpoint: Arc<Endpoint>,
     siblings: Vec<Arc<Endpoint>>,
 }
@@ -100,6 +102,7 @@ impl Watched {
             .filter(|member| is_up(&member.name) && is_silent(&member.endpoint))
             .map(|member| Suspicion {
                 node: Arc::clone(&member.name),
+                late: self.late,
                 endpoint: Arc::clone(&member.endpoint),
                 siblings: members()
                     .filter(|other| other.name != member.name)
@@ -118,9 +121,10 @@ impl Suspicion {
     fn is_true(&self, survey: &Survey) -> bool {
         let (_, heard) = traffic(&self.endpoint);
         let traffic_of_node = Traffic {
-            waiting: survey.waiting.len(),
-            asked: survey.asked_at,
+            asked: survey.waits_since(0),
+            also_asked: survey.waits_since(1),
             heard,
+            late: self.late.max(survey.late),
         };
         let siblings = self.siblings.iter();
         let sibling_heard = siblings.filter_map(|sibling| traffic(sibling).1).max();

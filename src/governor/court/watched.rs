@@ -34,6 +34,8 @@ pub(super) struct Watched {
     pub(super) has_needed: bool,
     /// What was last told of each member's traffic.
     traffic: HashMap<EndpointNumber, (Option<Moment>, Option<Moment>)>,
+    /// When the governor last stood still.
+    pub(super) late: Option<Moment>,
     /// When workers were last asked what sessions wait for.
     pub(super) surveyed: Option<Moment>,
     /// Probes that were begun.
@@ -51,6 +53,7 @@ impl Watched {
             was_up: HashSet::new(),
             has_needed: false,
             traffic: HashMap::new(),
+            late: None,
             surveyed: None,
             asked: Cell::new(0),
             under_way: Rc::default(),

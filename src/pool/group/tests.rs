@@ -472,3 +472,23 @@ fn who_is_resumed_after_a_drain_takes_its_share_little_by_little() {
         "it was never away"
     );
 }
+
+#[test]
+fn a_node_that_answers_again_but_lacks_what_it_needs_is_cut_once_another_is_up() {
+    let mut work = Work::up(&["edge1", "edge2"]);
+    work.die("edge1", 200);
+    work.die("edge2", 210);
+    assert_eq!(work.fail_static(), ["edge1", "edge2"]);
+    work.good("edge1", 300, 301);
+    work.group
+        .set_lacking("edge1", true, ms(310), &mut work.effects);
+    for at in [1_000, 1_400, 1_800] {
+        work.good("edge2", at, at + 1);
+    }
+    assert_eq!(work.state("edge2"), State::Up);
+    assert_eq!(
+        work.cut(),
+        ["edge1"],
+        "it rises, but nobody on it is served"
+    );
+}

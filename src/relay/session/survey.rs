@@ -12,10 +12,11 @@ pub struct Survey {
     pub answered: usize,
     /// When a byte last passed in one of them, either way.
     pub active_at: Option<Moment>,
-    /// Two of the clients who have sent bytes since their node, which had answered them before, sent any.
-    pub waiting: Vec<u32>,
-    /// When the first of those bytes were sent.
-    pub asked_at: Option<Moment>,
+    /// Those two clients that have waited longest for their node, which had answered them before: told
+    /// apart by a number, and since when.
+    pub waiting: Vec<(u32, Moment)>,
+    /// When a worker was last late to look at its connections.
+    pub late: Option<Moment>,
 }
 
 impl Survey {
@@ -26,15 +27,23 @@ impl Survey {
         self.active_at = self.active_at.max(Some(active_at));
         let (asked, heard) = (session.asked_at.get(), session.heard_at.get());
         if session.is_answered.get() && asked > heard {
-            self.wait(session.client.get());
-            self.asked_at = Some(self.asked_at.map_or(asked, |first| first.min(asked)));
+            self.wait(session.client.get(), asked);
         }
     }
 
-    fn wait(&mut self, client: u32) {
-        if self.waiting.len() < 2 && !self.waiting.contains(&client) {
-            self.waiting.push(client);
+    fn wait(&mut self, client: u32, since: Moment) {
+        match self.waiting.iter_mut().find(|(known, _)| *known == client) {
+            Some((_, known)) => *known = since.min(*known),
+            None => self.waiting.push((client, since)),
         }
+        self.waiting.sort_by_key(|(_, since)| *since);
+        self.waiting.truncate(2);
+    }
+
+    /// Since when the client waits that has waited longest, or next to longest, for 0 and 1.
+    #[must_use]
+    pub fn waits_since(&self, place: usize) -> Option<Moment> {
+        self.waiting.get(place).map(|(_, since)| *since)
     }
 
     /// Adds what other sessions are doing.
@@ -42,7 +51,9 @@ impl Survey {
         self.sessions += other.sessions;
         self.answered += other.answered;
         self.active_at = self.active_at.max(other.active_at);
-        self.asked_at = self.asked_at.into_iter().chain(other.asked_at).min();
-        other.waiting.iter().for_each(|client| self.wait(*client));
+        self.late = self.late.max(other.late);
+        for (client, since) in &other.waiting {
+            self.wait(*client, *since);
+        }
     }
 }

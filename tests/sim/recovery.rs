@@ -1,0 +1,161 @@
+//! Plays the admission of strangers while the pool recovers, and the share of legacy partners.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pinfold::clock::Moment;
+use pinfold::config::model::Rate;
+use pinfold::pool::invariant::Admitted;
+use pinfold::pool::pace::{Admittance, Pace, Recovery};
+use pinfold::pool::placement::Subject;
+use pinfold::pool::select::Positions;
+use pinfold::pool::share::Share;
+
+use crate::driver::{Client, Driver, Rule};
+
+pub(crate) const PACE: Rate = Rate {
+    count: 4,
+    per: Duration::from_secs(1),
+};
+
+/// The recovery of the pool, and what each node has admitted meanwhile.
+#[derive(Default)]
+pub(crate) struct Recovering {
+    pub(crate) recovery: Arc<Recovery>,
+    paces: BTreeMap<Arc<str>, Pace>,
+    /// Who may go ahead, and when.
+    waiting: Vec<(Moment, Client)>,
+    /// When strangers were lost.
+    lost: Vec<Moment>,
+    /// When each node admitted a stranger.
+    admitted: BTreeMap<Arc<str>, Vec<Moment>>,
+}
+
+impl Recovering {
+    pub(crate) fn next(&self) -> Option<Moment> {
+        self.waiting.iter().map(|(at, _)| *at).min()
+    }
+
+    /// A stranger lost its session by a node's fault.
+    pub(crate) fn lose(&mut self, now: Moment) {
+        self.recovery.lose();
+        self.lost.push(now);
+    }
+
+    /// A node is cut.
+    pub(crate) fn begin(&mut self, first_evidence: Moment, now: Moment) {
+        let lately = |at: &&Moment| **at + Duration::from_millis(100) >= first_evidence;
+        let lately = self.lost.iter().filter(lately).count() as u64;
+        self.recovery.begin(self.recovery.lost() - lately, now);
+    }
+
+    /// How much each node has admitted, for the watch of the live process.
+    pub(crate) fn counts(&self) -> Vec<Admitted> {
+        let count = |(node, pace): (&Arc<str>, &Pace)| Admitted {
+            node: (Arc::from("edge"), Arc::clone(node)),
+            count: pace.admitted(),
+            rate: PACE,
+        };
+        self.paces.iter().map(count).collect()
+    }
+
+    /// The first node that has admitted more within a second than it may.
+    pub(crate) fn too_fast(&self) -> Option<(&Arc<str>, usize)> {
+        // What may come together besides is less than one.
+        let most = PACE.count as usize + 1;
+        self.admitted.iter().find_map(|(node, times)| {
+            let last = times.iter().max()?;
+            let within = times
+                .iter()
+                .filter(|at| last.since(**at) < PACE.per)
+                .count();
+            (within > most).then_some((node, within))
+        })
+    }
+}
+
+impl Driver {
+    /// Whether a client may go ahead to `node` now; if not, it waits or is turned away.
+    pub(crate) fn may_go_ahead(&mut self, client: &Client, node: &Arc<str>) -> bool {
+        let now = self.now;
+        let recovering = &mut self.recovery;
+        if client.subject.is_partner() || !recovering.recovery.is_under_way(now) {
+            return true;
+        }
+        let recovery = Arc::clone(&recovering.recovery);
+        let pace = recovering
+            .paces
+            .entry(Arc::clone(node))
+            .or_insert_with(|| Pace::new(recovery));
+        let admittance = pace.admit(PACE, now);
+        let times = recovering.admitted.entry(Arc::clone(node)).or_default();
+        match admittance {
+            _ if self.rule == Rule::IgnoresPace => {
+                times.push(now);
+                true
+            }
+            Admittance::Now => {
+                times.push(now);
+                true
+            }
+            Admittance::At(at) => {
+                times.push(at);
+                recovering.waiting.push((at, client.clone()));
+                self.tally.paced += 1;
+                false
+            }
+            Admittance::Never => {
+                self.tally.refused += 1;
+                false
+            }
+        }
+    }
+
+    /// Those go ahead whose turn has come.
+    pub(crate) fn admit_waiting(&mut self) {
+        let now = self.now;
+        let due = |(at, _): &mut (Moment, Client)| *at <= now;
+        let due: Vec<_> = self.recovery.waiting.extract_if(.., due).collect();
+        for (_, client) in due {
+            self.connect_admitted(client);
+        }
+    }
+
+    /// Who has how many legacy partners; all partners of this world are.
+    pub(crate) fn legacy_share(&self) -> Option<Share> {
+        (self.share < 100).then(|| {
+            let pins = self.pin_list();
+            let of_partners = pins.into_iter().filter(|(key, _)| key.subject.is_partner());
+            Share::new(self.share, of_partners.map(|(_, pin)| pin.node))
+        })
+    }
+
+    /// Nodes that have their share, for the placing of `subject`.
+    pub(crate) fn full(&self, subject: &Subject, share: Option<&Share>) -> Positions {
+        match share.filter(|_| subject.is_partner() && self.rule != Rule::IgnoresShare) {
+            Some(share) => Positions::of(&self.nodes, |node| share.is_full(&node.name)),
+            None => Positions::NONE,
+        }
+    }
+
+    /// A partner was placed on the node at `index`: rightly, if it is not full or all like it are.
+    pub(crate) fn check_share(&mut self, share: Option<&Share>, index: usize) {
+        let (Some(share), Some(node)) = (share, self.nodes.get(index)) else {
+            return;
+        };
+        let standing = |name: &Arc<str>| self.standings.get(name).copied();
+        let own = standing(&node.name);
+        let is_alternative = |other: &&crate::world::Node| {
+            standing(&other.name) == own && !share.is_full(&other.name)
+        };
+        if share.is_full(&node.name) {
+            if let Some(other) = self.nodes.iter().find(is_alternative) {
+                let (name, other) = (&node.name, &other.name);
+                self.violation = Some(format!("{name} has its share, and {other} has not"));
+            }
+        } else if self.nodes.iter().any(|other| share.is_full(&other.name)) {
+            self.tally.shared += 1;
+        }
+    }
+}
