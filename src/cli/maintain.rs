@@ -161,7 +161,10 @@ impl Conductor<'_> {
     /// Ends what is left, at the pace.
     fn drain(&self) -> Result<(), Halt> {
         self.look()?;
-        self.daemon.drain()?;
+        // One that drains already, or is disabled, stays as it is.
+        if self.was_active {
+            self.daemon.drain()?;
+        }
         let begun = Instant::now();
         let mut ended = 0;
         loop {
@@ -266,7 +269,7 @@ fn undo(daemon: &Daemon<'_>, name: &str, is_resumed: bool) -> Result<(), Failure
     let state = if is_resumed {
         "takes sessions again"
     } else {
-        "drains, as it did before"
+        "is drained or disabled, as before"
     };
     say(&format!(
         "{pins} of partners went back to {name}, which {state}; sessions on other nodes\n\

@@ -9,7 +9,7 @@ use super::Shared;
 use crate::clock::Moment;
 use crate::inspect::tls::Version;
 use crate::partner::verdict::{Judgement, Picture, Seen, Verdict, speaks_for};
-use crate::pool::pins::PinKey;
+use crate::pool::pins::{Pin, PinKey};
 use crate::pool::placement::Subject;
 use crate::relay::history::Ended;
 
@@ -55,12 +55,22 @@ pub(super) fn picture(shared: &Shared, now: Moment) -> Picture {
 
 /// Sessions under a partner's pins. They may have begun long ago: what failed since counts more.
 fn served_now(shared: &Shared, partner: &Arc<str>, now: Moment) -> Vec<Seen> {
+    let pins = pins_of(shared, partner, now).into_iter();
+    let used = pins.filter(|(_, pin)| pin.sessions > 0);
+    let seen = used.map(|(_, pin)| Seen {
+        partner: Arc::clone(partner),
+        node: pin.node,
+        is_good: true,
+        at: now.before(LATELY),
+    });
+    seen.collect()
+}
+
+/// The pins of one partner, wherever a listener has them; without looking at those of everybody.
+pub(super) fn pins_of(shared: &Shared, partner: &Arc<str>, now: Moment) -> Vec<(PinKey, Pin)> {
     let snapshot = shared.snapshot.load();
-    let mut scopes: Vec<_> = snapshot
-        .listeners
-        .iter()
-        .map(|each| &each.pin_scope)
-        .collect();
+    let listeners = snapshot.listeners.iter();
+    let mut scopes: Vec<_> = listeners.map(|each| &each.pin_scope).collect();
     scopes.sort_unstable();
     scopes.dedup();
     let pins = scopes.into_iter().filter_map(|scope| {
@@ -68,18 +78,10 @@ fn served_now(shared: &Shared, partner: &Arc<str>, now: Moment) -> Vec<Seen> {
             scope: Arc::clone(scope),
             subject: Subject::Partner(Arc::clone(partner)),
         };
-        shared
-            .pins
-            .inspect(&key, now)
-            .filter(|pin| pin.sessions > 0)
+        let pin = shared.pins.inspect(&key, now)?;
+        Some((key, pin))
     });
-    let seen = pins.map(|pin| Seen {
-        partner: Arc::clone(partner),
-        node: pin.node,
-        is_good: true,
-        at: now.before(LATELY),
-    });
-    seen.collect()
+    pins.collect()
 }
 
 /// Accusations of this moment: partners, and nodes, each with what it rests on.

@@ -214,7 +214,7 @@ impl Picture {
         };
         judge(
             Verdict::Neither,
-            format!("{partner} is served by {places}{others}"),
+            format!("{partner} is served, lately by {places}{others}"),
         )
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 use axum::http::StatusCode;
 
-use super::answers::{CutOff, Explanation, Judged, Partner, Source};
+use super::answers::{CutOff, Explanation, Judged, Source};
 use super::listings;
 use super::refusal::Refusal;
 use super::status::{names, round};
@@ -133,7 +133,8 @@ pub(super) fn explain(
         now,
     };
     let places = scene.places(listener)?;
-    let partner = partner(shared, view, subject);
+    let name = subject.partner_name();
+    let partner = name.and_then(|name| listings::partner(shared, view, &name));
     let judgement = judge(shared, subject, now);
     let attempts = past::attempts(&scene);
     let mut explanation = Explanation {
@@ -152,12 +153,6 @@ pub(super) fn explain(
     };
     explanation.next = advice::next(&scene, &explanation);
     Ok(explanation)
-}
-
-fn partner(shared: &Shared, view: &View, subject: &Subject) -> Option<Partner> {
-    let known = subject.partner.as_ref()?;
-    let all = listings::partners(shared, view).partners;
-    all.into_iter().find(|partner| *partner.name == *known.name)
 }
 
 fn judge(shared: &Shared, subject: &Subject, now: Moment) -> Judged {

@@ -9,7 +9,7 @@ use super::meaning;
 use super::place::Scene;
 use crate::clock::Moment;
 use crate::control::chronicle::Chronicle;
-use crate::control::us_or_them::was_served;
+use crate::control::us_or_them::{pins_of, was_served};
 use crate::inspect::tls::Side;
 use crate::partner::verdict::speaks_for;
 use crate::relay::history::Ended;
@@ -86,11 +86,8 @@ fn last_at(scene: &Scene<'_>, endings: &[Ended]) -> Option<jiff::Timestamp> {
         let shaken = chronicle
             .partner(&known.name)
             .and_then(|chapter| chapter.tls.seen_at);
-        let pins = scene.shared.pins.list(scene.now);
-        let its = pins
-            .iter()
-            .filter(|(key, _)| *key.subject.to_string() == *known.name);
-        let used = its.map(|(_, pin)| pin.last_used).max();
+        let pins = pins_of(scene.shared, &known.name, scene.now);
+        let used = pins.iter().map(|(_, pin)| pin.last_used).max();
         active().chain(shaken).chain(used).max()
     });
     let last = ended.into_iter().chain(of_partner.flatten()).max();

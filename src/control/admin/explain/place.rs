@@ -270,7 +270,6 @@ impl<'a> Scene<'a> {
             format!(", once {node} takes sessions")
         };
         let (when, at) = match &known.failback {
-            _ if pin.by == PinnedBy::ByHand => ("not by itself: pinned by hand".into(), None),
             Failback::Stay => ("not by itself: failback = \"stay\"".into(), None),
             Failback::Idle(limit) => (
                 format!("when it has been idle for {} s{wait}", limit.as_secs()),
