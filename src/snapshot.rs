@@ -20,7 +20,7 @@ use crate::pool::select::{Candidate, Standing};
 use crate::telemetry::counters::{EndpointSlot, ListenerSlot};
 use crate::telemetry::outcome::Outcome;
 
-pub use self::admission::{Admission, Capacity, Place, Ticket};
+pub use self::admission::{Access, Admission, Capacity, Place, Ticket};
 pub use self::registry::Registry;
 
 mod admission;

@@ -18,6 +18,8 @@ pub mod answers;
 mod asker;
 mod attention;
 mod connection;
+mod drill;
+mod explain;
 mod guard;
 mod listings;
 mod metrics;

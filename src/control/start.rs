@@ -58,6 +58,13 @@ impl Source {
     }
 }
 
+/// Serves the admin API; the file of its socket.
+fn serve_admin(socket: admin::Socket, shared: &Arc<Shared>) -> Option<PathBuf> {
+    let path = socket.path().map(Path::to_path_buf);
+    admin::serve(socket, Arc::clone(shared));
+    path
+}
+
 /// Starts everything but the accepting of clients, which [`Control::run`] begins. To be called within
 /// a runtime.
 ///
@@ -97,6 +104,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let shared = Arc::new(Shared {
         snapshot,
         pins,
+        placement: Arc::clone(&ground.key),
         governor: governor.commands(),
         verdicts: governor.verdicts(),
         requests: to_control,
@@ -116,11 +124,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         store: before.store,
         token: ground.token,
     });
-    let admin_socket = admin_socket.and_then(|socket| {
-        let path = socket.path().map(Path::to_path_buf);
-        admin::serve(socket, Arc::clone(&shared));
-        path
-    });
+    let admin_socket = admin_socket.and_then(|socket| serve_admin(socket, &shared));
     Ok(Control {
         shared,
         source,
@@ -134,6 +138,8 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         departures: super::reload::Departures::default(),
         admin_socket,
         was_crowded: false,
+        teller: super::us_or_them::Teller::default(),
+        moves: super::maintenance::Moves::default(),
     })
 }
 

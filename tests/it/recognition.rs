@@ -73,7 +73,12 @@ impl Scene {
 }
 
 /// What `s_client` says of a short session.
-fn speak(directory: &Path, address: SocketAddr, source: &str, arguments: &str) -> String {
+pub(crate) fn speak(
+    directory: &Path,
+    address: SocketAddr,
+    source: &str,
+    arguments: &str,
+) -> String {
     let name = format!("{source}-{}", fastrand::u32(..));
     std::fs::write(directory.join(&name), "word\nCLOSE\n").unwrap();
     let mut command = openssl(

@@ -5,9 +5,18 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::drill::{
+    Drill, DrillPartner, DrillUsers, PinMoved, PinsMoved, SessionsEnded, Survivor,
+};
+pub use self::explanation::{
+    Attempts, Back, Candidate, CutOff, Explanation, Judged, Place, SessionsOn, Source, Trouble,
+};
 pub use crate::control::pins::{PinChanged, PinRemoved};
 pub use crate::control::{Imported, NodeChanged, Reloaded};
 use crate::store::Wanted;
+
+mod drill;
+mod explanation;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -379,7 +388,7 @@ pub struct PartnerPin {
     pub sessions: u32,
     /// When a session last began or ended under it.
     pub last_used: Timestamp,
-    /// Who made it by hand.
+    /// The administrator who made it so, by hand or for maintenance.
     #[serde(default)]
     pub order: Option<PinOrder>,
     /// The node that a failover took the partner away from.
@@ -413,7 +422,8 @@ pub struct Pin {
     pub node: String,
     /// When it came to be this node.
     pub since: Timestamp,
-    /// Why it is this node: `placed`, `configured`, `failover`, `dial-failed` or `by-hand`.
+    /// Why it is this node: `placed`, `configured`, `failover`, `dial-failed`, `by-hand`, `failback`,
+    /// `reverted` or `maintenance`.
     pub by: String,
     /// Sessions that live under it.
     pub sessions: u32,
