@@ -18,9 +18,9 @@ use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::pool::group::Member;
 use crate::pool::health::{Event, State};
-use crate::pool::pins::PinTable;
-use crate::pool::placement::PlacementKey;
-use crate::relay::report::{Report, Reports};
+use crate::pool::pins::{PinKey, PinTable};
+use crate::pool::placement::{PlacementKey, Subject};
+use crate::relay::report::{Lost, Report, Reports};
 use crate::relay::session::{EndpointNumber, Interrupt};
 use crate::snapshot::{GroupKey, GroupPlan, MemberPlan, Snapshot};
 use crate::worker::Order;
@@ -228,11 +228,7 @@ impl Court {
                 endpoint,
                 what,
             } => self.hear_of_node(&group, &node, endpoint, what, now),
-            Told::Partners(surveys) => {
-                for (key, survey) in surveys {
-                    self.consider(&key, &survey, now);
-                }
-            }
+            Told::Partners(surveys) => self.consider_all(&surveys, now),
         }
     }
 
@@ -298,10 +294,16 @@ impl Court {
 
     /// Tells of partners that never came back.
     fn raise_alarms(&mut self, now: Moment) {
-        let partners = &self.snapshot.partners;
-        let alarm_after = |name: &str| Some(partners.by_name(name)?.alarm_after);
-        for missing in self.ledger.raise_alarms(alarm_after, now) {
-            let known = partners.by_name(&missing.partner);
+        let Self {
+            ledger,
+            snapshot,
+            pins,
+            ..
+        } = self;
+        let alarm_after = |name: &str| Some(snapshot.partners.by_name(name)?.alarm_after);
+        let is_connected = |lost: &Lost| is_connected(snapshot, pins, lost, now);
+        for missing in ledger.raise_alarms(alarm_after, is_connected, now) {
+            let known = snapshot.partners.by_name(&missing.partner);
             let contact = known.and_then(|known| known.contact.as_deref());
             announce::not_back(&missing, contact);
         }
@@ -493,6 +495,20 @@ impl Court {
             broken: self.invariants.broken,
         }
     }
+}
+
+/// Whether a partner has sessions under its pin, on the listener of a loss.
+fn is_connected(snapshot: &Snapshot, pins: &PinTable, lost: &Lost, now: Moment) -> bool {
+    let mut listeners = snapshot.listeners.iter();
+    let listener = listeners.find(|listener| listener.state.name == lost.listener);
+    let pin = listener.and_then(|listener| {
+        let key = PinKey {
+            scope: Arc::clone(&listener.pin_scope),
+            subject: Subject::Partner(Arc::clone(&lost.partner)),
+        };
+        pins.inspect(&key, now)
+    });
+    pin.is_some_and(|pin| pin.sessions > 0)
 }
 
 impl GroupPlan {

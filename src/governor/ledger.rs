@@ -76,6 +76,9 @@ pub struct Gap {
     /// Whether the alarm was raised that it never came back.
     #[serde(default)]
     pub is_alarmed: bool,
+    /// Nobody waits for it any more.
+    #[serde(default)]
+    pub is_over: bool,
 }
 
 /// Figures since the start.
@@ -110,7 +113,8 @@ impl Totals {
 /// The ledger as the governor keeps it.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    failovers: VecDeque<Failover>,
+    /// Shared with whoever looks at them: only what changes is copied.
+    failovers: VecDeque<Arc<Failover>>,
     numbers: u64,
     /// Partners whose session ended by a node's fault, until they are served again.
     awaited: HashMap<(Arc<str>, Arc<str>), Loss>,
@@ -124,6 +128,8 @@ pub(super) struct Ledger {
 struct Loss {
     lost: Lost,
     served: Option<(Served, Arc<str>)>,
+    /// Its node is to blame: it failed, or a failover took it.
+    is_fault: bool,
     is_alarmed: bool,
 }
 
@@ -153,16 +159,23 @@ impl Ledger {
     /// A partner lost a session. The first loss stands until it is served again.
     pub(super) fn lost(&mut self, lost: Lost) {
         let key = (Arc::clone(&lost.partner), Arc::clone(&lost.listener));
-        if self.awaited.len() >= AWAITED_MAX || self.awaited.contains_key(&key) {
+        // A connection that its node closed in order is no loss beside one that is.
+        let is_news = match self.awaited.get(&key) {
+            Some(known) => !known.is_fault && lost.outcome != Outcome::NodeClosed,
+            None => self.awaited.len() < AWAITED_MAX,
+        };
+        if !is_news {
             return;
         }
-        let loss = Loss {
+        let mut loss = Loss {
+            is_fault: lost.outcome != Outcome::NodeClosed,
             lost,
             served: None,
             is_alarmed: false,
         };
         let gap = loss.gap();
         let failover = failover_of(&mut self.failovers, &loss.lost);
+        loss.is_fault |= failover.is_some();
         if let Some(failover) = failover
             && !failover.partners.iter().any(|known| known.is_like(&gap))
         {
@@ -202,6 +215,7 @@ impl Ledger {
         let concerned = self.failovers.iter_mut().rev();
         let concerned = concerned.filter(|failover| failover.concerns(&loss.lost));
         for (place, failover) in concerned.enumerate() {
+            let failover = Arc::make_mut(failover);
             let mut partners = failover.partners.iter_mut();
             match partners.find(|known| known.is_like(&gap)) {
                 Some(known) if place == 0 || known.node.is_none() => *known = gap.clone(),
@@ -224,8 +238,11 @@ impl Ledger {
         for cut_off in back.iter().filter_map(Loss::cut_off) {
             self.totals.count(cut_off);
         }
-        let awaited = self.awaited.values().filter(|loss| concerns(loss));
-        let partners = back.iter().chain(awaited).map(Loss::gap).collect();
+        let mut partners: Vec<_> = back.iter().map(Loss::gap).collect();
+        for loss in self.awaited.values_mut().filter(|loss| concerns(loss)) {
+            loss.is_fault = true;
+            partners.push(loss.gap());
+        }
         if self.failovers.len() == FAILOVERS_MAX
             && let Some(oldest) = self.failovers.pop_front()
         {
@@ -246,7 +263,7 @@ impl Ledger {
             cut_at: now,
         };
         self.kept.failover(&failover);
-        self.failovers.push_back(failover);
+        self.failovers.push_back(Arc::new(failover));
         (
             self.numbers,
             back.into_iter().filter_map(Loss::into_back).collect(),
@@ -254,8 +271,8 @@ impl Ledger {
     }
 
     /// Failovers, oldest first.
-    pub(super) fn failovers(&self) -> Vec<Failover> {
-        self.failovers.iter().cloned().collect()
+    pub(super) fn failovers(&self) -> Vec<Arc<Failover>> {
+        self.failovers.iter().map(Arc::clone).collect()
     }
 
     pub(super) fn totals(&self) -> &Totals {
@@ -264,18 +281,43 @@ impl Ledger {
 
     /// Who has not come back for a day is no longer waited for.
     pub(super) fn forget(&mut self, now: Moment) {
-        self.awaited
-            .retain(|_, loss| now.since(loss.lost.ended) < FORGOTTEN_AFTER);
+        self.give_up(|loss| now.since(loss.lost.ended) >= FORGOTTEN_AFTER);
     }
 
-    /// The node that served a partner again after the last failover that cut it off, and since when.
-    pub(super) fn last_served(&self, partner: &str, listener: &str) -> Option<(&Arc<str>, Moment)> {
+    /// Waits no longer for those that `is_hopeless` selects.
+    fn give_up(&mut self, is_hopeless: impl Fn(&Loss) -> bool) {
+        let gone: Vec<_> = self
+            .awaited
+            .extract_if(|_, loss| is_hopeless(loss))
+            .map(|(_, loss)| loss)
+            .collect();
+        for loss in gone {
+            let gap = loss.gap();
+            let concerned = self.failovers.iter_mut();
+            for failover in concerned.filter(|each| each.concerns(&loss.lost)) {
+                let failover = Arc::make_mut(failover);
+                let mut partners = failover.partners.iter_mut();
+                let known = partners.find(|known| known.is_like(&gap) && known.node.is_none());
+                if let Some(known) = known {
+                    known.is_over = true;
+                    self.kept.gap(failover.number, known);
+                }
+            }
+        }
+    }
+
+    /// By partner and listener: the node that served it again after one of the last failovers, and since
+    /// when.
+    pub(super) fn last_served(&self) -> HashMap<(&str, &str), (&Arc<str>, Moment)> {
+        let mut last = HashMap::new();
         let recent = self.failovers.iter().rev().take(LOOKED_BACK);
-        let gaps = recent.flat_map(|each| &each.partners);
-        let mut of_partner =
-            gaps.filter(|gap| *gap.partner == *partner && *gap.listener == *listener);
-        let gap = of_partner.next()?;
-        Some((gap.node.as_ref()?, gap.served_at?))
+        for gap in recent.flat_map(|failover| &failover.partners) {
+            if let (Some(node), Some(at)) = (&gap.node, gap.served_at) {
+                let known = last.entry((&*gap.partner, &*gap.listener));
+                known.or_insert((node, at));
+            }
+        }
+        last
     }
 
     /// How many partners are awaited, those included whose node only closed a connection in order.
@@ -285,22 +327,18 @@ impl Ledger {
 
     /// How many partners are missing by a node's fault.
     pub(super) fn missing(&self) -> usize {
-        let is_fault = |loss: &&Loss| {
-            loss.lost.outcome != Outcome::NodeClosed
-                || self
-                    .failovers
-                    .iter()
-                    .any(|failover| failover.concerns(&loss.lost))
-        };
-        self.awaited.values().filter(is_fault).count()
+        self.awaited.values().filter(|loss| loss.is_fault).count()
     }
 }
 
-fn failover_of<'a>(failovers: &'a mut VecDeque<Failover>, lost: &Lost) -> Option<&'a mut Failover> {
+fn failover_of<'a>(
+    failovers: &'a mut VecDeque<Arc<Failover>>,
+    lost: &Lost,
+) -> Option<&'a mut Failover> {
+    let mut failovers = failovers.iter_mut().rev();
     failovers
-        .iter_mut()
-        .rev()
         .find(|failover| failover.concerns(lost))
+        .map(Arc::make_mut)
 }
 
 impl Failover {
@@ -351,6 +389,7 @@ impl Loss {
             served_at: served.map(|(served, _)| served.first_byte),
             was_active: self.was_active(),
             is_alarmed: self.is_alarmed,
+            is_over: false,
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct View {
     /// Groups, in the order of the snapshot.
     pub groups: Vec<GroupView>,
     /// Failovers, oldest first.
-    pub failovers: Vec<Failover>,
+    pub failovers: Vec<Arc<Failover>>,
     /// Figures of the ledger since the start.
     pub totals: Totals,
     /// Probes begun since the start.

@@ -20,13 +20,26 @@ pub fn is_due(rule: &Failback, idle: Duration, wall: Timestamp) -> bool {
     }
 }
 
+/// Whether it may be time by the clock alone, whatever the partner is doing.
+#[must_use]
+pub fn may_be_due(rule: &Failback, wall: Timestamp) -> bool {
+    is_due(rule, Duration::MAX, wall)
+}
+
+/// Whether a partner that was sent back by `rule`, and was connected, has a reason to come at once. One that
+/// was idle has none.
+#[must_use]
+pub const fn is_expected(rule: &Failback) -> bool {
+    matches!(rule, Failback::Window(_))
+}
+
 /// What is known of a partner that was sent back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Return {
     /// When its pin moved.
     pub at: Moment,
-    /// Whether it had sessions that were ended for it.
-    pub was_connected: bool,
+    /// Whether it had sessions that were ended for it, and a reason to come again at once.
+    pub is_expected: bool,
     /// How long it may take to be there.
     pub patience: Duration,
 }
@@ -50,7 +63,7 @@ impl Return {
             return Arrival::Arrived;
         }
         let is_late = now.since(self.at) >= self.patience;
-        match (is_late, self.was_connected) {
+        match (is_late, self.is_expected) {
             (false, _) => Arrival::Awaited,
             (true, true) => Arrival::Missing,
             // It has no reason to come soon, and nothing was taken from it.
@@ -94,14 +107,14 @@ mod tests {
         let moment = |seconds: u64| Moment::from_micros(seconds * 1_000_000);
         let sent = Return {
             at: moment(100),
-            was_connected: true,
+            is_expected: true,
             patience: s(60),
         };
         assert_eq!(sent.arrival(false, moment(159)), Arrival::Awaited);
         assert_eq!(sent.arrival(false, moment(160)), Arrival::Missing);
         assert_eq!(sent.arrival(true, moment(160)), Arrival::Arrived);
         let idle = Return {
-            was_connected: false,
+            is_expected: false,
             ..sent
         };
         assert_eq!(idle.arrival(false, moment(500)), Arrival::Arrived);

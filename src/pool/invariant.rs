@@ -82,6 +82,7 @@ pub struct Watch {
     patience: Duration,
     looked: Option<Moment>,
     stranded: HashMap<PinKey, Moment>,
+    unknown: HashMap<PinKey, Moment>,
     admitted: HashMap<(Arc<str>, Arc<str>), (Moment, u64)>,
 }
 
@@ -94,6 +95,7 @@ impl Watch {
             patience,
             looked: None,
             stranded: HashMap::new(),
+            unknown: HashMap::new(),
             admitted: HashMap::new(),
         }
     }
@@ -109,30 +111,28 @@ impl Watch {
         let before = self.looked.replace(now);
         if before.is_some_and(|before| now.since(before) > STOOD_STILL) {
             self.stranded.clear();
+            self.unknown.clear();
         }
-        let is_unknown = |each: &&Pinned| each.node == NodeNow::Unknown;
+        let with = |node| pinned.iter().filter(move |each| each.node == node);
         [
-            self.stranded(pinned, now),
-            pinned.iter().filter(is_unknown).count(),
+            lasting(
+                &mut self.stranded,
+                with(NodeNow::DeadBesideOthers),
+                self.patience,
+                now,
+            ),
+            lasting(
+                &mut self.unknown,
+                with(NodeNow::Unknown),
+                self.patience,
+                now,
+            ),
             self.too_fast(admitted, now),
             pinned
                 .iter()
                 .filter(|each| each.is_served_elsewhere)
                 .count(),
         ]
-    }
-
-    fn stranded(&mut self, pinned: &[Pinned], now: Moment) -> usize {
-        let mut stranded = HashMap::new();
-        for each in pinned {
-            if each.node == NodeNow::DeadBesideOthers {
-                let since = self.stranded.get(&each.key).copied().unwrap_or(now);
-                stranded.insert(each.key.clone(), since);
-            }
-        }
-        self.stranded = stranded;
-        let is_late = |since: &&Moment| now.since(**since) > self.patience;
-        self.stranded.values().filter(is_late).count()
     }
 
     fn too_fast(&mut self, admitted: impl IntoIterator<Item = Admitted>, now: Moment) -> usize {
@@ -147,6 +147,21 @@ impl Watch {
         }
         count
     }
+}
+
+/// How many of those that are so `now` have been so for longer than `patience`.
+fn lasting<'a>(
+    known: &mut HashMap<PinKey, Moment>,
+    now_so: impl Iterator<Item = &'a Pinned>,
+    patience: Duration,
+    now: Moment,
+) -> usize {
+    let since = |each: &Pinned| known.get(&each.key).copied().unwrap_or(now);
+    *known = now_so.map(|each| (each.key.clone(), since(each))).collect();
+    known
+        .values()
+        .filter(|since| now.since(**since) > patience)
+        .count()
 }
 
 /// How many may come within `time`, and one more who was due when it began.
@@ -212,7 +227,12 @@ mod tests {
             ..pinned("woodgrove", NodeNow::Serves)
         };
         let pins = [pinned("fabrikam", NodeNow::Unknown), elsewhere];
-        assert_eq!(watch.look(&pins, [], ms(0)), [0, 1, 0, 1]);
+        assert_eq!(
+            watch.look(&pins, [], ms(0)),
+            [0, 0, 0, 1],
+            "a reload takes its time"
+        );
+        assert_eq!(watch.look(&pins, [], ms(1001)), [0, 1, 0, 1]);
     }
 
     #[test]

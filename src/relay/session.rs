@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use siphasher::sip::SipHasher13;
 
 use super::wheel::{TICK, Wheel};
 use crate::clock::Moment;
+use crate::pool::placement::Subject;
 
 mod survey;
 
@@ -503,10 +503,10 @@ impl Seat {
         self.session.is_answered.set(true);
     }
 
-    /// It is a session of this client.
-    pub fn belong_to(&self, client: IpAddr) {
+    /// It is a session of this client: of a prefix, since whoever has an IPv6 address has many.
+    pub fn belong_to(&self, client: &Subject) {
         let mut hasher = SipHasher13::new();
-        client.to_canonical().hash(&mut hasher);
+        client.hash(&mut hasher);
         let [_, _, _, _, a, b, c, d] = hasher.finish().to_be_bytes();
         self.session.client.set(u32::from_be_bytes([a, b, c, d]));
     }

@@ -24,7 +24,8 @@ const BOOKS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("bo
 /// Of the tables and of what is in them. A version that reads what the one before it wrote needs no
 /// other number.
 const VERSION: u64 = 1;
-const CACHE_BYTES: usize = 16 << 20;
+/// What is written is seldom read again before the next start.
+const CACHE_BYTES: usize = 1 << 20;
 
 /// Key and value.
 pub(super) type Row = (Vec<u8>, Vec<u8>);

@@ -73,7 +73,7 @@ impl Driver {
             }
             let sent = Return {
                 at: now,
-                was_connected: of_partner().next().is_some(),
+                is_expected: of_partner().next().is_some(),
                 patience: Duration::from_secs(2),
             };
             let from = Arc::clone(&pin.node);

@@ -181,11 +181,11 @@ fn whom<'v>(view: &View, pool: &str, groups: impl Iterator<Item = &'v GroupView>
 }
 
 /// Partners that were busy when their node died, and that have not come back in time.
-fn not_back(failovers: &[Failover]) -> Vec<String> {
+fn not_back(failovers: &[Arc<Failover>]) -> Vec<String> {
     let mut sentences = Vec::new();
     for failover in failovers.iter().rev() {
         for gap in &failover.partners {
-            if gap.is_alarmed && gap.node.is_none() {
+            if gap.is_alarmed && gap.node.is_none() && !gap.is_over {
                 sentences.push(format!(
                     "NOT BACK {} on {} since {}: {} went down (failover {}). → pinfold explain {}",
                     gap.partner,

@@ -123,14 +123,16 @@ async fn show_failovers(
     State(shared): Ours,
     Query(query): Query<FailoversQuery>,
 ) -> Answer<answers::Failovers> {
-    let mut failovers = view(&shared).await?.failovers;
+    let failovers = view(&shared).await?.failovers.into_iter();
+    let mut failovers: Vec<answers::Failover> = failovers
+        .map(|each| Arc::unwrap_or_clone(each).into())
+        .collect();
     if let Some(partner) = query.partner {
         failovers
             .iter_mut()
-            .for_each(|each| each.partners.retain(|gap| *gap.partner == *partner));
+            .for_each(|each| each.partners.retain(|gap| gap.partner == partner));
         failovers.retain(|each| !each.partners.is_empty());
     }
-    let failovers = failovers.into_iter().map(Into::into).collect();
     Ok(Json(answers::Failovers { failovers }))
 }
 

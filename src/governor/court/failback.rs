@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{Court, Told};
 use crate::clock::Moment;
-use crate::partner::failback::{Arrival, Return, is_due};
+use crate::partner::failback::{Arrival, Return, is_due, is_expected, may_be_due};
 use crate::partner::table::Known;
 use crate::pool::pins::{Pin, PinKey, PinnedBy};
 use crate::pool::placement::Subject;
@@ -23,6 +23,10 @@ pub(super) struct Failbacks {
     under_way: HashMap<PinKey, Away>,
     /// When each may be tried again.
     declined: HashMap<PinKey, Moment>,
+    /// Whether an answer is waited for.
+    is_asking: bool,
+    /// Who of those that are away is asked next.
+    turn: usize,
 }
 
 /// A partner that was sent back.
@@ -53,14 +57,23 @@ impl Court {
     /// Brings back who does not come, and asks what those are doing whose time may have come.
     pub(super) fn look_at_failbacks(&mut self, now: Moment) {
         self.follow_up(now);
+        if self.failbacks.is_asking {
+            return;
+        }
         let candidates = self.candidates(now);
         if candidates.is_empty() {
             return;
         }
-        let asked: Vec<_> = candidates
-            .into_iter()
+        // A few at a time, since each answer has workers look at all of their sessions.
+        let count = candidates.len();
+        let first = self.failbacks.turn % count;
+        self.failbacks.turn = first + ASKED_AT_ONCE;
+        let some = candidates.into_iter().cycle().skip(first);
+        let asked: Vec<_> = some
+            .take(ASKED_AT_ONCE.min(count))
             .map(|(key, partner)| (key, self.survey(&Surveyed::Partner(partner))))
             .collect();
+        self.failbacks.is_asking = true;
         let told = self.told.clone();
         tokio::task::spawn_local(async move {
             let mut surveys = Vec::with_capacity(asked.len());
@@ -82,8 +95,10 @@ impl Court {
                 subject: Subject::Partner(Arc::clone(&known.name)),
             })
         });
+        let wall = Timestamp::now();
         keys.filter_map(|key| {
             let (_, _, known) = self.target(&key, now)?;
+            may_be_due(&known.failback, wall).then_some(())?;
             Some((key, Arc::clone(&known.name)))
         })
         .collect()
@@ -107,8 +122,9 @@ impl Court {
         };
         let known = self.snapshot.partners.by_name(name)?;
         let pin = self.pins.inspect(key, now)?;
-        // What an administrator has pinned stays until it is unpinned.
-        if pin.by == PinnedBy::ByHand {
+        // What an administrator has pinned stays until it is unpinned, and what maintenance has moved until
+        // the node is resumed.
+        if matches!(pin.by, PinnedBy::ByHand | PinnedBy::Maintenance) {
             return None;
         }
         let preferred = known.node.as_ref().or(pin.home.as_ref())?;
@@ -133,8 +149,15 @@ impl Court {
                 .all(|seat| seat.is_some_and(|seat| seat.endpoint.standing() == Standing::Takes))
     }
 
-    /// Sends a partner back, if it is time.
-    pub(super) fn consider(&mut self, key: &PinKey, survey: &Survey, now: Moment) {
+    /// Sends back whose time it is, by what they are doing.
+    pub(super) fn consider_all(&mut self, surveys: &[(PinKey, Survey)], now: Moment) {
+        self.failbacks.is_asking = false;
+        for (key, survey) in surveys {
+            self.consider(key, survey, now);
+        }
+    }
+
+    fn consider(&mut self, key: &PinKey, survey: &Survey, now: Moment) {
         let Some((pin, target, known)) = self.target(key, now) else {
             return;
         };
@@ -157,7 +180,7 @@ impl Court {
         let away = Away {
             sent: Return {
                 at: now,
-                was_connected,
+                is_expected: was_connected && is_expected(&known.failback),
                 patience: known.alarm_after,
             },
             from: Arc::clone(from),
@@ -223,5 +246,6 @@ impl Court {
     }
 }
 
+const ASKED_AT_ONCE: usize = 8;
 /// Not again in the same window.
 const DECLINED_FOR: Duration = Duration::from_secs(6 * 3600);

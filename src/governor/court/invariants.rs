@@ -68,6 +68,7 @@ impl Court {
                 groups.extend(watched);
             }
         }
+        let served = self.ledger.last_served();
         let mut pinned = Vec::new();
         for (scope, groups) in &scopes {
             let nodes = nodes_now(groups);
@@ -79,21 +80,18 @@ impl Court {
                 if let Some(pin) = self.pins.inspect(&key, now) {
                     pinned.push(Pinned {
                         node: nodes.get(&pin.node).copied().unwrap_or(NodeNow::Unknown),
-                        is_served_elsewhere: self.is_served_elsewhere(&partner.name, groups, &pin),
+                        is_served_elsewhere: is_served_elsewhere(
+                            &served,
+                            &partner.name,
+                            groups,
+                            &pin,
+                        ),
                         key,
                     });
                 }
             }
         }
         pinned
-    }
-
-    /// Whether the ledger has it that a failover brought the partner to another node after its pin was made.
-    fn is_served_elsewhere(&self, partner: &str, groups: &[&Watched], pin: &Pin) -> bool {
-        let listeners = groups.iter().flat_map(|group| &group.plan.listeners);
-        let served = listeners.filter_map(|listener| self.ledger.last_served(partner, listener));
-        let last = served.max_by_key(|(_, at)| *at);
-        last.is_some_and(|(node, at)| **node != *pin.node && at > pin.since + SETTLED)
     }
 
     fn admitted(&self) -> Vec<Admitted> {
@@ -113,6 +111,19 @@ impl Court {
         }
         admitted
     }
+}
+
+/// Whether the ledger has it that a failover brought the partner to another node after its pin was made.
+fn is_served_elsewhere(
+    served: &HashMap<(&str, &str), (&Arc<str>, Moment)>,
+    partner: &str,
+    groups: &[&Watched],
+    pin: &Pin,
+) -> bool {
+    let listeners = groups.iter().flat_map(|group| &group.plan.listeners);
+    let served = listeners.filter_map(|listener| served.get(&(partner, &**listener)));
+    let last = served.max_by_key(|(_, at)| *at);
+    last.is_some_and(|(node, at)| **node != pin.node && *at > pin.since + SETTLED)
 }
 
 /// What each node is worth to the listeners of a scope.

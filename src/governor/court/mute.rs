@@ -88,7 +88,7 @@ impl Watched {
         };
         if self
             .surveyed
-            .is_some_and(|at| now.since(at) < SURVEYS_APART)
+            .is_some_and(|(at, apart)| now.since(at) < apart)
         {
             return Vec::new();
         }
@@ -110,9 +110,11 @@ impl Watched {
                     .collect(),
             })
             .collect();
-        if !suspicions.is_empty() {
-            self.surveyed = Some(now);
-        }
+        // One client that waits in vain may do so for hours.
+        self.surveyed = (!suspicions.is_empty()).then(|| {
+            let before = self.surveyed.map_or(SURVEYS_APART / 2, |(_, apart)| apart);
+            (now, (2 * before).min(SURVEYS_APART_MAX))
+        });
         suspicions
     }
 }
@@ -142,5 +144,6 @@ pub(super) fn traffic(endpoint: &Endpoint) -> (Option<Moment>, Option<Moment>) {
 
 /// A survey looks at every session of a node; an answer that does not come at once is asked for again.
 const SURVEYS_APART: Duration = Duration::from_millis(100);
+const SURVEYS_APART_MAX: Duration = Duration::from_millis(800);
 /// A worker that is busy for so long has nothing to tell that would be true.
 const WORKERS_TIMEOUT: Duration = Duration::from_millis(500);

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -36,8 +37,8 @@ pub(super) struct Watched {
     traffic: HashMap<EndpointNumber, (Option<Moment>, Option<Moment>)>,
     /// When the governor last stood still.
     pub(super) late: Option<Moment>,
-    /// When workers were last asked what sessions wait for.
-    pub(super) surveyed: Option<Moment>,
+    /// When workers were last asked what sessions wait for, and how long they are left alone then.
+    pub(super) surveyed: Option<(Moment, Duration)>,
     /// Probes that were begun.
     asked: Cell<usize>,
     /// Probes that have not ended.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{Gap, Ledger, Loss, failover_of, wall};
 use crate::clock::Moment;
-use crate::telemetry::outcome::Outcome;
+use crate::relay::report::Lost;
 
 /// A partner that should be back and is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,25 +28,26 @@ pub(in crate::governor) struct NotBack {
 
 impl Ledger {
     /// Who has been missing for longer than `alarm_after` says for it, told once; partners of which that says
-    /// nothing are nobody's any more.
+    /// nothing are nobody's any more. Whoever `is_connected` all the same misses nothing: it lost one of
+    /// several connections.
     pub(in crate::governor) fn raise_alarms(
         &mut self,
         alarm_after: impl Fn(&str) -> Option<Duration>,
+        is_connected: impl Fn(&Lost) -> bool,
         now: Moment,
     ) -> Vec<NotBack> {
+        self.give_up(|loss| alarm_after(&loss.lost.partner).is_none());
         let mut missing = Vec::new();
         for loss in self.awaited.values_mut() {
             let lost = &loss.lost;
             let is_due =
                 alarm_after(&lost.partner).is_some_and(|limit| now.since(lost.ended) >= limit);
-            if loss.is_alarmed || !is_due || !loss.was_active() {
+            // A node that merely closed a connection has wronged nobody.
+            let is_missing = loss.is_fault && loss.was_active() && !loss.is_alarmed;
+            if !is_missing || !is_due || is_connected(lost) {
                 continue;
             }
             let failover = failover_of(&mut self.failovers, lost);
-            // A node that merely closed a connection has wronged nobody.
-            if failover.is_none() && lost.outcome == Outcome::NodeClosed {
-                continue;
-            }
             loss.is_alarmed = true;
             let number = failover.map(|failover| {
                 let mut partners = failover.partners.iter_mut();

@@ -94,15 +94,24 @@ impl Ledger {
         for failover in &mut found {
             ledger.numbers = ledger.numbers.max(failover.number);
             failover.cut_at = moment(failover.cut, now);
-            for gap in failover.partners.iter().filter(|gap| gap.node.is_none()) {
+            let mut over = Vec::new();
+            let open = failover.partners.iter().enumerate();
+            for (place, gap) in open.filter(|(_, gap)| gap.node.is_none() && !gap.is_over) {
                 let loss = loss(failover, gap, now);
                 if now.since(loss.lost.ended) < FORGOTTEN_AFTER {
                     let key = (Arc::clone(&gap.partner), Arc::clone(&gap.listener));
                     ledger.awaited.insert(key, loss);
+                } else {
+                    over.push(place);
+                }
+            }
+            for place in over {
+                if let Some(gap) = failover.partners.get_mut(place) {
+                    gap.is_over = true;
                 }
             }
         }
-        ledger.failovers = found;
+        ledger.failovers = found.into_iter().map(Arc::new).collect();
         ledger.kept = kept;
         ledger
     }
@@ -126,6 +135,7 @@ fn loss(failover: &Failover, gap: &Gap, now: Moment) -> Loss {
             active_at: if gap.was_active { ended } else { Moment::START },
         },
         served: None,
+        is_fault: true,
         is_alarmed: gap.is_alarmed,
     }
 }

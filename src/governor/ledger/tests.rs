@@ -182,7 +182,12 @@ fn what_is_kept_is_read_back_as_it_was_and_the_bound_holds_for_it_too() {
                 })
                 .collect();
             gaps.sort_by(|a, b| a.0.cmp(&b.0));
-            (failover.number, failover.node, failover.evidence, gaps)
+            (
+                failover.number,
+                failover.node.clone(),
+                failover.evidence.clone(),
+                gaps,
+            )
         });
         essence.collect::<Vec<_>>()
     };
@@ -222,7 +227,7 @@ fn a_partner_that_comes_back_after_two_downfalls_of_its_node_is_missing_in_neith
     ledger.cut(cut(), at(9000));
     let missing = |ledger: &Ledger| {
         let failovers = ledger.failovers().into_iter();
-        let gaps = failovers.flat_map(|failover| failover.partners);
+        let gaps = failovers.flat_map(|failover| failover.partners.clone());
         gaps.filter(|gap| gap.node.is_none()).count()
     };
     assert_eq!(missing(&ledger), 2);
@@ -235,13 +240,58 @@ fn a_second(_: &str) -> Option<Duration> {
     Some(Duration::from_secs(1))
 }
 
+/// None has another session.
+fn nobody(_: &Lost) -> bool {
+    false
+}
+
+#[test]
+fn a_connection_that_was_closed_in_order_hides_no_later_loss() {
+    let mut ledger = Ledger::default();
+    ledger.lost(Lost {
+        outcome: Outcome::NodeClosed,
+        ..lost("fabrikam", 1_000)
+    });
+    // Hours later its node dies under its other connection.
+    let later = 10_000_000;
+    ledger.lost(lost("fabrikam", later));
+    let dead = Cut {
+        first_evidence: at(later),
+        ..cut()
+    };
+    ledger.cut(dead, at(later + 5));
+    assert_eq!(ledger.failovers()[0].partners.len(), 1);
+    assert_eq!(ledger.missing(), 1);
+    ledger.served(served("fabrikam", later + 10), &node());
+    assert!(ledger.failovers()[0].partners[0].served_after_ms.is_some());
+}
+
+#[test]
+fn who_lost_one_of_several_connections_is_not_missing() {
+    let mut ledger = Ledger::default();
+    ledger.lost(lost("fabrikam", 1601));
+    assert_eq!(ledger.raise_alarms(a_second, |_| true, at(90_000)), []);
+}
+
+#[test]
+fn whoever_is_given_up_is_told_of_no_more() {
+    let mut ledger = Ledger::default();
+    ledger.cut(cut(), at(1600));
+    ledger.lost(lost("fabrikam", 1601));
+    assert_eq!(ledger.raise_alarms(a_second, nobody, at(3_000)).len(), 1);
+    // A reload has removed it.
+    ledger.raise_alarms(|_| None, nobody, at(4_000));
+    assert_eq!((ledger.awaited(), ledger.alarmed()), (0, 0));
+    assert!(ledger.failovers()[0].partners[0].is_over);
+}
+
 #[test]
 fn who_was_active_and_does_not_come_back_in_time_is_told_of_once() {
     let mut ledger = Ledger::default();
     ledger.cut(cut(), at(1600));
     ledger.lost(lost("fabrikam", 1601));
-    assert_eq!(ledger.raise_alarms(a_second, at(2600)), []);
-    let alarms = ledger.raise_alarms(a_second, at(2601));
+    assert_eq!(ledger.raise_alarms(a_second, nobody, at(2600)), []);
+    let alarms = ledger.raise_alarms(a_second, nobody, at(2601));
     let [missing] = alarms.as_slice() else {
         panic!("{alarms:?}")
     };
@@ -251,7 +301,7 @@ fn who_was_active_and_does_not_come_back_in_time_is_told_of_once() {
     );
     assert!(ledger.failovers()[0].partners[0].is_alarmed);
     assert_eq!(ledger.alarmed(), 1);
-    assert_eq!(ledger.raise_alarms(a_second, at(9_000)), []);
+    assert_eq!(ledger.raise_alarms(a_second, nobody, at(9_000)), []);
     ledger.served(served("fabrikam", 9_001), &node());
     assert_eq!(ledger.alarmed(), 0, "it is over when it comes");
     assert!(
@@ -272,7 +322,7 @@ fn who_was_idle_or_is_back_or_configured_no_more_raises_no_alarm() {
     ledger.served(served("back", 2_000_002), &node());
     ledger.lost(lost("gone", 2_000_001));
     let limits = |partner: &str| (partner != "gone").then_some(Duration::from_secs(1));
-    assert_eq!(ledger.raise_alarms(limits, at(2_100_000)), []);
+    assert_eq!(ledger.raise_alarms(limits, nobody, at(2_100_000)), []);
 }
 
 #[test]
@@ -282,5 +332,5 @@ fn a_node_that_only_closed_a_connection_raises_no_alarm() {
         outcome: Outcome::NodeClosed,
         ..lost("fabrikam", 1601)
     });
-    assert_eq!(ledger.raise_alarms(a_second, at(100_000)), []);
+    assert_eq!(ledger.raise_alarms(a_second, nobody, at(100_000)), []);
 }

@@ -19,6 +19,7 @@ use crate::inspect::proxy::{self, Parsed};
 use crate::inspect::tls::{Alert, Era, Side, Version};
 use crate::net::wire::{Waiting, poll_read};
 use crate::partner::table::Known;
+use crate::pool::placement::Subject;
 use crate::snapshot::{Access, Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
@@ -60,7 +61,7 @@ pub(super) async fn arrive(
         }
     }
     let ip = account.client().ip();
-    seat.belong_to(ip);
+    seat.belong_to(&Subject::of_client(ip, config.pin_prefix));
     let recognised = context
         .recognition
         .recognise(&policy.partners, ip, Moment::now());
