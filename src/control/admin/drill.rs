@@ -12,17 +12,18 @@ use super::refusal::Refusal;
 use super::status::{names, round};
 use crate::clock::Moment;
 use crate::config::model::PinPrefix;
-use crate::control::Shared;
 use crate::control::leaving::{Hall, Leaver};
+use crate::control::{Census, Shared};
 use crate::governor::{EndpointView, GroupView, View};
+use crate::partner::table::Known;
+use crate::pool::pins::PinnedBy;
 use crate::pool::placement::Subject;
 use crate::pool::select::{Candidate, Positions, Request, Standing, choose};
 use crate::snapshot::{Listener, Snapshot};
 
 /// Plays that `node` is gone.
 pub(super) fn drill(
-    shared: &Shared,
-    view: &View,
+    (shared, view, census): (&Shared, &View, &Census),
     node: &str,
     pool: Option<&str>,
 ) -> Result<Drill, Refusal> {
@@ -35,8 +36,10 @@ pub(super) fn drill(
         .iter()
         .flat_map(|hall| hall.leavers(shared, node, now));
     let leavers: Vec<_> = leavers.collect();
+    let partners = partners(&snapshot, &leavers, census);
     let mut play = Play {
         shared,
+        census,
         leavers: &leavers,
         lonely: BTreeMap::new(),
         drill: Drill {
@@ -47,7 +50,7 @@ pub(super) fn drill(
             holds: true,
             problems: Vec::new(),
             hurts: Vec::new(),
-            partners: leavers.iter().map(describe).collect(),
+            partners,
             users: Vec::new(),
             survivors: Vec::new(),
             users_back_s: None,
@@ -82,22 +85,50 @@ fn unknown(snapshot: &Snapshot, node: &str, pool: Option<&str>) -> Refusal {
     refusal
 }
 
-fn describe(leaver: &Leaver) -> DrillPartner {
-    DrillPartner {
-        partner: leaver.known.name.to_string(),
-        pool: leaver.key.scope.pool.to_string(),
-        affinity: leaver.key.scope.affinity.to_string(),
-        legacy: leaver.known.legacy,
-        sessions: leaver.pin.sessions,
-        to: leaver.to.as_ref().map(ToString::to_string),
-        alarm_after_s: leaver.known.alarm_after.as_secs(),
-        contact: leaver.known.contact.as_deref().map(Into::into),
+/// Who is pinned to the node, and then who has sessions there all the same.
+fn partners(snapshot: &Snapshot, leavers: &[Leaver], census: &Census) -> Vec<DrillPartner> {
+    let sessions = |name: &str| -> usize {
+        let counts = census.iter().filter_map(|(_, counts)| counts.get(name));
+        counts.sum()
+    };
+    let describe = |known: &Known| DrillPartner {
+        partner: known.name.to_string(),
+        pool: String::new(),
+        affinity: String::new(),
+        legacy: known.legacy,
+        sessions: sessions(&known.name),
+        pinned: false,
+        to: None,
+        alarm_after_s: known.alarm_after.as_secs(),
+        contact: known.contact.as_deref().map(Into::into),
+    };
+    let mut partners: Vec<DrillPartner> = Vec::new();
+    for leaver in leavers {
+        let is_counted = partners
+            .iter()
+            .any(|each| *each.partner == *leaver.known.name);
+        let known = describe(&leaver.known);
+        partners.push(DrillPartner {
+            pool: leaver.key.scope.pool.to_string(),
+            affinity: leaver.key.scope.affinity.to_string(),
+            pinned: true,
+            to: leaver.to.as_ref().map(ToString::to_string),
+            sessions: if is_counted { 0 } else { known.sessions },
+            ..known
+        });
     }
+    let others = snapshot.partners.iter().filter(|known| {
+        let is_there = sessions(&known.name) > 0;
+        is_there && !leavers.iter().any(|leaver| leaver.known.name == known.name)
+    });
+    partners.extend(others.map(|known| describe(known)));
+    partners
 }
 
 /// A drill while it is played.
 struct Play<'a> {
     shared: &'a Shared,
+    census: &'a Census,
     leavers: &'a [Leaver],
     drill: Drill,
     /// Nodes that would be the only ones left, and for which listeners.
@@ -120,7 +151,8 @@ impl Play<'_> {
             .map(|each| u64::from(each.endpoint.sessions()))
             .sum();
         let mut more = BTreeMap::new();
-        let users = lost.saturating_sub(self.partners(listener, &mut more));
+        let of_partners = self.partners(&gone, listener, &mut more);
+        let users = lost.saturating_sub(of_partners);
         spread(self.shared, listener, &node, users, &mut more);
         self.look_who_is_left(group, &others);
         self.time(
@@ -142,17 +174,27 @@ impl Play<'_> {
     }
 
     /// How many of the sessions are partners', and how many each node gets of those.
-    fn partners(&self, listener: &Listener, more: &mut BTreeMap<Arc<str>, u64>) -> u64 {
-        let leavers = self.leavers.iter();
-        let of_scope = leavers.filter(|leaver| leaver.key.scope == listener.pin_scope);
-        let sessions = of_scope.map(|leaver| {
-            let sessions = u64::from(leaver.pin.sessions);
-            if let Some(to) = &leaver.to {
+    fn partners(
+        &self,
+        gone: &[&EndpointView],
+        listener: &Listener,
+        more: &mut BTreeMap<Arc<str>, u64>,
+    ) -> u64 {
+        let is_gone = |number| gone.iter().any(|each| each.endpoint.number == number);
+        let counts = self.census.iter().filter(|(number, _)| is_gone(*number));
+        let mut all = 0;
+        for (name, sessions) in counts.flat_map(|(_, counts)| counts) {
+            let sessions = u64::try_from(*sessions).unwrap_or(u64::MAX);
+            all += sessions;
+            let mut leavers = self.leavers.iter();
+            let leaver = leavers.find(|leaver| {
+                *leaver.known.name == **name && leaver.key.scope == listener.pin_scope
+            });
+            if let Some(to) = leaver.and_then(|leaver| leaver.to.as_ref()) {
                 *more.entry(Arc::clone(to)).or_default() += sessions;
             }
-            sessions
-        });
-        sessions.sum()
+        }
+        all
     }
 
     fn look_who_is_left(&mut self, group: &GroupView, others: &[&EndpointView]) {
@@ -166,7 +208,7 @@ impl Play<'_> {
             (Some(_), Some(_)) => {}
             (None, _) => {
                 let state = |each: &&EndpointView| {
-                    format!("{} is {}", each.endpoint.node, each.health.standing.label())
+                    format!("{} {}", each.endpoint.node, in_words(each.health.standing))
                 };
                 let states: Vec<_> = others.iter().map(state).collect();
                 let others = match states.is_empty() {
@@ -235,6 +277,7 @@ impl Play<'_> {
             leavers,
             mut drill,
             lonely,
+            census: _,
         } = self;
         drill
             .hurts
@@ -242,21 +285,48 @@ impl Play<'_> {
                 let listeners = listeners.join(", ");
                 format!("no N-1 is left on {listeners}: if {last} fails too, nobody serves")
             }));
-        let stranded = leavers.iter().filter(|leaver| leaver.to.is_none());
-        drill.problems.extend(stranded.map(|leaver| {
-            let name = &leaver.known.name;
-            format!("{name} has nowhere to go: no other node takes it")
-        }));
-        let node = &drill.node;
-        let wishes: Vec<_> = leavers
+        let name = |leaver: &Leaver| leaver.known.name.to_string();
+        let stranded: Vec<_> = leavers
             .iter()
-            .filter_map(|leaver| prefers(leaver, node))
+            .filter(|leaver| leaver.to.is_none())
+            .map(name)
             .collect();
-        drill.hurts.extend(wishes);
+        if !stranded.is_empty() {
+            let names = stranded.join(", ");
+            drill
+                .problems
+                .push(format!("no other node takes {names}: they would stay"));
+        }
+        let node = &drill.node;
+        let prefers = |leaver: &&Leaver| leaver.known.node.as_deref() == Some(node);
+        let preferring: Vec<_> = leavers.iter().filter(prefers).map(name).collect();
+        let by_hand = |leaver: &&Leaver| leaver.pin.by == PinnedBy::ByHand && !prefers(leaver);
+        let by_hand: Vec<_> = leavers.iter().filter(by_hand).map(name).collect();
+        for (names, how) in [
+            (preferring, "have node ="),
+            (by_hand, "were pinned by hand to"),
+        ] {
+            if !names.is_empty() {
+                let names = names.join(", ");
+                drill.hurts.push(format!("{node} is {how} {names}"));
+            }
+        }
         let full = room(shared, &drill);
         drill.hurts.extend(full);
         drill.holds = drill.problems.is_empty();
         drill
+    }
+}
+
+/// What a node is that takes no sessions.
+const fn in_words(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Takes | Standing::Suspect => "takes sessions",
+        Standing::Held => "is up again and held",
+        Standing::Draining => "drains",
+        Standing::Unproven => "was not probed yet",
+        Standing::Down => "is down",
+        Standing::Never => "is disabled",
     }
 }
 
@@ -309,17 +379,6 @@ fn spread(
         *more.entry(Arc::clone(&seat.endpoint.node)).or_default() += count;
         left -= count;
         turn += 1;
-    }
-}
-
-/// A partner that wants to be there.
-fn prefers(leaver: &Leaver, node: &str) -> Option<String> {
-    let is_wanted = leaver.known.node.as_deref() == Some(node);
-    let name = &leaver.known.name;
-    match (is_wanted, &leaver.pin.order) {
-        (true, _) => Some(format!("{name} prefers {node} (node = in its table)")),
-        (false, Some(order)) => Some(format!("{name} was pinned to {node} by {}", order.by)),
-        (false, None) => None,
     }
 }
 

@@ -246,7 +246,14 @@ async fn show_drill(
     Query(query): Query<TaskQuery>,
 ) -> Answer<answers::Drill> {
     let view = view(&shared).await?;
-    drill::drill(&shared, &view, &node, query.pool.as_deref()).map(Json)
+    let (name, pool) = (node.clone(), query.pool.clone());
+    let census = ask(&shared, |answer| Request::Census {
+        node: name,
+        pool,
+        answer,
+    });
+    let census = census.await?;
+    drill::drill((&shared, &view, &census), &node, query.pool.as_deref()).map(Json)
 }
 
 async fn move_away(
