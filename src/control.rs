@@ -20,6 +20,7 @@ use crate::pool::placement::PlacementKey;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::relay::session::{EndpointNumber, Survey};
+use crate::resolve::Asking;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 use crate::store::{Administered, StateDir, Store, Wanted};
 use crate::worker::Worker;
@@ -35,6 +36,7 @@ mod doors;
 mod error;
 mod leaving;
 pub mod maintenance;
+mod naming;
 mod nodes;
 mod notify;
 pub mod pins;
@@ -68,6 +70,8 @@ pub struct Shared {
     pub reports: Reports,
     /// What is learned of clients.
     pub recognition: Arc<Recognition>,
+    /// What DNS says of partners' names.
+    pub asking: Asking,
     /// What is remembered of sessions.
     pub chronicle: Arc<Mutex<Chronicle>>,
     /// Whether clients are served: from READY to the stop.

@@ -6,5 +6,6 @@
 
 pub mod failback;
 pub mod learned;
+pub mod resolved;
 pub mod table;
 pub mod verdict;

@@ -262,6 +262,7 @@ async fn run(
         refusals: Limiter::default(),
         moves: Limiter::default(),
         disagreements: Limiter::default(),
+        suspicions: Limiter::default(),
     });
     let policies = Rc::new(Policies::new(setup.snapshot, &context));
     let mut floor = Floor {

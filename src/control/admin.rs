@@ -23,6 +23,7 @@ mod explain;
 mod guard;
 mod listings;
 mod metrics;
+mod named;
 mod readiness;
 mod refusal;
 mod routes;

@@ -51,6 +51,7 @@ enum Next {
     Reload,
     Request(Request),
     Verdicts,
+    Names,
     Heartbeat,
     Stop,
 }
@@ -71,6 +72,8 @@ impl Control {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut verdicts = self.shared.verdicts.clone();
+        let mut found = self.shared.asking.found();
+        found.mark_changed();
         loop {
             let next = tokio::select! {
                 biased;
@@ -79,11 +82,13 @@ impl Control {
                 Some(request) = self.requests.recv() => Next::Request(request),
                 _ = heartbeat.tick() => Next::Heartbeat,
                 Ok(()) = verdicts.changed() => Next::Verdicts,
+                Ok(()) = found.changed() => Next::Names,
             };
             match next {
                 Next::Reload => drop(self.reload(false, "SIGHUP").await),
                 Next::Request(request) => self.answer(request).await,
                 Next::Verdicts => self.follow().await,
+                Next::Names => self.publish_names().await,
                 Next::Heartbeat => self.heartbeat().await?,
                 Next::Stop => break,
             }

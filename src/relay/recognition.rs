@@ -41,6 +41,8 @@ impl Recognition {
 pub enum KnownBy {
     /// A configured address.
     Address,
+    /// An address that DNS gives for one of its names.
+    Name,
     /// A certificate that was seen from its address.
     Certificate,
 }
@@ -56,6 +58,9 @@ impl Recognition {
     ) -> Option<(Arc<Known>, KnownBy)> {
         if let Some(known) = partners.find(ip) {
             return Some((Arc::clone(known), KnownBy::Address));
+        }
+        if let Some(known) = partners.named(ip) {
+            return Some((Arc::clone(known), KnownBy::Name));
         }
         let names = self.learned.names(ip, now)?;
         let known = partners.by_certificate(&names)?;

@@ -33,6 +33,7 @@ mod explain;
 mod limits;
 mod maintain;
 mod measures;
+mod names;
 mod proxy;
 mod recognition;
 mod recovery;

@@ -207,6 +207,7 @@ fn what_was_learned_neither_lets_in_nor_lowers_what_is_asked() {
 fn a_certificate_that_is_not_the_configured_partners_is_told() {
     let scene = Scene::of("-tls1_2", |setup| {
         setup.fabrikam = "edge = \"sip.fabrikam.com\"".into();
+        setup.rest.push_str("\n[resolve]\nnames = false\n");
     });
     let (_, line) = scene.call("127.0.0.2", &format!("-tls1_2 {CERTIFICATE}"));
     assert_eq!(

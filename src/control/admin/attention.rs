@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::readiness;
 use super::status::{at, names};
+use super::{named, readiness};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::control::{Shared, us_or_them};
@@ -30,6 +30,7 @@ pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
     sentences.extend(failing(shared));
     sentences.extend(not_kept(shared));
     sentences.extend(crowded(shared));
+    sentences.extend(named::unresolved(shared));
     let revision = shared.snapshot.load().revision;
     if shared.last_failure.load().is_some() {
         sentences.push(format!(

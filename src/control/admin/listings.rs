@@ -10,6 +10,7 @@ use super::answers::{
     Failover, Gap, ListenerSessions, NodeSessions, OutcomeCount, Partner, PartnerPin, PartnerTls,
     Partners, Pin, PinOrder, Pins, Sessions, Subject, SubjectKind, VersionCount,
 };
+use super::named;
 use super::status::{at, names, pin_counts, round, sessions_total};
 use crate::clock::Moment;
 use crate::config::model::{self, TlsVersion};
@@ -76,11 +77,22 @@ pub(super) fn partners(shared: &Shared, view: &View) -> Partners {
     let snapshot = shared.snapshot.load();
     let chronicle = shared.chronicle.lock();
     let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+    let names = shared.asking.view();
+    let resolved = named::resolved(&snapshot);
     let partners = snapshot.config.partners.iter().map(|partner| {
         let pins = pinned.remove(&partner.name).unwrap_or_default();
         let spoken = chronicle.partner(&partner.name).map(|chapter| &chapter.tls);
         let spoken = spoken.filter(|spoken| spoken.seen_at.is_some());
-        describe(partner, pins, is_awaited(view, &partner.name), spoken)
+        let described = describe(partner, pins, is_awaited(view, &partner.name), spoken);
+        match names.partners.get(&*partner.name) {
+            Some(known) => Partner {
+                names: known.names.iter().map(named::name).collect(),
+                srv: known.services.iter().map(named::service).collect(),
+                resolved: resolved.get(&*partner.name).copied().unwrap_or(0),
+                ..described
+            },
+            None => described,
+        }
     });
     Partners {
         partners: partners.collect(),
@@ -131,6 +143,9 @@ fn describe(
             .tls_min
             .map(|least| least.map_or("off", TlsVersion::name).into()),
         looks_like: spoken.map(|spoken| spoken.era.label().into()),
+        names: Vec::new(),
+        srv: Vec::new(),
+        resolved: 0,
     }
 }
 

@@ -25,6 +25,7 @@ use crate::pool::placement::PlacementKey;
 use crate::pool::select::Standing;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
+use crate::resolve;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 
 const TEXT: &str = r#"
@@ -55,7 +56,9 @@ struct Stage {
 impl Stage {
     async fn new(name: &str, token: Option<&str>) -> Self {
         let loaded = parse("a.toml", TEXT).unwrap();
-        let snapshot = Arc::new(Registry::new(1).build(&Arc::new(loaded.config)));
+        let config = Arc::new(loaded.config);
+        let asking = resolve::begin(&config, Vec::new(), Box::new(|_, _| {}));
+        let snapshot = Arc::new(Registry::new(1).build(&config));
         let (governor, commands) = mpsc::channel(8);
         let (requests, mailbox) = mpsc::channel(8);
         let (verdicts, watched) = watch::channel(Verdicts::default());
@@ -73,6 +76,7 @@ impl Stage {
             capacity: Arc::new(Capacity::new(10)),
             reports: Reports::new(1).0,
             recognition: Arc::new(Recognition::new(1, 1).0),
+            asking,
             chronicle: Arc::default(),
             is_serving: AtomicBool::new(false),
             reload_failures: AtomicU64::new(0),

@@ -11,10 +11,10 @@ use super::super::inspection::Hello;
 use super::super::pump::FirstBytes;
 use super::super::recognition::KnownBy;
 use super::super::session::{Interrupt, Seat};
-use super::Life;
+use super::{Life, suspicion};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
-use crate::config::model::{self, ProxyAccept, ProxySend, SpeaksFirst, TlsMinMode};
+use crate::config::model::{self, Allow, ProxyAccept, ProxySend, SpeaksFirst, TlsMinMode};
 use crate::inspect::proxy::{self, Parsed};
 use crate::inspect::tls::{Alert, Era, Side, Version};
 use crate::net::wire::{Waiting, poll_read};
@@ -68,10 +68,14 @@ pub(super) async fn arrive(
         account.recognise(partner);
         seat.mark_partner(&partner.name);
     }
-    // What was learned only places: it neither lets in nor turns away.
+    // What DNS says and what was learned only places: it neither lets in nor turns away.
     let configured = recognised.filter(|(_, by)| *by == KnownBy::Address);
     let configured = configured.as_ref().map(|(partner, _)| partner);
-    if Access::of(&config.allow, ip, configured) != Access::Granted {
+    let access = Access::of(&config.allow, ip, configured);
+    if access == Access::NotAllowed && config.allow == Allow::Partners {
+        suspicion::tell(life, ip);
+    }
+    if access != Access::Granted {
         return Err(Outcome::RefusedAccess);
     }
     let admission = &policy.listener.state.admission;
