@@ -110,7 +110,15 @@ fn head(screen: &mut Screen<'_>, explanation: &Explanation) {
     let subject = &explanation.subject;
     let line = match (&explanation.partner, explanation.is_address) {
         (None, _) => format!("{subject} — no partner is known by this address"),
-        (Some(partner), true) => format!("{subject} — {}, {}", partner.name, software(partner)),
+        (Some(partner), true) => {
+            let by = explanation.known_by.first().map(|source| &*source.source);
+            let by = match by {
+                Some("dns") => " by DNS alone",
+                Some("certificate") => " by its certificate",
+                _ => "",
+            };
+            format!("{subject} — {}{by}, {}", partner.name, software(partner))
+        }
         (Some(partner), false) => format!("{subject} — {}", software(partner)),
     };
     screen.text += &screen.layout.wrapped("", &line);

@@ -190,7 +190,7 @@ fn cut_off(view: &View, partner: &str) -> Option<CutOff> {
     })
 }
 
-/// By what it is known, in the order of trust. What DNS says of its names belongs after the addresses.
+/// By what it is known, in the order of trust.
 fn known_by(shared: &Shared, snapshot: &Snapshot, subject: &Subject, now: Moment) -> Vec<Source> {
     let mut sources = Vec::new();
     let mut add = |source: &str, what: String| {
@@ -207,6 +207,18 @@ fn known_by(shared: &Shared, snapshot: &Snapshot, subject: &Subject, now: Moment
         if let Some(net) = around.max_by_key(|net| net.prefix_len()) {
             add("addresses", format!("{net} configured"));
         }
+        if let Some(named) = snapshot.partners.resolved().get(ip) {
+            let was: Vec<_> = named.before.iter().map(ToString::to_string).collect();
+            let was = if was.is_empty() {
+                String::new()
+            } else {
+                format!(" (was {})", was.join(", "))
+            };
+            add(
+                "dns",
+                format!("{} of {} is {ip}{was}", named.name, named.partner),
+            );
+        }
         if let Some(shown) = learned.names(ip, now) {
             let shown: Vec<_> = shown.iter().map(ToString::to_string).collect();
             add(
@@ -222,6 +234,26 @@ fn known_by(shared: &Shared, snapshot: &Snapshot, subject: &Subject, now: Moment
     if !config.addresses.is_empty() {
         let nets: Vec<_> = config.addresses.iter().map(ToString::to_string).collect();
         add("addresses", format!("{} configured", nets.join(", ")));
+    }
+    if let Some(names) = shared.asking.view().partners.get(&known.name) {
+        for each in &names.names {
+            let addresses: Vec<_> = each.addresses.iter().map(ToString::to_string).collect();
+            let ttl = each
+                .standing
+                .ttl
+                .map(|ttl| format!(" (TTL {} s)", ttl.as_secs()));
+            let failure = each
+                .standing
+                .failure
+                .map(|why| format!("; {} since", why.label()));
+            let (ttl, failure) = (ttl.unwrap_or_default(), failure.unwrap_or_default());
+            let is = if addresses.is_empty() {
+                "unknown".into()
+            } else {
+                addresses.join(", ")
+            };
+            add("dns", format!("{} is {is}{ttl}{failure}", each.name));
+        }
     }
     for each in learned.export(now) {
         let shown: Vec<Box<str>> = each.names.iter().map(|name| Box::from(&**name)).collect();
