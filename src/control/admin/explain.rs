@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 
-use super::answers::{CutOff, Explanation, Judged, Source};
+use super::answers::{CutOff, Explanation, Judged};
 use super::listings;
 use super::refusal::Refusal;
 use super::status::{names, round};
@@ -29,6 +29,7 @@ mod advice;
 mod meaning;
 mod past;
 mod place;
+mod sources;
 
 /// Where a partner's sessions are.
 pub(super) type Located = HashMap<EndpointNumber, Survey>;
@@ -140,7 +141,7 @@ pub(super) fn explain(
     let mut explanation = Explanation {
         subject: subject.name.clone(),
         is_address: subject.address.is_some(),
-        known_by: known_by(shared, &snapshot, subject, now),
+        known_by: sources::known_by(&scene),
         cut_off: subject
             .partner
             .as_ref()
@@ -188,110 +189,6 @@ fn cut_off(view: &View, partner: &str) -> Option<CutOff> {
             gap: gap.clone().into(),
         })
     })
-}
-
-/// By what it is known, in the order of trust.
-fn known_by(shared: &Shared, snapshot: &Snapshot, subject: &Subject, now: Moment) -> Vec<Source> {
-    let mut sources = Vec::new();
-    let mut add = |source: &str, what: String| {
-        sources.push(Source {
-            source: source.into(),
-            what,
-        });
-    };
-    let learned = &shared.recognition.learned;
-    if let Some(ip) = subject.address {
-        let nets = subject.config(&snapshot.config).into_iter();
-        let nets = nets.flat_map(|partner| &partner.addresses);
-        let around = nets.filter(|net| net.contains(&ip));
-        if let Some(net) = around.max_by_key(|net| net.prefix_len()) {
-            add("addresses", format!("{net} configured"));
-        }
-        if let Some(named) = snapshot.partners.resolved().get(ip) {
-            let was: Vec<_> = named.before.iter().map(ToString::to_string).collect();
-            let was = if was.is_empty() {
-                String::new()
-            } else {
-                format!(" (was {})", was.join(", "))
-            };
-            add(
-                "dns",
-                format!("{} of {} is {ip}{was}", named.name, named.partner),
-            );
-        }
-        if let Some(shown) = learned.names(ip, now) {
-            let shown: Vec<_> = shown.iter().map(ToString::to_string).collect();
-            add(
-                "certificate",
-                format!("{} seen from there", shown.join(", ")),
-            );
-        }
-        return sources;
-    }
-    let (Some(config), Some(known)) = (subject.config(&snapshot.config), &subject.partner) else {
-        return sources;
-    };
-    if !config.addresses.is_empty() {
-        let nets: Vec<_> = config.addresses.iter().map(ToString::to_string).collect();
-        add("addresses", format!("{} configured", nets.join(", ")));
-    }
-    if let Some(names) = shared.asking.view().partners.get(&known.name) {
-        for each in &names.names {
-            let addresses: Vec<_> = each.addresses.iter().map(ToString::to_string).collect();
-            let ttl = each
-                .standing
-                .ttl
-                .map(|ttl| format!(" (TTL {} s)", ttl.as_secs()));
-            let failure = each
-                .standing
-                .failure
-                .map(|why| format!("; {} since", why.label()));
-            let (ttl, failure) = (ttl.unwrap_or_default(), failure.unwrap_or_default());
-            let is = if addresses.is_empty() {
-                "unknown".into()
-            } else {
-                addresses.join(", ")
-            };
-            add("dns", format!("{} is {is}{ttl}{failure}", each.name));
-        }
-    }
-    for each in learned.export(now) {
-        let shown: Vec<Box<str>> = each.names.iter().map(|name| Box::from(&**name)).collect();
-        let owner = snapshot.partners.by_certificate(&shown);
-        if owner.is_some_and(|owner| owner.name == known.name) {
-            add(
-                "certificate",
-                format!("{} seen from {}", each.names.join(", "), each.address),
-            );
-        }
-    }
-    let expected: Vec<_> = config
-        .edge
-        .iter()
-        .chain(&config.certificate_names)
-        .cloned()
-        .collect();
-    if !expected.is_empty() {
-        add(
-            "edge",
-            format!("{} expected in its certificate", expected.join(", ")),
-        );
-    }
-    let chronicle = shared.chronicle.lock();
-    let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
-    let shown = chronicle
-        .partner(&known.name)
-        .and_then(|chapter| chapter.tls.certificate.clone());
-    drop(chronicle);
-    if let Some(shown) = shown
-        && !sources.iter().any(|source| source.source == "certificate")
-    {
-        sources.push(Source {
-            source: "certificate".into(),
-            what: format!("{shown} shown last"),
-        });
-    }
-    sources
 }
 
 /// The rule that lets a client in, or does not.

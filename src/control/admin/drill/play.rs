@@ -192,14 +192,17 @@ impl Play<'_> {
         let preferring: Vec<_> = leavers.iter().filter(prefers).map(name).collect();
         let by_hand = |leaver: &&Leaver| leaver.pin.by == PinnedBy::ByHand && !prefers(leaver);
         let by_hand: Vec<_> = leavers.iter().filter(by_hand).map(name).collect();
-        for (names, how) in [
-            (preferring, "have node ="),
-            (by_hand, "were pinned by hand to"),
-        ] {
-            if !names.is_empty() {
-                let names = names.join(", ");
-                drill.hurts.push(format!("{node} is {how} {names}"));
-            }
+        if !preferring.is_empty() {
+            let names = preferring.join(", ");
+            drill
+                .hurts
+                .push(format!("{node} is preferred (node =) by {names}"));
+        }
+        if !by_hand.is_empty() {
+            let names = by_hand.join(", ");
+            drill
+                .hurts
+                .push(format!("pinned to {node} by hand: {names}"));
         }
         let full = super::room(shared, &drill);
         drill.hurts.extend(full);
