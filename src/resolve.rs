@@ -4,9 +4,8 @@
 //! whose which address is. What is known and when it is due is `partner::resolved`'s; `question` is how a
 //! name is asked. Nobody ever waits for an answer: whoever needs one takes the last.
 //!
-//! Invariants: no more than [`AT_ONCE`] questions are under way, each for no longer than
-//! [`question::LONGEST`]; no cache but our own; a question that goes wrong in any way is a failure of that
-//! question alone.
+//! Invariants: no more than [`AT_ONCE`] questions are under way, each for no longer than ten seconds; no
+//! cache but our own; a question that goes wrong in any way is a failure of that question alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
