@@ -153,6 +153,15 @@ pub enum Request {
         /// Where the answer goes.
         answer: oneshot::Sender<HashMap<EndpointNumber, Survey>>,
     },
+    /// Tell how many sessions each partner has with a node.
+    Census {
+        /// The node.
+        node: String,
+        /// Only in this pool.
+        pool: Option<String>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Census>,
+    },
     /// Move a partner away from a node that is to be maintained.
     Move {
         /// Which node, who asks, and why.
@@ -190,6 +199,9 @@ pub enum Request {
         answer: oneshot::Sender<Result<Imported, pins::PinRefused>>,
     },
 }
+
+/// Sessions of partners with one node: by endpoint, by the partner's name.
+pub type Census = Vec<(EndpointNumber, HashMap<Box<str>, usize>)>;
 
 /// What a reload did, or would do.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]

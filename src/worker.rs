@@ -98,6 +98,13 @@ pub enum Order {
         /// Where the answer goes.
         answer: mpsc::Sender<Survey>,
     },
+    /// Tell how many sessions each partner has with some endpoints.
+    Census {
+        /// The endpoints.
+        endpoints: Arc<[EndpointNumber]>,
+        /// Where the answer goes.
+        answer: mpsc::Sender<HashMap<Box<str>, usize>>,
+    },
     /// Tell where a partner's sessions are, and what they are doing.
     Locate {
         /// The partner's name.
@@ -341,6 +348,10 @@ impl Floor {
                     Surveyed::Endpoint(number) => session.endpoint() == *number,
                     Surveyed::Partner(name) => session.partner() == Some(&**name),
                 }));
+            }
+            Order::Census { endpoints, answer } => {
+                let is_there = |session: &Session| endpoints.contains(&session.endpoint());
+                let _ = answer.try_send(self.context.sessions.census(is_there));
             }
             Order::Locate { partner, answer } => {
                 let is_its = |session: &Session| session.partner() == Some(&*partner);

@@ -1,5 +1,6 @@
 //! `pinfold drill --dry-run`: what would happen if a node were gone, as a report that can be filed.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -82,11 +83,7 @@ fn render(drill: &Drill, layout: &Layout) -> String {
 pub(super) fn loss(drill: &Drill, layout: &Layout) -> String {
     let partners = drill.partners.len() as u64;
     let legacy = drill.partners.iter().filter(|each| each.legacy).count();
-    let of_partners: u64 = drill
-        .partners
-        .iter()
-        .map(|each| u64::from(each.sessions))
-        .sum();
+    let of_partners: u64 = drill.partners.iter().map(|each| each.sessions as u64).sum();
     let users: u64 = drill.users.iter().map(|each| each.sessions).sum();
     let by_listener = drill
         .users
@@ -135,14 +132,38 @@ fn row(partner: &DrillPartner) -> Vec<String> {
     vec![
         partner.partner.clone(),
         partner.affinity.clone(),
-        grouped(u64::from(partner.sessions)),
-        partner.to.clone().unwrap_or_else(|| "NOWHERE".into()),
-        if partner.legacy {
-            "legacy".into()
-        } else {
-            String::new()
+        grouped(partner.sessions as u64),
+        match (&partner.to, partner.pinned) {
+            (Some(to), _) => to.clone(),
+            (None, true) => "NOWHERE".into(),
+            (None, false) => "-".into(),
         },
+        note(partner).into(),
     ]
+}
+
+const fn note(partner: &DrillPartner) -> &'static str {
+    match (partner.legacy, partner.pinned) {
+        (true, true) => "legacy",
+        (false, true) => "",
+        (true, false) => "legacy, pinned elsewhere or not by name",
+        (false, false) => "pinned elsewhere or not by name",
+    }
+}
+
+/// The nodes that take what it has, and how full each will be where it is fullest.
+pub(super) fn takers(drill: &Drill, layout: &Layout) -> String {
+    let mut nodes = BTreeMap::<&str, u64>::new();
+    for each in &drill.survivors {
+        let full = each.sessions_then * 100 / each.ports.max(1);
+        let fullest = nodes.entry(&each.node).or_default();
+        *fullest = (*fullest).max(full);
+    }
+    let nodes = nodes
+        .iter()
+        .map(|(node, full)| format!("{node} (at {full} % of its ports)"));
+    let nodes: Vec<_> = nodes.collect();
+    layout.wrapped("", &format!("it is taken by: {}", nodes.join(", ")))
 }
 
 #[cfg(test)]
@@ -156,9 +177,9 @@ mod tests {
         "problems":["webconf is left without a node: edge2 is down"],
         "hurts":["no N-1 is left on federation: if edge2 fails too, nobody serves"],
         "partners":[{"partner":"fabrikam","pool":"edge","affinity":"federation","legacy":true,
-          "sessions":4,"to":"edge2","alarm_after_s":60,"contact":null},
+          "sessions":4,"pinned":true,"to":"edge2","alarm_after_s":60,"contact":null},
           {"partner":"woodgrove","pool":"edge","affinity":"federation","legacy":false,
-          "sessions":0,"to":null,"alarm_after_s":60,"contact":null}],
+          "sessions":0,"pinned":true,"to":null,"alarm_after_s":60,"contact":null}],
         "users":[{"pool":"edge","listeners":["access"],"sessions":5894}],
         "survivors":[{"pool":"edge","node":"edge2","listeners":["access"],"standing":"takes",
           "sessions":6186,"sessions_then":12080,"ports":28000}],"users_back_s":29.5}"#;

@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 
 use super::failure::Failure;
-use super::table::{Layout, clock, count, grouped, millis};
+use super::table::{Layout, clock, count, grouped};
 use super::{Show, client, output};
 use crate::control::admin::answers::{
-    Attempts, Candidate, CutOff, Explanation, Partner, PartnerPin, Place, SessionsOn, Trouble,
+    Candidate, Explanation, Partner, PartnerPin, Place, SessionsOn,
 };
+
+mod past;
 
 /// Explains `subject`, on all listeners or one.
 pub(super) fn explain(
@@ -74,7 +76,7 @@ fn render(explanation: &Explanation, layout: &Layout) -> String {
         on(&mut screen, explanation, place);
     }
     if let Some(cut_off) = &explanation.cut_off {
-        screen.say("CUT OFF", &describe_cut(cut_off));
+        screen.say("CUT OFF", &past::describe_cut(cut_off));
     }
     if explanation.partner.is_some() {
         let judged = &explanation.verdict;
@@ -87,7 +89,7 @@ fn render(explanation: &Explanation, layout: &Layout) -> String {
             });
         screen.say("US OR THEM", &format!("{who}: {}", judged.evidence));
     }
-    attempts(&mut screen, explanation);
+    past::attempts(&mut screen, explanation);
     for (number, source) in explanation.known_by.iter().enumerate() {
         let label = if number == 0 { "KNOWN BY" } else { "" };
         screen.say(label, &format!("{}: {}", source.source, source.what));
@@ -108,7 +110,15 @@ fn head(screen: &mut Screen<'_>, explanation: &Explanation) {
     let subject = &explanation.subject;
     let line = match (&explanation.partner, explanation.is_address) {
         (None, _) => format!("{subject} — no partner is known by this address"),
-        (Some(partner), true) => format!("{subject} — {}, {}", partner.name, software(partner)),
+        (Some(partner), true) => {
+            let by = explanation.known_by.first().map(|source| &*source.source);
+            let by = match by {
+                Some("dns") => " by DNS alone",
+                Some("certificate") => " by its certificate",
+                _ => "",
+            };
+            format!("{subject} — {}{by}, {}", partner.name, software(partner))
+        }
         (Some(partner), false) => format!("{subject} — {}", software(partner)),
     };
     screen.text += &screen.layout.wrapped("", &line);
@@ -302,116 +312,9 @@ fn nodes(screen: &mut Screen<'_>, place: &Place) {
     screen.table("", &headings, rows);
 }
 
-/// When each thing happened, from the last byte of the old node to the first of the new one.
-fn describe_cut(cut: &CutOff) -> String {
-    let gap = &cut.gap;
-    let time = |at: Timestamp| at.strftime("%H:%M:%S%.3f").to_string();
-    let after = |ms: f64| {
-        let micros = std::time::Duration::from_secs_f64(ms.max(0.0) / 1000.0);
-        time(
-            gap.cut_off_since
-                .checked_add(micros)
-                .unwrap_or(gap.cut_off_since),
-        )
-    };
-    let lasted = match gap.served_after_ms {
-        Some(ms) => format!("for {}", millis(ms)),
-        None => "and NOT BACK".into(),
-    };
-    let mut steps = vec![
-        format!("last heard of {} {}", cut.node, time(gap.cut_off_since)),
-        format!("suspect {}", time(cut.first_evidence)),
-        format!("cut {} ({})", time(cut.cut), cut.evidence),
-        format!("its session ended {}", after(gap.ended_after_ms)),
-    ];
-    steps.extend(
-        gap.connected_after_ms
-            .map(|ms| format!("connected {}", after(ms))),
-    );
-    let node = gap.node.as_deref().unwrap_or("-");
-    steps.extend(
-        gap.served_after_ms
-            .map(|ms| format!("first byte of {node} {}", after(ms))),
-    );
-    format!(
-        "{lasted}, failover {}, {}: {}",
-        cut.failover,
-        clock(cut.cut),
-        steps.join(" · ")
-    )
-}
-
-fn attempts(screen: &mut Screen<'_>, explanation: &Explanation) {
-    let attempts = &explanation.attempts;
-    let told = if explanation.partner.is_none() && attempts.troubles.is_empty() {
-        "none was refused; of strangers nothing else is remembered".into()
-    } else {
-        tally(attempts, screen.layout)
-    };
-    screen.say("ATTEMPTS", &told);
-    for trouble in attempts.troubles.iter().take(TROUBLES) {
-        screen.say("", &describe_trouble(trouble));
-        let remedy = trouble
-            .remedy
-            .as_ref()
-            .map(|remedy| format!(". → {remedy}"));
-        screen.say(
-            "",
-            &format!("{}{}", trouble.meaning, remedy.unwrap_or_default()),
-        );
-    }
-    let rest = attempts.troubles.len().saturating_sub(TROUBLES);
-    if rest > 0 {
-        screen.say(
-            "",
-            &format!("and {} more; --json has all", count(rest as u64, "kind")),
-        );
-    }
-}
-
-fn tally(attempts: &Attempts, layout: &Layout) -> String {
-    let total = attempts.good + attempts.bad + attempts.empty;
-    let since = attempts.since.map(clock).unwrap_or_default();
-    let last = match attempts.last_at {
-        Some(last) => format!("last heard of {} ago", layout.age(last)),
-        None => "not heard of since the start".into(),
-    };
-    if total == 0 {
-        return format!("none since {since}; {last}");
-    }
-    let more = if attempts.is_full { "the last " } else { "" };
-    format!(
-        "{more}{total} since {since}: {} good, {} bad; {last}",
-        attempts.good, attempts.bad
-    )
-}
-
-fn describe_trouble(trouble: &Trouble) -> String {
-    let times = match trouble.times {
-        1 => clock(trouble.last),
-        many => format!("{many} times, last {}", clock(trouble.last)),
-    };
-    let node = trouble
-        .node
-        .as_ref()
-        .map(|node| format!(" with {node}"))
-        .unwrap_or_default();
-    let alert = trouble
-        .alert
-        .as_ref()
-        .map(|alert| format!(" ({alert})"))
-        .unwrap_or_default();
-    format!(
-        "{times}, from {} on {}{node}: {}{alert}",
-        trouble.client, trouble.listener, trouble.outcome
-    )
-}
-
 /// Columns of the labels.
 const LABEL: usize = 12;
 const LABEL_WIDTH: u16 = 12;
-/// Kinds of trouble on the screen.
-const TROUBLES: usize = 3;
 
 #[cfg(test)]
 mod tests;

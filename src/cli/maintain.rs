@@ -55,6 +55,7 @@ pub(super) fn maintain(node: &Node, manner: Manner) -> Result<ExitCode, Failure>
         say("the others cannot do without it: nothing was changed")?;
         return Ok(ExitCode::FAILURE);
     }
+    output::print(&drill::takers(&drill, &drill::layout()))?;
     let daemon = Daemon::new(node);
     let stop = Stop::listen()?;
     let mut conductor = Conductor {
@@ -271,16 +272,16 @@ fn undo(daemon: &Daemon<'_>, name: &str, is_resumed: bool) -> Result<(), Failure
     } else {
         "is drained or disabled, as before"
     };
-    say(&format!(
-        "{pins} of partners went back to {name}, which {state}; sessions on other nodes\n\
-         stay as long as they last"
-    ))
+    let text = format!(
+        "{pins} of partners went back to {name}, which {state}; sessions on other nodes stay as long as they last"
+    );
+    output::print(&drill::layout().wrapped("", &text))
 }
 
-/// Each partner once.
+/// Each partner that is pinned to the node, once.
 fn names(drill: &Drill) -> Vec<&DrillPartner> {
     let mut seen = BTreeSet::new();
-    let partners = drill.partners.iter();
+    let partners = drill.partners.iter().filter(|each| each.pinned);
     partners.filter(|each| seen.insert(&each.partner)).collect()
 }
 

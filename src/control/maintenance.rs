@@ -16,14 +16,16 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::Control;
 use super::admin::answers::{PinMoved, PinsMoved, SessionsEnded};
+use super::doors::tell;
 use super::leaving::{Hall, Leaver};
 use super::pins::{PinRefused, durable, gather, locate};
+use super::{Census, Control};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::pool::pins::{Kept, Order as Word, Pin, PinKey, PinnedBy};
 use crate::relay::session::EndpointNumber;
+use crate::snapshot::{Endpoint, Snapshot};
 use crate::worker::{Order, Strays};
 
 /// What is wanted of a node under maintenance.
@@ -232,16 +234,7 @@ impl Control {
         if halls.iter().any(is_active) {
             return drop(answer.send(Err(TaskRefused::NotDraining(task.node.clone()))));
         }
-        let members = snapshot.groups.iter().flat_map(|group| &group.members);
-        let of_node = members.filter(|member| {
-            let endpoint = &member.endpoint;
-            *endpoint.node == *task.node
-                && task
-                    .pool
-                    .as_ref()
-                    .is_none_or(|pool| **pool == *endpoint.pool)
-        });
-        let endpoints: Vec<_> = of_node.map(|member| Arc::clone(&member.endpoint)).collect();
+        let endpoints = endpoints_of(&snapshot, &task.node, task.pool.as_deref());
         let numbers: Arc<[EndpointNumber]> = endpoints.iter().map(|each| each.number).collect();
         let workers = self.orders();
         tokio::spawn(async move {
@@ -256,6 +249,57 @@ impl Control {
             let _ = answer.send(Ok(SessionsEnded { ended, left }));
         });
     }
+}
+
+impl Control {
+    /// Tells how many sessions each partner has with a node.
+    pub(super) fn census(&self, node: &str, pool: Option<&str>, answer: oneshot::Sender<Census>) {
+        let snapshot = self.shared.snapshot.load_full();
+        let endpoints = endpoints_of(&snapshot, node, pool);
+        let workers = self.orders();
+        tokio::spawn(async move {
+            let mut census = Census::new();
+            for endpoint in endpoints {
+                census.push((endpoint.number, count(&workers, endpoint.number).await));
+            }
+            let _ = answer.send(census);
+        });
+    }
+}
+
+/// How many sessions each partner has with an endpoint.
+async fn count(
+    workers: &[mpsc::Sender<Order>],
+    endpoint: EndpointNumber,
+) -> HashMap<Box<str>, usize> {
+    let endpoints: Arc<[EndpointNumber]> = Arc::from([endpoint]);
+    let (answer, mut answers) = mpsc::channel(workers.len().max(1));
+    tell(workers, || Order::Census {
+        endpoints: Arc::clone(&endpoints),
+        answer: answer.clone(),
+    })
+    .await;
+    drop(answer);
+    let mut sum = HashMap::new();
+    let heard = async {
+        while let Some(of_worker) = answers.recv().await {
+            for (partner, sessions) in of_worker {
+                *sum.entry(partner).or_default() += sessions;
+            }
+        }
+    };
+    let _ = timeout(WORKER_TIMEOUT, heard).await;
+    sum
+}
+
+/// Everywhere that the node is dialled, also where it was before it moved.
+fn endpoints_of(snapshot: &Snapshot, node: &str, pool: Option<&str>) -> Vec<Arc<Endpoint>> {
+    let members = snapshot.groups.iter().flat_map(|group| &group.members);
+    let of_node = members.filter(|member| {
+        let endpoint = &member.endpoint;
+        *endpoint.node == *node && pool.is_none_or(|pool| *endpoint.pool == *pool)
+    });
+    of_node.map(|member| Arc::clone(&member.endpoint)).collect()
 }
 
 impl Task {

@@ -173,6 +173,7 @@ impl Control {
                 let _ = answer.send(result);
             }
             Request::Pin { wish, answer } => self.pin(&wish, answer),
+            Request::Census { node, pool, answer } => self.census(&node, pool.as_deref(), answer),
             Request::Move {
                 task,
                 partner,

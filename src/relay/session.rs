@@ -354,6 +354,19 @@ impl Sessions {
         surveys
     }
 
+    /// How many of the sessions that `which` selects each partner has.
+    pub fn census(&self, which: impl Fn(&Session) -> bool) -> HashMap<Box<str>, usize> {
+        let list = self.list.borrow();
+        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
+        let mut census = HashMap::new();
+        for session in sessions.filter(|session| which(session)) {
+            if let Some(partner) = session.partner() {
+                *census.entry(partner.into()).or_default() += 1;
+            }
+        }
+        census
+    }
+
     /// How many sessions `which` selects.
     pub fn count(&self, which: impl Fn(&Session) -> bool) -> usize {
         let list = self.list.borrow();

@@ -1,8 +1,9 @@
 //! `pinfold explain`: who it is, where it goes and why, how it fared, and whose doing that is.
 
-use pinfold_loadtest::process::wait_until;
+use pinfold_loadtest::process::{Signal, wait_until};
 use serde_json::{Value, json};
 
+use crate::names::server::Server;
 use crate::recognition::speak;
 use crate::tls::{certify, server};
 use crate::world::{Caller, Directory, FABRIKAM, SOON, World, caller_address, find};
@@ -198,4 +199,33 @@ fn a_partner_that_fails_where_another_is_normal_is_told_from_a_node_that_fails()
         (asked(&world, "fabrikam")["verdict"]["verdict"] == "neither").then_some(())
     });
     assert!(over.is_some());
+}
+
+#[test]
+fn an_address_that_a_partners_name_points_at_is_told_for_a_partner_that_has_moved() {
+    let mut server = Server::start();
+    server.host("sip.fabrikam.test", &[FABRIKAM]);
+    let mut world = World::start_with(2, |setup| {
+        setup.listeners[0].more = "allow = \"partners\"".into();
+        setup.fabrikam = "edge = [\"sip.fabrikam.test\"]".into();
+        setup.rest = format!("[resolve]\nservers = [\"{}\"]\n", server.address());
+    });
+    let moved = caller_address(7);
+    server.host("sip.fabrikam.test", &[moved]);
+    let name = moved.to_string();
+    let told = wait_until(SOON, || {
+        let _ = world.pinfold.process.signal(Signal::HUP);
+        let told = asked(&world, &name);
+        (told["partner"]["name"] == "fabrikam").then_some(told)
+    });
+    let told = told.expect("DNS is asked again at a reload");
+    assert_eq!(told["known_by"][0]["source"], "dns", "{told}");
+    assert_eq!(told["places"][0]["access"], "not-allowed", "{told}");
+    let (text, _) = explained(&world, &[&name]);
+    assert!(text.contains("fabrikam by DNS alone"), "{text}");
+    let remedy = format!("addresses = [\"{FABRIKAM}/32\", \"{name}\"] in the table of fabrikam");
+    assert!(text.contains(&remedy), "{text}");
+    world.reload_with(|setup| setup.fabrikam_addresses.push(name.clone()));
+    let told = asked(&world, &name);
+    assert_eq!(told["places"][0]["access"], "granted", "{told}");
 }

@@ -217,7 +217,7 @@ fn a_drill_says_whether_the_others_can_do_without_the_node_and_for_real_changes_
     let output = world.pinfold(&["drill", &home, "--dry-run"]);
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert!(
-        told(&output).contains("PROBLEM: fabrikam has nowhere to go"),
+        told(&output).contains("PROBLEM: no other node takes fabrikam"),
         "{}",
         told(&output)
     );

@@ -2,7 +2,7 @@
 //! lies.
 
 mod liar;
-mod server;
+pub(crate) mod server;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -378,8 +378,9 @@ fn a_partner_that_was_active_and_never_came_back_is_told_of_after_its_time() {
     });
     told.expect("the alarm is raised");
     assert_eq!(world.pinfold.metric("pinfold_partners_not_back"), Some(1.0));
-    let output = world.pinfold.process.output();
-    assert!(output.contains("partner-not-back"), "{output}");
+    let is_told = |line: &str| line.contains("partner-not-back");
+    let line = world.pinfold.process.wait_line(SOON, is_told);
+    line.expect("it is told in the log");
     let _back = Caller::served(world.address(), FABRIKAM).unwrap();
     let over = wait_until(SOON, || {
         (!attention(&world).contains("NOT BACK")).then_some(())

@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 
-use super::answers::{CutOff, Explanation, Judged, Source};
+use super::answers::{CutOff, Explanation, Judged};
 use super::listings;
 use super::refusal::Refusal;
 use super::status::{names, round};
@@ -19,7 +19,6 @@ use crate::config::model;
 use crate::control::Shared;
 use crate::control::us_or_them;
 use crate::governor::View;
-use crate::partner::learned::Learned;
 use crate::partner::table::Known;
 use crate::partner::verdict::{Judgement, Verdict};
 use crate::relay::recognition::KnownBy;
@@ -30,6 +29,7 @@ mod advice;
 mod meaning;
 mod past;
 mod place;
+mod sources;
 
 /// Where a partner's sessions are.
 pub(super) type Located = HashMap<EndpointNumber, Survey>;
@@ -141,7 +141,7 @@ pub(super) fn explain(
     let mut explanation = Explanation {
         subject: subject.name.clone(),
         is_address: subject.address.is_some(),
-        known_by: known_by(shared, &snapshot, subject, now),
+        known_by: sources::known_by(&scene),
         cut_off: subject
             .partner
             .as_ref()
@@ -189,95 +189,6 @@ fn cut_off(view: &View, partner: &str) -> Option<CutOff> {
             gap: gap.clone().into(),
         })
     })
-}
-
-/// By what it is known, in the order of trust. What DNS says of its names belongs after the addresses.
-fn known_by(shared: &Shared, snapshot: &Snapshot, subject: &Subject, now: Moment) -> Vec<Source> {
-    let learned = &shared.recognition.learned;
-    if let Some(ip) = subject.address {
-        return address_known_by(learned, snapshot, subject, ip, now);
-    }
-    let mut sources = Vec::new();
-    let mut add = |source: &str, what: String| sources.push(Source::new(source, what));
-    let (Some(config), Some(known)) = (subject.config(&snapshot.config), &subject.partner) else {
-        return sources;
-    };
-    if !config.addresses.is_empty() {
-        let nets: Vec<_> = config.addresses.iter().map(ToString::to_string).collect();
-        add("addresses", format!("{} configured", nets.join(", ")));
-    }
-    for (at, named) in snapshot.partners.resolved().iter() {
-        if named.partner == known.name {
-            add("dns", format!("{} is {at}", named.name));
-        }
-    }
-    for each in learned.export(now) {
-        let shown: Vec<Box<str>> = each.names.iter().map(|name| Box::from(&**name)).collect();
-        let owner = snapshot.partners.by_certificate(&shown);
-        if owner.is_some_and(|owner| owner.name == known.name) {
-            let what = format!("{} seen from {}", each.names.join(", "), each.address);
-            add("certificate", what);
-        }
-    }
-    let expected: Vec<_> = config
-        .edge
-        .iter()
-        .chain(&config.certificate_names)
-        .cloned()
-        .collect();
-    if !expected.is_empty() {
-        add(
-            "edge",
-            format!("{} expected in its certificate", expected.join(", ")),
-        );
-    }
-    let chronicle = shared.chronicle.lock();
-    let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
-    let shown = chronicle
-        .partner(&known.name)
-        .and_then(|chapter| chapter.tls.certificate.clone());
-    drop(chronicle);
-    if let Some(shown) = shown
-        && !sources.iter().any(|source| source.source == "certificate")
-    {
-        let what = format!("{shown} shown last");
-        sources.push(Source::new("certificate", what));
-    }
-    sources
-}
-
-/// What is known of an address, in the order of trust.
-fn address_known_by(
-    learned: &Learned,
-    snapshot: &Snapshot,
-    subject: &Subject,
-    ip: IpAddr,
-    now: Moment,
-) -> Vec<Source> {
-    let nets = subject.config(&snapshot.config).into_iter();
-    let nets = nets.flat_map(|partner| &partner.addresses);
-    let around = nets.filter(|net| net.contains(&ip));
-    let configured = around.max_by_key(|net| net.prefix_len());
-    let configured = configured.map(|net| Source::new("addresses", format!("{net} configured")));
-    let named = snapshot.partners.resolved().get(ip);
-    let named = named.map(|named| Source::new("dns", format!("{} is {ip}", named.name)));
-    let shown = learned.names(ip, now).map(|shown| {
-        let shown: Vec<_> = shown.iter().map(ToString::to_string).collect();
-        Source::new(
-            "certificate",
-            format!("{} seen from there", shown.join(", ")),
-        )
-    });
-    configured.into_iter().chain(named).chain(shown).collect()
-}
-
-impl Source {
-    fn new(source: &str, what: String) -> Self {
-        Self {
-            source: source.into(),
-            what,
-        }
-    }
 }
 
 /// The rule that lets a client in, or does not.

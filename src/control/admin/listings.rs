@@ -18,6 +18,7 @@ use crate::control::chronicle::Spoken;
 use crate::control::{Shared, us_or_them};
 use crate::governor::{self, View};
 use crate::inspect::tls::Version;
+use crate::partner::resolved::PartnerView;
 use crate::pool::{pins, placement};
 use crate::snapshot::{self, ListenerCounters};
 use crate::telemetry::outcome::Outcome;
@@ -84,15 +85,8 @@ pub(super) fn partners(shared: &Shared, view: &View) -> Partners {
         let spoken = chronicle.partner(&partner.name).map(|chapter| &chapter.tls);
         let spoken = spoken.filter(|spoken| spoken.seen_at.is_some());
         let described = describe(partner, pins, is_awaited(view, &partner.name), spoken);
-        match names.partners.get(&*partner.name) {
-            Some(known) => Partner {
-                names: known.names.iter().map(named::name).collect(),
-                srv: known.services.iter().map(named::service).collect(),
-                resolved: resolved.get(&*partner.name).copied().unwrap_or(0),
-                ..described
-            },
-            None => described,
-        }
+        let count = resolved.get(&*partner.name).copied().unwrap_or(0);
+        with_names(described, names.partners.get(&*partner.name), count)
     });
     Partners {
         partners: partners.collect(),
@@ -113,7 +107,25 @@ pub(super) fn partner(shared: &Shared, view: &View, known: &Arc<str>) -> Option<
     let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
     let spoken = chronicle.partner(known).map(|chapter| &chapter.tls);
     let spoken = spoken.filter(|spoken| spoken.seen_at.is_some());
-    Some(describe(partner, pins, is_awaited(view, known), spoken))
+    let described = describe(partner, pins, is_awaited(view, known), spoken);
+    let names = shared.asking.view();
+    let resolved = named::resolved(&snapshot).get(&**known).copied();
+    Some(with_names(
+        described,
+        names.partners.get(known),
+        resolved.unwrap_or(0),
+    ))
+}
+
+/// With what DNS says of it.
+fn with_names(described: Partner, known: Option<&PartnerView>, resolved: usize) -> Partner {
+    let Some(known) = known else { return described };
+    Partner {
+        names: known.names.iter().map(named::name).collect(),
+        srv: known.services.iter().map(named::service).collect(),
+        resolved,
+        ..described
+    }
 }
 
 /// Whether a partner was cut off and has not come back.

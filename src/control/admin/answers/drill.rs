@@ -20,7 +20,7 @@ pub struct Drill {
     pub problems: Vec<String>,
     /// What hurts all the same.
     pub hurts: Vec<String>,
-    /// Partners that are pinned to it, legacy ones first.
+    /// Partners that are pinned to it or have sessions there, legacy ones first.
     pub partners: Vec<DrillPartner>,
     /// Sessions of everybody else, by the listeners that share them.
     pub users: Vec<DrillUsers>,
@@ -41,9 +41,11 @@ pub struct DrillPartner {
     pub affinity: String,
     /// Whether it cannot fail over by itself.
     pub legacy: bool,
-    /// Its sessions under the pin.
-    pub sessions: u32,
-    /// Where it would go; `None`: nobody else takes it.
+    /// Its sessions with the node.
+    pub sessions: usize,
+    /// Whether it is pinned to the node by name.
+    pub pinned: bool,
+    /// Where its pin would go; `None` where nobody else takes it, or it has none there.
     pub to: Option<String>,
     /// How long it may take to be back, in seconds, before that is an alarm.
     pub alarm_after_s: u64,
