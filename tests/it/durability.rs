@@ -83,6 +83,7 @@ fn a_kill_at_any_moment_keeps_what_an_administrator_was_told_and_loses_only_the_
     let mut random = Rng::with_seed(seed);
     let mut world = World::start(2);
     let (mut number, mut lost_in_all, mut known) = (0, 0, 0);
+    let mut oldest_in_all = Duration::ZERO;
     for round in 0..rounds {
         let address = world.address();
         let end = Instant::now() + Duration::from_millis(random.u64(5..250));
@@ -122,16 +123,21 @@ fn a_kill_at_any_moment_keeps_what_an_administrator_was_told_and_loses_only_the_
             !lost.iter().any(|pin| there(&pin)),
             "round {round}, seed {seed}: what is lost is a tail: {lost:?}, {kept} kept"
         );
-        // 10 ms and a commit, on a disk that others use as well.
-        let oldest = lost.first().map(|(_, at)| killed.duration_since(*at));
+        let oldest = lost
+            .first()
+            .map_or(Duration::ZERO, |(_, at)| killed.duration_since(*at));
         assert!(
-            oldest < Some(SOON),
-            "round {round}, seed {seed}: {oldest:?}"
+            oldest <= LOST_MAX,
+            "round {round}, seed {seed}: {oldest:?} of {} pins are lost",
+            lost.len()
         );
+        oldest_in_all = oldest_in_all.max(oldest);
         assert!(!attention(&world).contains("SET ASIDE"), "seed {seed}");
     }
-    // How much a slow disk loses is no matter of right or wrong; that it loses everything is.
     assert!(number > lost_in_all, "all {number} are lost");
+    eprintln!(
+        "{rounds} rounds: {number} pins, {lost_in_all} lost, none made more than {oldest_in_all:?} before its kill"
+    );
 }
 
 #[test]
@@ -355,3 +361,9 @@ fn a_drain_keeps_its_deadline_over_a_restart() {
     );
     world.pinfold.wait_ended("drained", 1);
 }
+
+/// How long before a kill a pin that is lost may have been seen made. Pinfold gathers for 8 ms and appends
+/// to the page cache, however slow the disk is. All else is the machine's: the thread that appends is one
+/// of many on few cores and may wait some slices for its turn, as may this test between its last look at
+/// the clock and the kill; and a file system may hold up a write for a moment while it commits.
+const LOST_MAX: Duration = Duration::from_millis(100);
