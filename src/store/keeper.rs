@@ -250,6 +250,8 @@ impl Keeper {
 
     fn finish(&mut self) -> Result<(), String> {
         let has_ended = |_| "the thread that commits has ended".to_owned();
+        // Nobody waits for ever for a disk that hangs; what is in the journal stands all the same.
+        self.gather();
         if self.backlog.is_under_way() {
             let outcome = self.committer.outcomes().recv().map_err(has_ended)?;
             self.settle(outcome);

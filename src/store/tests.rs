@@ -315,6 +315,31 @@ fn where_the_file_cannot_be_everything_goes_on_and_is_written_once_it_can() {
 }
 
 #[test]
+fn a_segment_of_a_later_version_is_set_aside_whole_and_its_number_is_not_given_again() {
+    run(async {
+        let scratch = Scratch::new();
+        let mut later = super::segment::header(7);
+        later[8] = 2;
+        let names = ["state.journal-7", "state.journal-+6", "other.journal-8"];
+        for name in names {
+            fs::write(scratch.0.join(name), &later).unwrap();
+        }
+        let (store, _) = started(&scratch.file(), &table(), &usual()).await;
+        let condition = store.condition();
+        let [aside] = &*condition.set_aside else {
+            panic!("{condition:?}")
+        };
+        assert_eq!(fs::read(aside).unwrap(), later);
+        store.finish().await.unwrap();
+        let (file, rows) = StateFile::open(&scratch.file()).unwrap();
+        drop(file);
+        assert!(rows.covers > 7, "{}", rows.covers);
+        // The database, the one aside, and two files that are none of its own.
+        assert_eq!(scratch.files(), 4);
+    });
+}
+
+#[test]
 fn what_could_not_even_be_read_is_never_written_over() {
     run(async {
         let scratch = Scratch::new();
