@@ -7,13 +7,16 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use self::address::AdminAddress;
 use self::change::Order;
 use self::failure::Failure;
+use self::maintain::Manner;
 use self::show::Listing;
+use crate::config::{self, model::Rate};
 use crate::control::admin::answers::PinWish;
 
 mod address;
@@ -21,8 +24,11 @@ mod change;
 mod check;
 mod client;
 mod demo;
+mod drill;
+mod explain;
 mod failure;
 mod machine;
+mod maintain;
 mod output;
 mod pins;
 mod reload;
@@ -82,6 +88,23 @@ enum Command {
         /// Show no more than so many; 0: all.
         #[arg(long, value_name = "N", default_value_t = 1000)]
         limit: usize,
+    },
+    /// Why is it there, did it reach us, how far did it get: a partner or any address, step by step.
+    ///
+    /// Says who it is and by what that is known, where it is pinned and since when and why, where its
+    /// sessions are now, how long the last failover cut it off, how its attempts of the last day went and
+    /// what the bad ones mean, whether it fails by its own doing or by a node's, and what to do next. Of an
+    /// address that never came it says what would happen: let in or not and by which rule, and on which
+    /// node.
+    Explain {
+        #[command(flatten)]
+        show: Show,
+        /// The partner, or the address.
+        #[arg(value_name = "PARTNER|ADDRESS")]
+        subject: String,
+        /// Only on this listener.
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
     },
     /// Pin a partner to a node by hand; lasts over restarts and reloads, until `unpin`.
     Pin {
@@ -148,6 +171,47 @@ enum Command {
         /// Do not ask.
         #[arg(long)]
         yes: bool,
+    },
+    /// What if this node were gone: who would move, where to, and can the others bear it?
+    ///
+    /// With --dry-run nothing is changed: a report that can be filed, exit 0 if N-1 holds and 1 if not.
+    /// Without it, for real: the node is emptied as by `maintain`, then takes sessions again, and pins go
+    /// back.
+    Drill {
+        #[command(flatten)]
+        node: Node,
+        /// Change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Print what the admin API answers, for scripts.
+        #[arg(long, requires = "dry_run")]
+        json: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// How fast sessions are ended that are no partner's.
+        #[arg(long, value_name = "RATE", default_value = "50/s", value_parser = rate)]
+        pace: Rate,
+    },
+    /// Empty a node for a patch, partner by partner, and say when it is safe.
+    ///
+    /// Partners that cannot fail over are moved one by one to where they would go; each is waited for until
+    /// it is served there. Then the others are moved, the node drains, and what is left is ended at the
+    /// pace. If a partner does not come back within its alarm_after, another node goes down or the window
+    /// is over, all of it is undone: exit 1. Ctrl-C stops where it is. Afterwards: `pinfold resume NODE`;
+    /// partners return as their failback says.
+    Maintain {
+        #[command(flatten)]
+        node: Node,
+        /// How fast sessions are ended that are no partner's.
+        #[arg(long, value_name = "RATE", default_value = "50/s", value_parser = rate)]
+        pace: Rate,
+        /// Undo it if it lasts longer, such as 30m.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        window: Option<Duration>,
+        /// Put back what an earlier one moved, and let the node take sessions again.
+        #[arg(long, conflicts_with_all = ["pace", "window"])]
+        undo: bool,
     },
     /// Load the configuration again; waits, and exits with 78 and every mistake if it is refused.
     Reload {
@@ -221,6 +285,16 @@ struct Node {
     reason: Option<String>,
 }
 
+fn rate(text: &str) -> Result<Rate, String> {
+    let rate = config::parse_rate(text);
+    rate.ok_or_else(|| "no rate, such as 50/s or 10/m".into())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = config::parse_duration(text);
+    time.ok_or_else(|| "no duration, such as 30m".into())
+}
+
 const DEFAULT_CONFIG: &str = "/etc/pinfold/pinfold.toml";
 const DEFAULT_ADMIN: &str = "unix:/run/pinfold/admin.sock";
 
@@ -245,6 +319,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a few lines for each command")]
 fn obey(command: Command) -> Result<ExitCode, Failure> {
     let done = |()| ExitCode::SUCCESS;
     match command {
@@ -273,6 +348,11 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
                 }),
             ..
         } => pins::import(&daemon, &file, dry_run).map(done),
+        Command::Explain {
+            show,
+            subject,
+            listener,
+        } => explain::explain(&subject, listener.as_deref(), &show).map(done),
         Command::Pin {
             daemon,
             partner,
@@ -306,6 +386,35 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Resume { node } => change::change(&Order::Resume, &node).map(done),
         Command::Disable { node, yes } => {
             change::change(&Order::Disable { is_sure: yes }, &node).map(done)
+        }
+        Command::Drill {
+            node,
+            dry_run: true,
+            json,
+            ..
+        } => drill::drill(&node, json),
+        Command::Drill {
+            node, yes, pace, ..
+        } => {
+            let manner = Manner {
+                pace,
+                window: None,
+                is_drill: true,
+            };
+            maintain::rehearse(&node, manner, yes)
+        }
+        Command::Maintain {
+            node, undo: true, ..
+        } => maintain::undo_maintenance(&node),
+        Command::Maintain {
+            node, pace, window, ..
+        } => {
+            let manner = Manner {
+                pace,
+                window,
+                is_drill: false,
+            };
+            maintain::maintain(&node, manner)
         }
         Command::Reload {
             daemon,

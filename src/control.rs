@@ -3,6 +3,7 @@
 //! Owns the life of the process. [`Control`] is one task that alone changes anything; the admin API
 //! reads [`Shared`] and sends it requests. Nothing here is on the path of a byte.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -11,12 +12,15 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::admin::answers::PinFile;
+use self::admin::answers::{PinFile, PinsMoved, SessionsEnded};
 use crate::config::model::Config;
 use crate::governor::{self, Governor, Verdicts};
 use crate::pool::pins::PinTable;
+use crate::pool::placement::PlacementKey;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
+use crate::relay::session::{EndpointNumber, Survey};
+use crate::resolve::Asking;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 use crate::store::{Administered, StateDir, Store, Wanted};
 use crate::worker::Worker;
@@ -30,12 +34,16 @@ pub mod admin;
 pub mod chronicle;
 mod doors;
 mod error;
+mod leaving;
+pub mod maintenance;
+mod naming;
 mod nodes;
 mod notify;
 pub mod pins;
 mod reload;
 mod run;
 mod start;
+mod us_or_them;
 
 /// What the admin API reads.
 #[derive(Debug)]
@@ -44,6 +52,8 @@ pub struct Shared {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// The pins.
     pub pins: Arc<PinTable>,
+    /// Key of placement.
+    pub placement: Arc<PlacementKey>,
     /// To the governor, for its view.
     pub governor: mpsc::Sender<governor::Command>,
     /// What the governor knows of the pools.
@@ -60,6 +70,8 @@ pub struct Shared {
     pub reports: Reports,
     /// What is learned of clients.
     pub recognition: Arc<Recognition>,
+    /// What DNS says of partners' names.
+    pub asking: Asking,
     /// What is remembered of sessions.
     pub chronicle: Arc<Mutex<Chronicle>>,
     /// Whether clients are served: from READY to the stop.
@@ -134,6 +146,38 @@ pub enum Request {
         /// Where the answer goes.
         answer: oneshot::Sender<pins::Granted<pins::PinRemoved>>,
     },
+    /// Tell where a partner's sessions are.
+    Locate {
+        /// The partner.
+        partner: Arc<str>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<HashMap<EndpointNumber, Survey>>,
+    },
+    /// Move a partner away from a node that is to be maintained.
+    Move {
+        /// Which node, who asks, and why.
+        task: maintenance::Task,
+        /// The partner.
+        partner: String,
+        /// Where the answer goes.
+        answer: oneshot::Sender<maintenance::Done<PinsMoved>>,
+    },
+    /// Put back what was moved away from a node.
+    Return {
+        /// Which node, who asks, and why.
+        task: maintenance::Task,
+        /// Where the answer goes.
+        answer: oneshot::Sender<maintenance::Done<PinsMoved>>,
+    },
+    /// End a few sessions of a node that drains.
+    End {
+        /// Which node, who asks, and why.
+        task: maintenance::Task,
+        /// At most so many.
+        most: usize,
+        /// Where the answer goes.
+        answer: oneshot::Sender<maintenance::Done<SessionsEnded>>,
+    },
     /// Put pins from a file.
     Import {
         /// The file.
@@ -202,6 +246,8 @@ pub struct Control {
     admin_socket: Option<PathBuf>,
     /// Whether it was said that the table of pins is nearly full.
     was_crowded: bool,
+    teller: us_or_them::Teller,
+    moves: maintenance::Moves,
 }
 
 impl Control {

@@ -12,6 +12,7 @@ pub mod partner;
 pub mod pool;
 pub mod probe;
 pub mod relay;
+pub mod resolve;
 pub mod snapshot;
 pub mod store;
 pub mod sys;

@@ -1,8 +1,11 @@
 //! Who a client is.
 //!
 //! Pure. A partner is known by its configured addresses ([`table`]), and by names that certificates have
-//! shown from an address ([`learned`]), consulted in the order of trust that `table` documents.
+//! shown from an address ([`learned`]), consulted in the order of trust that `table` documents. Whether it
+//! fails by its own doing is told by [`verdict`].
 
 pub mod failback;
 pub mod learned;
+pub mod resolved;
 pub mod table;
+pub mod verdict;

@@ -57,6 +57,8 @@ pub struct Context {
     pub moves: Limiter,
     /// Keeps certificates that are not the configured partner's from filling the log.
     pub disagreements: Limiter,
+    /// Keeps a partner that has moved, and is refused, from filling the log.
+    pub suspicions: Limiter,
 }
 
 /// What a session takes from the snapshot in force when it begins, and keeps.

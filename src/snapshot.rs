@@ -20,7 +20,7 @@ use crate::pool::select::{Candidate, Standing};
 use crate::telemetry::counters::{EndpointSlot, ListenerSlot};
 use crate::telemetry::outcome::Outcome;
 
-pub use self::admission::{Admission, Capacity, Place, Ticket};
+pub use self::admission::{Access, Admission, Capacity, Place, Ticket};
 pub use self::registry::Registry;
 
 mod admission;
@@ -31,6 +31,9 @@ mod registry;
 pub struct Snapshot {
     /// Its number: 1 at the start, one more for each reload that changed anything.
     pub revision: u64,
+    /// The number of this very snapshot, by which it is told from others: one more for each that is
+    /// published, also where only what DNS says has changed.
+    pub edition: u64,
     /// What the file says.
     pub config: Arc<Config>,
     /// Listeners, in the order of the file.

@@ -82,12 +82,28 @@ pub enum Order {
         /// Where the number goes.
         answer: mpsc::Sender<usize>,
     },
+    /// Interrupt a few of the sessions of some endpoints, with [`Interrupt::Drained`], partners first.
+    Thin {
+        /// The endpoints.
+        endpoints: Arc<[EndpointNumber]>,
+        /// At most so many.
+        most: usize,
+        /// Where their number goes.
+        answer: mpsc::Sender<usize>,
+    },
     /// Tell what sessions are doing.
     Survey {
         /// Which.
         of: Surveyed,
         /// Where the answer goes.
         answer: mpsc::Sender<Survey>,
+    },
+    /// Tell where a partner's sessions are, and what they are doing.
+    Locate {
+        /// The partner's name.
+        partner: Arc<str>,
+        /// Where the answer goes.
+        answer: mpsc::Sender<HashMap<EndpointNumber, Survey>>,
     },
     /// A snapshot was published: let the old one go.
     Refresh,
@@ -239,6 +255,7 @@ async fn run(
         refusals: Limiter::default(),
         moves: Limiter::default(),
         disagreements: Limiter::default(),
+        suspicions: Limiter::default(),
     });
     let policies = Rc::new(Policies::new(setup.snapshot, &context));
     let mut floor = Floor {
@@ -310,11 +327,24 @@ impl Floor {
                 // It has room for an answer of each worker; whoever asked may have gone.
                 let _ = answer.try_send(self.gather(&strays));
             }
+            Order::Thin {
+                endpoints,
+                most,
+                answer,
+            } => {
+                let is_there = |session: &Session| endpoints.contains(&session.endpoint());
+                let sessions = &self.context.sessions;
+                let _ = answer.try_send(sessions.thin(Interrupt::Drained, most, is_there));
+            }
             Order::Survey { of, answer } => {
                 let _ = answer.try_send(self.context.sessions.survey(|session| match &of {
                     Surveyed::Endpoint(number) => session.endpoint() == *number,
                     Surveyed::Partner(name) => session.partner() == Some(&**name),
                 }));
+            }
+            Order::Locate { partner, answer } => {
+                let is_its = |session: &Session| session.partner() == Some(&*partner);
+                let _ = answer.try_send(self.context.sessions.survey_by_endpoint(is_its));
             }
             Order::Refresh => self.policies.refresh(),
             Order::Finish => {

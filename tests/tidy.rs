@@ -50,7 +50,7 @@ const LAYERS: [&[&str]; 8] = [
     &["config"],
     &["pool", "partner", "inspect"],
     &["net", "snapshot"],
-    &["relay", "probe", "store"],
+    &["relay", "probe", "store", "resolve"],
     &["worker"],
     &["governor"],
     &["control"],

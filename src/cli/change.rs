@@ -45,6 +45,11 @@ fn confirm(node: &Node) -> Result<(), Failure> {
     }
     let nodes: Nodes = client::read(&node.daemon, &client::get(&node.daemon, "/v1/nodes")?)?;
     let question = question(&nodes, &node.node, node.pool.as_deref());
+    ask(&question)
+}
+
+/// Asks, and goes on after a yes alone.
+pub(super) fn ask(question: &str) -> Result<(), Failure> {
     let mut stderr = io::stderr().lock();
     let asked = write!(stderr, "{question} Go on? [y/N] ").and_then(|()| stderr.flush());
     let mut reply = String::new();

@@ -139,7 +139,7 @@ pub enum LogSessions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolve {
     /// DNS servers; empty: the system's.
-    pub servers: Vec<IpAddr>,
+    pub servers: Vec<SocketAddr>,
     /// Whether names are resolved at all.
     pub names: bool,
 }

@@ -77,7 +77,8 @@ pub(super) fn show_bytes(bytes: u64) -> String {
 }
 
 /// `200/s`, `30/m`.
-pub(super) fn rate(text: &str) -> Option<Rate> {
+#[must_use]
+pub fn rate(text: &str) -> Option<Rate> {
     let (count, unit) = number(text)?;
     let per = match unit {
         "/s" => Duration::from_secs(1),

@@ -5,7 +5,7 @@
 
 mod address;
 
-pub(super) use self::address::{address, node_address, plain_socket, prefix, socket};
+pub(super) use self::address::{address, dns_server, node_address, plain_socket, prefix, socket};
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //!
 //! Owns the last endings of each partner and of addresses that were refused, and what TLS each partner
 //! offers. In memory only, and bounded: what an administrator asks after an incident is recent. Filled
-//! by [`record`], read by the admin API; nothing is decided by it.
+//! by `record`, read by the admin API; nothing is decided by it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;

@@ -20,6 +20,7 @@ use super::{Control, Shared};
 use crate::clock::Moment;
 use crate::pool::pins::{Kept, Order as Word, PinKey, PinnedBy, Put};
 use crate::pool::placement::Subject;
+use crate::relay::session::{EndpointNumber, Survey};
 use crate::worker::{self, Strays};
 
 pub(in crate::control) mod import;
@@ -224,7 +225,7 @@ impl Unwish {
 }
 
 /// Waits until what was changed is durable.
-async fn durable(shared: &Shared) -> Result<(), PinRefused> {
+pub(super) async fn durable(shared: &Shared) -> Result<(), PinRefused> {
     let Some(store) = &shared.store else {
         return Ok(());
     };
@@ -235,7 +236,7 @@ async fn durable(shared: &Shared) -> Result<(), PinRefused> {
 }
 
 /// How many sessions of a partner are elsewhere; they are interrupted, where that is wanted.
-async fn gather(workers: &[mpsc::Sender<worker::Order>], strays: Strays) -> usize {
+pub(super) async fn gather(workers: &[mpsc::Sender<worker::Order>], strays: Strays) -> usize {
     let strays = Arc::new(strays);
     let (answer, mut answers) = mpsc::channel(workers.len().max(1));
     tell(workers, || worker::Order::Gather {
@@ -253,6 +254,42 @@ async fn gather(workers: &[mpsc::Sender<worker::Order>], strays: Strays) -> usiz
     };
     let _ = timeout(WORKERS_TIMEOUT, counted).await;
     count
+}
+
+impl Control {
+    /// Tells where a partner's sessions are.
+    pub(super) fn locate(
+        &self,
+        partner: Arc<str>,
+        answer: oneshot::Sender<HashMap<EndpointNumber, Survey>>,
+    ) {
+        let workers = self.orders();
+        tokio::spawn(async move { answer.send(locate(&workers, &partner).await) });
+    }
+}
+
+/// Where a partner's sessions are, and what they are doing. A worker that does not answer has none.
+pub(super) async fn locate(
+    workers: &[mpsc::Sender<worker::Order>],
+    partner: &Arc<str>,
+) -> HashMap<EndpointNumber, Survey> {
+    let (answer, mut answers) = mpsc::channel(workers.len().max(1));
+    tell(workers, || worker::Order::Locate {
+        partner: Arc::clone(partner),
+        answer: answer.clone(),
+    })
+    .await;
+    drop(answer);
+    let mut located = HashMap::<_, Survey>::new();
+    let heard = async {
+        while let Some(of_worker) = answers.recv().await {
+            for (endpoint, survey) in of_worker {
+                located.entry(endpoint).or_default().add(&survey);
+            }
+        }
+    };
+    let _ = timeout(WORKERS_TIMEOUT, heard).await;
+    located
 }
 
 /// Names of pools and affinities, and where their pins hold.

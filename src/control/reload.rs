@@ -34,6 +34,7 @@ impl Control {
                     tracing::warn!(key, "reload: this key needs a restart");
                 }
                 self.shared.last_failure.store(None.into());
+                self.shared.asking.ask_again().await;
                 let keys = done.restart_needed.clone();
                 self.shared.restart_needed.store(keys.into());
             }
@@ -85,6 +86,7 @@ impl Control {
             .governor
             .send(Command::Watch(Arc::clone(&snapshot)))
             .await;
+        self.shared.asking.configure(Arc::clone(&self.config)).await;
         log::set_level(self.config.log.level);
         self.shared.pins.set_max(self.config.server.max_pins);
         self.forget_pins(&changes);

@@ -13,6 +13,7 @@ use super::error::{StartError, chain};
 use super::{Control, NodeRefused, Request, admin, notify};
 use crate::clock::Moment;
 use crate::relay::session::Interrupt;
+use crate::store::Wanted;
 use crate::worker::{Order, Whose, Worker};
 
 /// Signals that control obeys.
@@ -50,6 +51,7 @@ enum Next {
     Reload,
     Request(Request),
     Verdicts,
+    Names,
     Heartbeat,
     Stop,
 }
@@ -70,6 +72,8 @@ impl Control {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut verdicts = self.shared.verdicts.clone();
+        let mut found = self.shared.asking.found();
+        found.mark_changed();
         loop {
             let next = tokio::select! {
                 biased;
@@ -78,11 +82,13 @@ impl Control {
                 Some(request) = self.requests.recv() => Next::Request(request),
                 _ = heartbeat.tick() => Next::Heartbeat,
                 Ok(()) = verdicts.changed() => Next::Verdicts,
+                Ok(()) = found.changed() => Next::Names,
             };
             match next {
                 Next::Reload => drop(self.reload(false, "SIGHUP").await),
                 Next::Request(request) => self.answer(request).await,
                 Next::Verdicts => self.follow().await,
+                Next::Names => self.publish_names().await,
                 Next::Heartbeat => self.heartbeat().await?,
                 Next::Stop => break,
             }
@@ -157,6 +163,9 @@ impl Control {
                     by,
                     reason,
                 };
+                if wanted == Wanted::Active {
+                    self.moves.forget(&order.node);
+                }
                 let result = self.administer(order).await;
                 if let Err(NodeRefused::Store(error)) = &result {
                     tracing::error!(%error, "the states of nodes cannot be kept");
@@ -164,6 +173,14 @@ impl Control {
                 let _ = answer.send(result);
             }
             Request::Pin { wish, answer } => self.pin(&wish, answer),
+            Request::Move {
+                task,
+                partner,
+                answer,
+            } => self.move_away(&task, &partner, answer),
+            Request::Return { task, answer } => self.put_back(&task, answer),
+            Request::End { task, most, answer } => self.end_some(&task, most, answer),
+            Request::Locate { partner, answer } => self.locate(partner, answer),
             Request::Unpin { unwish, answer } => self.unpin(&unwish, answer),
             Request::Import {
                 file,
@@ -197,6 +214,7 @@ impl Control {
             self.follow().await;
         }
         self.watch_pins();
+        self.teller.look(&self.shared, now);
         Ok(())
     }
 

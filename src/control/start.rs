@@ -12,8 +12,8 @@ use super::admin;
 use super::chronicle::{self, Chronicle};
 use super::doors::Doors;
 use super::error::StartError;
-use super::nodes;
 use super::{Control, Shared};
+use super::{naming, nodes};
 use crate::config::model::Config;
 use crate::config::{Diagnostics, Loaded, load, parse, sessions_carried};
 use crate::governor::{self, Governor};
@@ -21,8 +21,9 @@ use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
+use crate::resolve::Asking;
 use crate::snapshot::{Capacity, Registry, Snapshot};
-use crate::store::{Administered, Found, StateDir, Store, Tally, random_key};
+use crate::store::{Administered, Book, Found, StateDir, Store, Tally, random_key};
 use crate::sys;
 use crate::telemetry::log;
 use crate::worker::{self, Worker};
@@ -57,6 +58,13 @@ impl Source {
     }
 }
 
+/// Serves the admin API; the file of its socket.
+fn serve_admin(socket: admin::Socket, shared: &Arc<Shared>) -> Option<PathBuf> {
+    let path = socket.path().map(Path::to_path_buf);
+    admin::serve(socket, Arc::clone(shared));
+    path
+}
+
 /// Starts everything but the accepting of clients, which [`Control::run`] begins. To be called within
 /// a runtime.
 ///
@@ -68,9 +76,10 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let config = &ground.config;
     let mut registry = Registry::new(ground.workers);
     let first = Arc::new(registry.build(config));
-    let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let pins = Arc::new(PinTable::new(config.server.max_pins));
-    let (store, ledger) = ground.take_up(&pins, &first)?;
+    let before = ground.take_up(&pins, &first)?;
+    let first = Arc::new(before.name(&mut registry, &first));
+    let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let mut doors = Doors::new(ground.workers);
     doors.prepared = Some(doors.prepare(config)?);
     let admin_socket = admin::bind(&config.server.admin)?;
@@ -87,17 +96,15 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         inbox,
         administered: nodes::wanted(&ground.administered),
         drains: nodes::drains(&ground.administered),
-        ledger,
+        ledger: before.ledger,
     })
-    .map_err(|cause| StartError::System {
-        what: "the governor",
-        cause,
-    })?;
+    .map_err(system("the governor"))?;
 
     let (to_control, requests) = mpsc::channel(REQUESTS_MAX);
     let shared = Arc::new(Shared {
         snapshot,
         pins,
+        placement: Arc::clone(&ground.key),
         governor: governor.commands(),
         verdicts: governor.verdicts(),
         requests: to_control,
@@ -106,6 +113,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         capacity: ground.capacity,
         reports,
         recognition,
+        asking: before.asking,
         chronicle,
         is_serving: AtomicBool::new(false),
         reload_failures: AtomicU64::new(0),
@@ -113,14 +121,10 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         source: source.name(),
         last_failure: ArcSwap::default(),
         restart_needed: ArcSwap::default(),
-        store,
+        store: before.store,
         token: ground.token,
     });
-    let admin_socket = admin_socket.and_then(|socket| {
-        let path = socket.path().map(Path::to_path_buf);
-        admin::serve(socket, Arc::clone(&shared));
-        path
-    });
+    let admin_socket = admin_socket.and_then(|socket| serve_admin(socket, &shared));
     Ok(Control {
         shared,
         source,
@@ -134,7 +138,29 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         departures: super::reload::Departures::default(),
         admin_socket,
         was_crowded: false,
+        teller: super::us_or_them::Teller::default(),
+        moves: super::maintenance::Moves::default(),
     })
+}
+
+/// The system refuses `what`.
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |cause| StartError::System { what, cause }
+}
+
+/// What the instance before this one has left.
+struct Before {
+    store: Option<Store>,
+    ledger: governor::Kept,
+    asking: Asking,
+}
+
+impl Before {
+    /// Whom it knew by name is known from the first client on.
+    fn name(&self, registry: &mut Registry, first: &Snapshot) -> Snapshot {
+        let found = Arc::clone(&self.asking.found().borrow());
+        registry.name(first, found)
+    }
 }
 
 /// What everything else stands on: the configuration, the state directory, keys and limits.
@@ -176,15 +202,15 @@ impl Ground {
         })
     }
 
-    /// Starts the store, puts the pins of the instance before this one into the table, and opens its
-    /// ledger.
-    fn take_up(
-        &self,
-        pins: &Arc<PinTable>,
-        snapshot: &Snapshot,
-    ) -> Result<(Option<Store>, governor::Kept), StartError> {
+    /// Starts the store, puts the pins of the instance before this one into the table, opens its ledger,
+    /// and begins to ask DNS with what that one knew.
+    fn take_up(&self, pins: &Arc<PinTable>, snapshot: &Snapshot) -> Result<Before, StartError> {
         let Some(directory) = &self.state_dir else {
-            return Ok((None, governor::Kept::default()));
+            return Ok(Before {
+                store: None,
+                ledger: governor::Kept::default(),
+                asking: naming::begin(&self.config, Book::default(), Vec::new()),
+            });
         };
         let started = Store::start(&directory.path().join(STATE_FILE));
         let (store, mut contents) = started.map_err(|cause| StartError::System {
@@ -203,7 +229,12 @@ impl Ground {
             tracing::info!(restored, lapsed, homeless, beyond, "pins of before");
         }
         let ledger = governor::Kept::open(&store, &mut contents);
-        Ok((Some(store), ledger))
+        let (book, pages) = store.book(NAMES_BOOK, &mut contents);
+        Ok(Before {
+            store: Some(store),
+            ledger,
+            asking: naming::begin(&self.config, book, pages),
+        })
     }
 
     fn start_workers(
@@ -316,4 +347,6 @@ const REPORTS_MAX: usize = 65_536;
 /// A burst of sessions that end, as long as control takes a breath.
 const HISTORY_MAX: usize = 4096;
 const REQUESTS_MAX: usize = 64;
+/// What DNS said, by question.
+const NAMES_BOOK: &str = "names";
 const STATE_FILE: &str = "state.redb";

@@ -1,9 +1,10 @@
 //! Configured partners, found by address or by name.
 //!
-//! Owns the longest-prefix look-up. Trust runs from configured addresses (this table) over
-//! addresses of the partner's DNS names and a certificate name learned from an address to the
-//! bare address; each further source is asked only where the one before knows nothing.
-//! Immutable once built: a reload builds another.
+//! Owns the longest-prefix look-up. Trust runs from configured addresses over addresses of the
+//! partner's DNS names (both in this table) and a certificate name learned from an address to the
+//! bare address; each further source is asked only where the one before knows nothing. What DNS says
+//! only places: it neither grants nor blocks.
+//! Immutable once built: a reload builds another, and so does news from DNS.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
+use super::resolved::Addresses;
 use crate::config::model;
 
 /// What a session needs to know of its partner.
@@ -65,6 +67,8 @@ pub struct PartnerTable {
     names: HashMap<Arc<str>, Arc<Known>>,
     /// By the names in their certificates; `None` where several claim one.
     certificates: HashMap<Box<str>, Option<Arc<Known>>>,
+    /// What DNS says.
+    resolved: Arc<Addresses>,
 }
 
 impl PartnerTable {
@@ -84,6 +88,31 @@ impl PartnerTable {
             table.names.entry(Arc::clone(&known.name)).or_insert(known);
         }
         table
+    }
+
+    /// The same partners, where DNS says `resolved`.
+    #[must_use]
+    pub fn with_resolved(&self, resolved: Arc<Addresses>) -> Self {
+        Self {
+            resolved,
+            ..self.clone()
+        }
+    }
+
+    /// What DNS says.
+    #[must_use]
+    pub const fn resolved(&self) -> &Arc<Addresses> {
+        &self.resolved
+    }
+
+    /// The partner one of whose names has the address `client`.
+    #[must_use]
+    pub fn named(&self, client: IpAddr) -> Option<&Arc<Known>> {
+        if self.resolved.is_empty() {
+            return None;
+        }
+        let named = self.resolved.get(client.to_canonical())?;
+        self.by_name(&named.partner)
     }
 
     fn insert(&mut self, net: IpNet, known: &Arc<Known>) {
@@ -121,7 +150,7 @@ impl PartnerTable {
         self.certificates.get(name)?.as_ref()
     }
 
-    /// The partner with the longest prefix around `client`.
+    /// The partner with the longest configured prefix around `client`.
     #[must_use]
     pub fn find(&self, client: IpAddr) -> Option<&Arc<Known>> {
         match client.to_canonical() {

@@ -70,12 +70,15 @@ pub enum PinnedBy {
     ByHand,
     /// It returned to the node that it had come from.
     Failback,
-    /// It had returned and did not come back there.
+    /// It was sent away, did not come where it was sent, and was put back; or its maintenance was undone.
     Reverted,
+    /// Its node before is being maintained.
+    Maintenance,
 }
 
 impl PinnedBy {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
+        Self::Maintenance,
         Self::Failback,
         Self::Reverted,
         Self::Placed,
@@ -102,6 +105,7 @@ impl PinnedBy {
             Self::ByHand => "by-hand",
             Self::Failback => "failback",
             Self::Reverted => "reverted",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -123,7 +127,7 @@ pub struct Pin {
     pub revision: u64,
     /// An address's pin lapses this long after its last session; a partner's never does.
     pub ttl: Duration,
-    /// Who made it by hand; gone once it moves otherwise.
+    /// The administrator who made it so, by hand or for maintenance; gone once it moves otherwise.
     pub order: Option<Arc<Order>>,
     /// The node that a partner was taken away from, while it is away and nobody has decided otherwise.
     pub home: Option<Arc<str>>,
@@ -369,6 +373,30 @@ impl PinTable {
         drop(shard);
         self.news.ring();
         true
+    }
+
+    /// As [`PinTable::move_from`], by an administrator's word; answers the pin as it was, if it was moved.
+    pub fn order_away(
+        &self,
+        key: &PinKey,
+        from: &Arc<str>,
+        (to, by): (&Arc<str>, PinnedBy),
+        order: Arc<Order>,
+        now: Moment,
+    ) -> Option<Pin> {
+        let mut shard = self.shard(key);
+        shard.live(key, now)?;
+        let pin = &mut shard.entry_mut(key)?.pin;
+        if pin.node != *from || from == to {
+            return None;
+        }
+        let before = pin.clone();
+        pin.go(key, to, by, now);
+        pin.order = Some(order);
+        shard.note(key);
+        drop(shard);
+        self.news.ring();
+        Some(before)
     }
 
     /// Removes the pin; whether there was one.

@@ -1,7 +1,9 @@
 //! Where one session goes, and what becomes of its pin.
 //!
-//! Owns the joining of listener, partner and pin table; the choice itself is `pool::select`'s.
+//! Owns the joining of listener, partner and pin table; the choice itself is `pool::select`'s. What a
+//! session would be given can be asked without a session, by its [`Claim`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,26 +11,96 @@ use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
 use crate::config::model;
-use crate::partner::table::Known;
+use crate::partner::table::{Known, PartnerTable};
 use crate::pool::pins::{Lease, NewPin, PinKey, PinTable, PinnedBy};
-use crate::pool::placement::Subject;
+use crate::pool::placement::{PlacementKey, Subject};
 use crate::pool::select::{Choice, Positions, Request, Why, choose};
 use crate::pool::share::Share;
-use crate::snapshot::Endpoint;
+use crate::snapshot::{Endpoint, Listener};
+
+/// What a client brings to a listener: by it, and by how the nodes stand, its node is chosen. Read once;
+/// making one changes nothing.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Whom the placement is about.
+    pub subject: Subject,
+    /// By what it is remembered; `None`: it is not.
+    pub key: Option<PinKey>,
+    /// The node that the pin names.
+    pub pinned: Option<Arc<str>>,
+    /// Position of the node that the partner prefers.
+    pub preferred: Option<usize>,
+    /// Nodes that have their share of legacy partners already.
+    pub full: Positions,
+}
+
+impl Claim {
+    /// The claim of `client`, which is `partner` where that is known, on `listener`.
+    #[must_use]
+    pub fn new(
+        (listener, partners, pins): (&Listener, &PartnerTable, &PinTable),
+        client: IpAddr,
+        partner: Option<&Arc<Known>>,
+        now: Moment,
+    ) -> Self {
+        let (subject, is_pinned) = subject(&listener.config, client, partner);
+        let key = is_pinned.then(|| PinKey {
+            scope: Arc::clone(&listener.pin_scope),
+            subject: subject.clone(),
+        });
+        let pinned = key.as_ref().and_then(|key| pins.look_up(key, now));
+        let preferred = partner
+            .and_then(|partner| partner.node.as_ref())
+            .filter(|_| subject.is_partner())
+            .and_then(|node| listener.position(node));
+        let is_limited = listener.max_share < 100 && pinned.is_none() && subject.is_partner();
+        let full = match partner.filter(|partner| is_limited && partner.legacy) {
+            Some(_) => full_nodes(listener, partners, pins, now),
+            None => Positions::NONE,
+        };
+        Self {
+            subject,
+            key,
+            pinned,
+            preferred,
+            full,
+        }
+    }
+
+    /// What is asked on its behalf at this `turn`, where `tried` was dialled in vain.
+    #[must_use]
+    pub fn request<'a>(
+        &'a self,
+        listener: &Listener,
+        key: &'a PlacementKey,
+        turn: u64,
+        tried: Positions,
+    ) -> Request<'a> {
+        let pinned = match &self.pinned {
+            Some(node) => listener.position(node),
+            None => self.preferred,
+        };
+        Request {
+            key,
+            subject: &self.subject,
+            balance: listener.balance,
+            pinned,
+            turn,
+            tried,
+            full: self.full,
+        }
+    }
+}
 
 /// The placing of one session.
 #[derive(Debug)]
 pub struct Placing<'a> {
     context: &'a Context,
     policy: &'a Policy,
-    subject: Subject,
-    key: Option<PinKey>,
-    /// The node that the pin named when the session began.
-    pinned: Option<Arc<str>>,
-    preferred: Option<usize>,
+    /// As it was when the session began.
+    claim: Claim,
     turn: u64,
     tried: Positions,
-    full: Positions,
     left_pin_by: Left,
 }
 
@@ -77,34 +149,15 @@ impl<'a> Placing<'a> {
         partner: Option<&Arc<Known>>,
     ) -> Self {
         let listener = &policy.listener;
-        let (subject, is_pinned) = subject(&listener.config, client, partner);
-        let key = is_pinned.then(|| PinKey {
-            scope: Arc::clone(&listener.pin_scope),
-            subject: subject.clone(),
-        });
-        let pinned = key
-            .as_ref()
-            .and_then(|key| context.pins.look_up(key, Moment::now()));
-        let preferred = partner
-            .and_then(|partner| partner.node.as_ref())
-            .filter(|_| subject.is_partner())
-            .and_then(|node| listener.position(node));
+        let places = (&**listener, &*policy.partners, &*context.pins);
+        let claim = Claim::new(places, client.ip(), partner, Moment::now());
         let turn = listener.state.turn.fetch_add(1, Relaxed);
-        let is_limited = listener.max_share < 100 && pinned.is_none() && subject.is_partner();
-        let full = match partner.filter(|partner| is_limited && partner.legacy) {
-            Some(_) => full_nodes(context, policy),
-            None => Positions::NONE,
-        };
         Self {
             context,
             policy,
-            subject,
-            key,
-            pinned,
-            preferred,
+            claim,
             turn,
             tried: Positions::NONE,
-            full,
             left_pin_by: Left::Judged,
         }
     }
@@ -113,19 +166,8 @@ impl<'a> Placing<'a> {
     #[must_use]
     pub fn choose(&self) -> Option<Choice> {
         let listener = &self.policy.listener;
-        let pinned = match &self.pinned {
-            Some(node) => listener.position(node),
-            None => self.preferred,
-        };
-        let request = Request {
-            key: &self.context.key,
-            subject: &self.subject,
-            balance: listener.balance,
-            pinned,
-            turn: self.turn,
-            tried: self.tried,
-            full: self.full,
-        };
+        let claim = &self.claim;
+        let request = claim.request(listener, &self.context.key, self.turn, self.tried);
         choose(listener.candidates(), &request)
     }
 
@@ -139,7 +181,7 @@ impl<'a> Placing<'a> {
     pub fn failed(&mut self, choice: &Choice, how: Failure) {
         self.tried = self.tried.with(choice.index);
         let node = self.policy.listener.nodes.get(choice.index);
-        if node.is_some_and(|node| Some(&node.endpoint.node) == self.pinned.as_ref()) {
+        if node.is_some_and(|node| Some(&node.endpoint.node) == self.claim.pinned.as_ref()) {
             self.left_pin_by = match how {
                 Failure::Refused => Left::Refused,
                 Failure::Unanswered => Left::Unanswered,
@@ -149,9 +191,9 @@ impl<'a> Placing<'a> {
 
     /// `endpoint` has sent its first byte: pins, or moves the pin, and holds it for the session.
     pub fn answered(&self, choice: &Choice, endpoint: &Endpoint) -> Option<Hold<'a>> {
-        let key = self.key.as_ref()?;
+        let key = self.claim.key.as_ref()?;
         let now = Moment::now();
-        match (&self.pinned, choice.why) {
+        match (&self.claim.pinned, choice.why) {
             // Whoever stands in while nobody better is there is no home.
             (_, Why::FailStatic | Why::Unproven | Why::Draining) => {}
             (None, why) => {
@@ -207,21 +249,25 @@ impl<'a> Placing<'a> {
 }
 
 /// Nodes of the listener that have their share of legacy partners.
-fn full_nodes(context: &Context, policy: &Policy) -> Positions {
-    let listener = &policy.listener;
-    let pins = (&*context.pins, &listener.pin_scope);
-    let partners = policy.partners.legacy().map(|partner| &partner.name);
-    let share = Share::of_pins(listener.max_share, pins, partners, Moment::now());
+fn full_nodes(
+    listener: &Listener,
+    partners: &PartnerTable,
+    pins: &PinTable,
+    now: Moment,
+) -> Positions {
+    let pins = (pins, &listener.pin_scope);
+    let partners = partners.legacy().map(|partner| &partner.name);
+    let share = Share::of_pins(listener.max_share, pins, partners, now);
     Positions::of(&listener.nodes, |seat| share.is_full(&seat.endpoint.node))
 }
 
 /// Whom a session's placement is about, and whether it is remembered.
 fn subject(
     listener: &model::Listener,
-    client: ClientAddr,
+    client: IpAddr,
     partner: Option<&Arc<Known>>,
 ) -> (Subject, bool) {
-    let prefix = || Subject::of_client(client.ip(), listener.pin_prefix);
+    let prefix = || Subject::of_client(client, listener.pin_prefix);
     match (listener.pin, partner) {
         (model::Pin::None, _) => (prefix(), false),
         (model::Pin::Source, _) | (model::Pin::Partner, None) => (prefix(), true),

@@ -1,12 +1,15 @@
-//! What the sessions of the process learn of their clients, and where they say so.
+//! Who a client is, what the sessions of the process learn of that, and where they say so.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
 use super::history::{History, Told};
+use crate::clock::Moment;
 use crate::partner::learned::Learned;
+use crate::partner::table::{Known, PartnerTable};
 
 /// Shared by all workers and by control.
 #[derive(Debug)]
@@ -30,6 +33,38 @@ impl Recognition {
             tally: Tally::new(workers),
         };
         (recognition, told)
+    }
+}
+
+/// By what a client is known. What is not configured only places: it neither lets in nor turns away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownBy {
+    /// A configured address.
+    Address,
+    /// An address that DNS gives for one of its names.
+    Name,
+    /// A certificate that was seen from its address.
+    Certificate,
+}
+
+impl Recognition {
+    /// The partner that a client at `ip` is, by the first that knows in the order of trust.
+    #[must_use]
+    pub fn recognise(
+        &self,
+        partners: &PartnerTable,
+        ip: IpAddr,
+        now: Moment,
+    ) -> Option<(Arc<Known>, KnownBy)> {
+        if let Some(known) = partners.find(ip) {
+            return Some((Arc::clone(known), KnownBy::Address));
+        }
+        if let Some(known) = partners.named(ip) {
+            return Some((Arc::clone(known), KnownBy::Name));
+        }
+        let names = self.learned.names(ip, now)?;
+        let known = partners.by_certificate(&names)?;
+        Some((Arc::clone(known), KnownBy::Certificate))
     }
 }
 

@@ -6,6 +6,7 @@
 //! is woken.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
@@ -306,6 +307,25 @@ impl Sessions {
         count
     }
 
+    /// Interrupts at most so many of the sessions that `which` selects, partners first, and returns how many.
+    /// One that was interrupted and has not noticed yet is not counted again.
+    pub fn thin(
+        &self,
+        interrupt: Interrupt,
+        most: usize,
+        which: impl Fn(&Session) -> bool,
+    ) -> usize {
+        let list = self.list.borrow();
+        let sessions = || list.slots.iter().filter_map(|slot| slot.session.as_ref());
+        let first = sessions().filter(|session| session.is_cut_first());
+        let rest = sessions().filter(|session| !session.is_cut_first());
+        let is_meant = |session: &&Rc<Session>| session.interrupt.get().is_none() && which(session);
+        let chosen = first.chain(rest).filter(is_meant).take(most);
+        chosen
+            .inspect(|session| session.interrupt(interrupt))
+            .count()
+    }
+
     /// What those sessions are doing that `which` selects.
     pub fn survey(&self, which: impl Fn(&Session) -> bool) -> Survey {
         let list = self.list.borrow();
@@ -318,6 +338,20 @@ impl Sessions {
             survey.take(session);
         }
         survey
+    }
+
+    /// What the sessions that `which` selects are doing, by the endpoint they dial or talk to.
+    pub fn survey_by_endpoint(
+        &self,
+        which: impl Fn(&Session) -> bool,
+    ) -> HashMap<EndpointNumber, Survey> {
+        let list = self.list.borrow();
+        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
+        let mut surveys = HashMap::<_, Survey>::new();
+        for session in sessions.filter(|session| which(session)) {
+            surveys.entry(session.endpoint()).or_default().take(session);
+        }
+        surveys
     }
 
     /// How many sessions `which` selects.

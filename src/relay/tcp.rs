@@ -24,6 +24,7 @@ use crate::telemetry::outcome::Outcome;
 
 mod arrival;
 mod opening;
+mod suspicion;
 
 /// Serves a client that has just been accepted, on a task of its own; or refuses it at once, where the
 /// process has no room. At once, because a burst of clients would take every descriptor before the

@@ -1,4 +1,4 @@
-//! How many sessions a listener takes, and from whom.
+//! Whom a listener lets in, how many sessions it takes, and from whom.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,7 +8,36 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::config::model::{self, Rate};
+use crate::partner::table::Known;
 use crate::pool::schedule::{slot, whole_period};
+
+/// Whether a listener lets a client in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It may come.
+    Granted,
+    /// `allow` does not name it.
+    NotAllowed,
+    /// It belongs to a partner that is blocked.
+    Blocked,
+}
+
+impl Access {
+    /// Of a client at `ip`, whose configured addresses make it `partner`.
+    #[must_use]
+    pub fn of(allow: &model::Allow, ip: IpAddr, partner: Option<&Arc<Known>>) -> Self {
+        let is_allowed = match allow {
+            model::Allow::Any => true,
+            model::Allow::Partners => partner.is_some(),
+            model::Allow::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(&ip)),
+        };
+        match partner.is_some_and(|partner| partner.blocked) {
+            true => Self::Blocked,
+            false if is_allowed => Self::Granted,
+            false => Self::NotAllowed,
+        }
+    }
+}
 
 /// Counts the sessions of one listener against its limits. Outlives reloads.
 #[derive(Debug, Default)]

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::addr::NodeAddr;
 use crate::config::model::{self, Config, NodeState};
+use crate::partner::resolved::Addresses;
 use crate::partner::table::PartnerTable;
 use crate::pool::health::Timing;
 use crate::pool::pace::{Pace, Recovery};
@@ -22,6 +23,7 @@ pub struct Registry {
     workers: usize,
     numbers: u32,
     revision: u64,
+    edition: u64,
     endpoints: HashMap<EndpointKey, Known>,
     listeners: HashMap<Arc<str>, Arc<ListenerState>>,
     /// Listeners of this and earlier snapshots: a client that came in by one may dial its nodes yet.
@@ -50,6 +52,7 @@ impl Registry {
             workers,
             numbers: 0,
             revision: 0,
+            edition: 0,
             endpoints: HashMap::new(),
             listeners: HashMap::new(),
             handed_out: Vec::new(),
@@ -86,14 +89,32 @@ impl Registry {
         let listeners: Vec<Arc<Listener>> = listeners;
         self.handed_out.extend(listeners.iter().map(Arc::downgrade));
         if self.partners.0 != config.partners {
-            let table = PartnerTable::new(&config.partners);
+            let resolved = Arc::clone(self.partners.1.resolved());
+            let table = PartnerTable::new(&config.partners).with_resolved(resolved);
             self.partners = (config.partners.clone(), Arc::new(table));
         }
+        self.edition += 1;
         Snapshot {
             revision: self.revision,
+            edition: self.edition,
             config: Arc::clone(config),
             listeners,
             groups,
+            partners: Arc::clone(&self.partners.1),
+        }
+    }
+
+    /// `snapshot`, which must be the last one, where DNS says `resolved`: another edition of the same
+    /// revision.
+    pub fn name(&mut self, snapshot: &Snapshot, resolved: Arc<Addresses>) -> Snapshot {
+        self.edition += 1;
+        self.partners.1 = Arc::new(self.partners.1.with_resolved(resolved));
+        Snapshot {
+            revision: snapshot.revision,
+            edition: self.edition,
+            config: Arc::clone(&snapshot.config),
+            listeners: snapshot.listeners.clone(),
+            groups: snapshot.groups.clone(),
             partners: Arc::clone(&self.partners.1),
         }
     }

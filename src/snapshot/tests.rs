@@ -1,5 +1,9 @@
+use std::time::Duration;
+
 use super::*;
+use crate::clock::Moment;
 use crate::config::parse;
+use crate::partner::resolved::{Ground, Heard, Names, Question};
 
 fn config(nodes: &[(&str, u16)], listeners: &[(&str, &str)]) -> Arc<Config> {
     let mut text = String::from("version = 1\n[[pool]]\nname = \"edge\"\n");
@@ -50,6 +54,44 @@ fn endpoints_and_listeners_keep_their_identity_over_reloads() {
         Standing::Unproven
     );
     assert_eq!(second.listeners[0].state.sessions(), 7);
+}
+
+#[test]
+fn news_from_dns_is_another_edition_of_the_same_revision_and_outlives_reloads() {
+    let partner = "[[partner]]\nname = \"fabrikam\"\nedge = [\"sip.fabrikam.com\"]\n";
+    let mut registry = Registry::new(1);
+    let first = registry.build(&config(&[("a", 1)], &[("x", partner)]));
+    let mut names = Names::new(1);
+    names.configure(&first.config.partners, Ground::default(), Moment::START);
+    let address = [192, 0, 2, 1].into();
+    let heard = Heard::Addresses {
+        found: vec![address],
+        unheard: None,
+        ttl: Duration::from_secs(60),
+    };
+    let question = Question::Addresses("sip.fabrikam.com".into());
+    let _ = names.hear(&question, heard, Moment::START);
+    let named = registry.name(&first, Arc::new(names.settle().0));
+    assert_eq!(named.revision, first.revision);
+    assert_ne!(named.edition, first.edition);
+    assert!(Arc::ptr_eq(&named.listeners[0], &first.listeners[0]));
+    let known = |snapshot: &Snapshot| {
+        let known = snapshot.partners.named(address);
+        known.map(|known| known.name.to_string())
+    };
+    assert_eq!(known(&first), None);
+    assert_eq!(known(&named).as_deref(), Some("fabrikam"));
+    assert!(
+        named.partners.find(address).is_none(),
+        "not by configuration"
+    );
+    let more = format!("{partner}[[partner]]\nname = \"woodgrove\"\n");
+    let second = registry.build(&config(&[("a", 1)], &[("x", &more)]));
+    assert_eq!(second.revision, 2);
+    assert!(second.edition > named.edition);
+    assert_eq!(known(&second).as_deref(), Some("fabrikam"));
+    let without = registry.build(&config(&[("a", 1)], &[("x", "")]));
+    assert_eq!(known(&without), None);
 }
 
 #[test]

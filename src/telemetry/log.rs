@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -12,7 +13,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 use crate::clock::Moment;
 use crate::config::model::{Log, LogFormat, LogLevel};
 
-type Level = reload::Handle<LevelFilter, Registry>;
+type Level = reload::Handle<Targets, Registry>;
 
 static LEVEL: OnceLock<Level> = OnceLock::new();
 
@@ -40,14 +41,22 @@ pub fn set_level(level: LogLevel) {
     }
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
-    match level {
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    }
+    };
+    // It warns of every answer that it does not like: a server could fill the log.
+    let of_dns = match level {
+        LevelFilter::TRACE => LevelFilter::TRACE,
+        _ => LevelFilter::OFF,
+    };
+    Targets::new()
+        .with_default(level)
+        .with_target("hickory", of_dns)
 }
 
 /// Lets a burst of lines through in a while, and counts the others.

@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 pub(super) struct Policies {
     cache: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     context: Rc<Context>,
-    revision: Cell<u64>,
+    edition: Cell<u64>,
     by_listener: RefCell<HashMap<u32, Rc<Policy>>>,
     departed: RefCell<HashMap<u32, Departed>>,
 }
@@ -36,7 +36,7 @@ impl Policies {
         let policies = Self {
             cache: RefCell::new(Cache::new(snapshot)),
             context: Rc::clone(context),
-            revision: Cell::new(0),
+            edition: Cell::new(0),
             by_listener: RefCell::default(),
             departed: RefCell::default(),
         };
@@ -58,10 +58,10 @@ impl Policies {
     pub(super) fn refresh(&self) {
         let mut cache = self.cache.borrow_mut();
         let snapshot = cache.load();
-        if snapshot.revision == self.revision.get() {
+        if snapshot.edition == self.edition.get() {
             return;
         }
-        self.revision.set(snapshot.revision);
+        self.edition.set(snapshot.edition);
         self.context.log_sessions.set(snapshot.config.log.sessions);
         let memory = usize::try_from(snapshot.config.server.buffer_memory).unwrap_or(usize::MAX);
         self.context

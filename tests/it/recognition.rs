@@ -73,7 +73,12 @@ impl Scene {
 }
 
 /// What `s_client` says of a short session.
-fn speak(directory: &Path, address: SocketAddr, source: &str, arguments: &str) -> String {
+pub(crate) fn speak(
+    directory: &Path,
+    address: SocketAddr,
+    source: &str,
+    arguments: &str,
+) -> String {
     let name = format!("{source}-{}", fastrand::u32(..));
     std::fs::write(directory.join(&name), "word\nCLOSE\n").unwrap();
     let mut command = openssl(
@@ -202,6 +207,7 @@ fn what_was_learned_neither_lets_in_nor_lowers_what_is_asked() {
 fn a_certificate_that_is_not_the_configured_partners_is_told() {
     let scene = Scene::of("-tls1_2", |setup| {
         setup.fabrikam = "edge = \"sip.fabrikam.com\"".into();
+        setup.rest.push_str("\n[resolve]\nnames = false\n");
     });
     let (_, line) = scene.call("127.0.0.2", &format!("-tls1_2 {CERTIFICATE}"));
     assert_eq!(

@@ -165,8 +165,11 @@ fn no_node_has_more_than_its_share_of_legacy_partners_before_and_after_a_failove
     });
     let call = |number| Caller::served(world.address(), Ipv4Addr::new(127, 0, 8, number)).unwrap();
     let callers: Vec<_> = (0..10).map(call).collect();
-    let placed = shares(&world);
-    assert_eq!(placed.values().sum::<usize>(), 10);
+    let placed = wait_until(SOON, || {
+        let now = shares(&world);
+        (now.values().sum::<usize>() == 10).then_some(now)
+    });
+    let placed = placed.expect("all are pinned");
     assert!(placed.values().all(|count| *count <= 4), "{placed:?}");
     world.edge("edge1").kill().unwrap();
     let moved = wait_until(SOON, || {

@@ -12,6 +12,7 @@ mod stage;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -109,6 +110,14 @@ impl World {
     pub(crate) fn edge(&mut self, name: &str) -> &mut EdgeProcess {
         let mut edges = self.edges.iter_mut();
         edges.find(|edge| edge.name() == name).unwrap()
+    }
+
+    /// `pinfold` with these words, against this daemon.
+    pub(crate) fn pinfold(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pinfold"));
+        let admin = format!("unix:{}", self.directory.admin().display());
+        command.args(words).env("PINFOLD_ADMIN", admin);
+        command.output().unwrap()
     }
 
     /// Changes the configuration file, and nothing else.

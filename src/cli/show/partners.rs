@@ -44,6 +44,9 @@ fn row(partner: &Partner, pin: Option<&PartnerPin>, layout: &Layout) -> Vec<Stri
     if partner.legacy {
         notes.push("legacy".into());
     }
+    if partner.names.iter().any(|name| name.error.is_some()) {
+        notes.push("DNS fails".into());
+    }
     if partner.pins.len() > 1 {
         notes.extend(pin.map(|pin| pin.affinity.clone()));
     }

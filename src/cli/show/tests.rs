@@ -162,12 +162,17 @@ fn partners_and_pins_show_their_node_and_why() {
         partner("fabrikam", true, json!([pin]), false),
         partner("woodgrove", false, json!([]), true),
     ]});
+    let mut partners = partners;
+    partners["partners"][0]["names"] = json!([{
+        "name": "sip.fabrikam.com", "addresses": ["192.0.2.3"], "ttl_s": 60, "resolved_at": CUT,
+        "error": "no answer",
+    }]);
     let text = partners::render(&from_value(partners).unwrap(), &layout());
     check(
         &text,
         "\
 PARTNER    GENERATION   NODE   SINCE        SESSIONS  LAST  NOTE
-fabrikam   ocs-2007-r2  edge2  8m failover         4  now   legacy
+fabrikam   ocs-2007-r2  edge2  8m failover         4  now   legacy, DNS fails
 woodgrove  ocs-2007-r2  -      -                   0  -     NOT BACK, Tel. +49
                                                             69 5550 222
 ",

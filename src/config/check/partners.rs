@@ -17,7 +17,7 @@ pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
         } else {
             discovered(partner, findings);
             cloud(partner, findings);
-            unrecognised(partner, findings);
+            unrecognised(partner, draft.resolve.names, findings);
         }
     }
 }
@@ -99,17 +99,30 @@ fn cloud(partner: &PartnerDraft, findings: &Findings<'_>) {
     }
 }
 
-fn unrecognised(partner: &PartnerDraft, findings: &Findings<'_>) {
-    let model = &partner.partner;
-    if model.pin == Pin::Partner && model.addresses.is_empty() && !partner.places.sets("addresses")
-    {
+fn unrecognised(partner: &PartnerDraft, names: bool, findings: &Findings<'_>) {
+    let (model, places) = (&partner.partner, &partner.places);
+    // What was written and refused would be said twice.
+    let says = |key: &str| places.sets(key);
+    let is_known =
+        says("addresses") || says("certificate_names") || says("edge") || says("domains");
+    if model.pin != Pin::Partner {
+        return;
+    }
+    let span = places.value("name");
+    if !is_known {
+        let title = format!("partner \"{}\" is never recognised", model.name);
+        let why = "a partner is known by its addresses, by what DNS says of its names, or by its certificate";
+        let help =
+            "write `edge = [\"sip.fabrikam.com\"]`, `domains`, or `addresses = [\"192.0.2.0/28\"]`";
+        findings.push(Diagnostic::warning(&span, title).why(why).help(help));
+    } else if !names && !says("addresses") {
         let title = format!(
-            "partner \"{}\" has no addresses and is never recognised",
+            "partner \"{}\" is recognised by its certificate only",
             model.name
         );
-        let why = "this version knows a partner by its configured addresses only";
+        let why =
+            "[resolve] names = false: its names are not looked up, and TLS 1.3 hides certificates";
         let help = "write `addresses = [\"192.0.2.0/28\"]`";
-        let span = partner.places.value("name");
         findings.push(Diagnostic::warning(&span, title).why(why).help(help));
     }
 }

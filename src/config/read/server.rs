@@ -66,7 +66,7 @@ pub(super) fn log(mut table: Table<'_, '_>) -> Log {
 }
 
 pub(super) fn resolve(mut table: Table<'_, '_>) -> Resolve {
-    let servers = table.take("servers", value::list(value::address), Vec::new());
+    let servers = table.take("servers", value::list(value::dns_server), Vec::new());
     let resolve = Resolve {
         servers: values(servers),
         names: table.take("names", value::boolean, true),

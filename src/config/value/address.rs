@@ -48,6 +48,23 @@ pub(in crate::config) fn node_address(
     })
 }
 
+/// An address, with a port where it is not that of DNS.
+pub(in crate::config) fn dns_server(
+    item: &Item<'_, '_>,
+    findings: &Findings<'_>,
+) -> Option<SocketAddr> {
+    let wanted = Wanted {
+        what: "an address of a DNS server",
+        why: "a name would have to be resolved first",
+        help: "write \"198.51.100.53\", with a port where it differs: \"127.0.0.1:5353\"",
+    };
+    item.parsed(findings, wanted, |text| {
+        let bare = text.parse().ok().map(|ip| SocketAddr::new(ip, 53));
+        let server = bare.or_else(|| text.parse().ok()).map(plain_socket);
+        server.filter(|server| server.port() != 0 && !server.ip().is_unspecified())
+    })
+}
+
 pub(in crate::config) fn address(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<IpAddr> {
     let wanted = Wanted {
         what: "an IP address",

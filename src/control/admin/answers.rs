@@ -5,9 +5,18 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::drill::{
+    Drill, DrillPartner, DrillUsers, PinMoved, PinsMoved, SessionsEnded, Survivor,
+};
+pub use self::explanation::{
+    Attempts, Back, Candidate, CutOff, Explanation, Judged, Place, SessionsOn, Source, Trouble,
+};
 pub use crate::control::pins::{PinChanged, PinRemoved};
 pub use crate::control::{Imported, NodeChanged, Reloaded};
 use crate::store::Wanted;
+
+mod drill;
+mod explanation;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -277,6 +286,62 @@ pub struct Partner {
     /// `unknown`. A suggestion beside `generation`.
     #[serde(default)]
     pub looks_like: Option<String>,
+    /// What DNS says of its names: those of `edge`, and the targets of its domains.
+    #[serde(default)]
+    pub names: Vec<PartnerName>,
+    /// What DNS says of the federation service of its domains.
+    #[serde(default)]
+    pub srv: Vec<PartnerService>,
+    /// Addresses by which DNS makes it known: those that are not another partner's, too, nor ours.
+    #[serde(default)]
+    pub resolved: usize,
+}
+
+/// A name of a partner, by DNS.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartnerName {
+    /// The name.
+    pub name: String,
+    /// Its addresses, by the last good answer.
+    pub addresses: Vec<String>,
+    /// How long that holds by its own word.
+    pub ttl_s: Option<u64>,
+    /// When it came; none: never.
+    pub resolved_at: Option<Timestamp>,
+    /// How the question fails since.
+    pub error: Option<String>,
+}
+
+/// `_sipfederationtls._tcp` of a domain.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartnerService {
+    /// The domain.
+    pub domain: String,
+    /// The target that an Access Edge uses.
+    pub target: Option<String>,
+    /// All records, by the last good answer.
+    pub records: Vec<ServiceRecord>,
+    /// See [`PartnerName`].
+    pub ttl_s: Option<u64>,
+    /// See [`PartnerName`].
+    pub resolved_at: Option<Timestamp>,
+    /// See [`PartnerName`].
+    pub error: Option<String>,
+}
+
+/// One SRV record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// Lower is better.
+    pub priority: u16,
+    /// Higher is better.
+    pub weight: u16,
+    /// Its port.
+    pub port: u16,
+    /// Its host.
+    pub target: String,
+    /// Why an Access Edge refuses it.
+    pub violation: Option<String>,
 }
 
 /// What TLS a partner speaks, since the start of the process.
@@ -323,7 +388,7 @@ pub struct PartnerPin {
     pub sessions: u32,
     /// When a session last began or ended under it.
     pub last_used: Timestamp,
-    /// Who made it by hand.
+    /// The administrator who made it so, by hand or for maintenance.
     #[serde(default)]
     pub order: Option<PinOrder>,
     /// The node that a failover took the partner away from.
@@ -357,7 +422,8 @@ pub struct Pin {
     pub node: String,
     /// When it came to be this node.
     pub since: Timestamp,
-    /// Why it is this node: `placed`, `configured`, `failover`, `dial-failed` or `by-hand`.
+    /// Why it is this node: `placed`, `configured`, `failover`, `dial-failed`, `by-hand`, `failback`,
+    /// `reverted` or `maintenance`.
     pub by: String,
     /// Sessions that live under it.
     pub sessions: u32,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::readiness;
 use super::status::{at, names};
+use super::{named, readiness};
+use crate::clock::Moment;
 use crate::config::model::NodeState;
-use crate::control::Shared;
+use crate::control::{Shared, us_or_them};
 use crate::governor::{EndpointView, Failover, GroupView, View};
+use crate::partner::verdict::{Judgement, Verdict};
 use crate::pool::health::{Hold, State};
 use crate::pool::select::Standing;
 
@@ -25,8 +27,10 @@ pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
     sentences.extend(troubled(view));
     sentences.extend(last_ones(view));
     sentences.extend(not_back(&view.failovers));
+    sentences.extend(failing(shared));
     sentences.extend(not_kept(shared));
     sentences.extend(crowded(shared));
+    sentences.extend(named::unresolved(shared));
     let revision = shared.snapshot.load().revision;
     if shared.last_failure.load().is_some() {
         sentences.push(format!(
@@ -42,6 +46,20 @@ pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// Partners and nodes that fail, where it is clear whose doing that is.
+fn failing(shared: &Shared) -> Vec<String> {
+    let picture = us_or_them::picture(shared, Moment::now());
+    let accusations = us_or_them::accusations(&picture).into_iter();
+    let tell = |(who, judgement): (Arc<str>, Judgement)| match judgement.verdict {
+        Verdict::Node(node) if node == who => format!("FAILING {who}: {}", judgement.evidence),
+        Verdict::Neither | Verdict::Partner | Verdict::Node(_) | Verdict::Unknown => format!(
+            "FAILING {who}: {}. → pinfold explain {who}",
+            judgement.evidence
+        ),
+    };
+    accusations.map(tell).collect()
 }
 
 /// What would be lost at a restart, and what was lost at the last one.

@@ -1,7 +1,7 @@
 //! Sessions, partners, pins and failovers, as answers.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,11 +10,12 @@ use super::answers::{
     Failover, Gap, ListenerSessions, NodeSessions, OutcomeCount, Partner, PartnerPin, PartnerTls,
     Partners, Pin, PinOrder, Pins, Sessions, Subject, SubjectKind, VersionCount,
 };
+use super::named;
 use super::status::{at, names, pin_counts, round, sessions_total};
 use crate::clock::Moment;
 use crate::config::model::{self, TlsVersion};
-use crate::control::Shared;
 use crate::control::chronicle::Spoken;
+use crate::control::{Shared, us_or_them};
 use crate::governor::{self, View};
 use crate::inspect::tls::Version;
 use crate::pool::{pins, placement};
@@ -73,22 +74,52 @@ pub(super) fn partners(shared: &Shared, view: &View) -> Partners {
             pins.push(partner_pin(&key, &pin));
         }
     }
-    let is_awaited = |name: &str| {
-        let mut gaps = view.failovers.iter().flat_map(|each| &each.partners);
-        gaps.any(|gap| *gap.partner == *name && gap.node.is_none())
-    };
     let snapshot = shared.snapshot.load();
     let chronicle = shared.chronicle.lock();
     let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+    let names = shared.asking.view();
+    let resolved = named::resolved(&snapshot);
     let partners = snapshot.config.partners.iter().map(|partner| {
         let pins = pinned.remove(&partner.name).unwrap_or_default();
         let spoken = chronicle.partner(&partner.name).map(|chapter| &chapter.tls);
         let spoken = spoken.filter(|spoken| spoken.seen_at.is_some());
-        describe(partner, pins, is_awaited(&partner.name), spoken)
+        let described = describe(partner, pins, is_awaited(view, &partner.name), spoken);
+        match names.partners.get(&*partner.name) {
+            Some(known) => Partner {
+                names: known.names.iter().map(named::name).collect(),
+                srv: known.services.iter().map(named::service).collect(),
+                resolved: resolved.get(&*partner.name).copied().unwrap_or(0),
+                ..described
+            },
+            None => described,
+        }
     });
     Partners {
         partners: partners.collect(),
     }
+}
+
+/// One of them.
+pub(super) fn partner(shared: &Shared, view: &View, known: &Arc<str>) -> Option<Partner> {
+    let snapshot = shared.snapshot.load();
+    let mut partners = snapshot.config.partners.iter();
+    let partner = partners.find(|each| *each.name == **known)?;
+    let pins = us_or_them::pins_of(shared, known, Moment::now());
+    let pins = pins
+        .iter()
+        .map(|(key, pin)| partner_pin(key, pin))
+        .collect();
+    let chronicle = shared.chronicle.lock();
+    let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+    let spoken = chronicle.partner(known).map(|chapter| &chapter.tls);
+    let spoken = spoken.filter(|spoken| spoken.seen_at.is_some());
+    Some(describe(partner, pins, is_awaited(view, known), spoken))
+}
+
+/// Whether a partner was cut off and has not come back.
+fn is_awaited(view: &View, name: &str) -> bool {
+    let mut gaps = view.failovers.iter().flat_map(|each| &each.partners);
+    gaps.any(|gap| *gap.partner == *name && gap.node.is_none())
 }
 
 fn describe(
@@ -112,6 +143,9 @@ fn describe(
             .tls_min
             .map(|least| least.map_or("off", TlsVersion::name).into()),
         looks_like: spoken.map(|spoken| spoken.era.label().into()),
+        names: Vec::new(),
+        srv: Vec::new(),
+        resolved: 0,
     }
 }
 
@@ -130,7 +164,7 @@ fn describe_tls(spoken: &Spoken) -> PartnerTls {
     }
 }
 
-fn partner_pin(key: &pins::PinKey, pin: &pins::Pin) -> PartnerPin {
+pub(super) fn partner_pin(key: &pins::PinKey, pin: &pins::Pin) -> PartnerPin {
     PartnerPin {
         pool: key.scope.pool.to_string(),
         affinity: key.scope.affinity.to_string(),

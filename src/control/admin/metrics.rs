@@ -15,6 +15,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::named;
 use super::status::names;
 use crate::control::Shared;
 use crate::governor::{EndpointView, GroupView, Totals, View};
@@ -46,6 +47,7 @@ pub(super) fn render(shared: &Shared, view: &View) -> Result<String, fmt::Error>
         scrape.group(group);
     }
     scrape.handshakes(shared);
+    scrape.names(shared);
     scrape.failovers(view);
     scrape.render()
 }
@@ -156,6 +158,20 @@ impl Scrape {
             let help = "How many break a rule that must always hold: a number above 0 is a defect";
             let labels = vec![("rule", rule.label().to_owned())];
             self.gauge("pinfold_invariant_violations", help, labels, count as u64);
+        }
+    }
+
+    fn names(&mut self, shared: &Shared) {
+        let help = "Questions to DNS that failed";
+        let failures = shared.asking.failures();
+        self.counter("pinfold_resolve_failures", help, Labels::new(), failures);
+        let snapshot = shared.snapshot.load();
+        let resolved = named::resolved(&snapshot);
+        for partner in shared.asking.view().partners.keys() {
+            let labels = vec![("partner", partner.to_string())];
+            let help = "Addresses by which DNS makes a partner known";
+            let addresses = resolved.get(&**partner).copied().unwrap_or(0);
+            self.gauge("pinfold_resolved_addresses", help, labels, addresses as u64);
         }
     }
 

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::answers::Refused;
 use super::guard::Forbidden;
+use crate::control::maintenance::TaskRefused;
 use crate::control::pins::PinRefused;
 use crate::control::{NodeRefused, ReloadError};
 
@@ -24,6 +25,11 @@ impl Refusal {
             ..Refused::default()
         };
         Self { status, body }
+    }
+
+    /// How the command line exits on it.
+    pub(super) fn exits_with(&mut self, code: u8) {
+        self.body.exit_code = Some(code);
     }
 
     /// The request itself is wrong.
@@ -93,6 +99,19 @@ impl From<PinRefused> for Refusal {
             refusal.body.diagnostics = mistakes;
         }
         refusal
+    }
+}
+
+impl From<TaskRefused> for Refusal {
+    fn from(error: TaskRefused) -> Self {
+        match error {
+            TaskRefused::Pin(refused) => refused.into(),
+            TaskRefused::NoRefuge(..) | TaskRefused::NotDraining(_) => {
+                let mut refusal = Self::new(StatusCode::CONFLICT, error.to_string());
+                refusal.body.exit_code = Some(69);
+                refusal
+            }
+        }
     }
 }
 

@@ -14,12 +14,14 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::answers::{
-    self, Changed, Imported, PinFile, PinWish, PinsChanged, PinsRemoved, Reloaded,
+    self, Changed, Imported, PinFile, PinWish, PinsChanged, PinsMoved, PinsRemoved, Reloaded,
+    SessionsEnded,
 };
 use super::asker::Asker;
 use super::refusal::Refusal;
-use super::{listings, metrics, readiness, status};
+use super::{drill, explain, listings, metrics, readiness, status};
 use crate::config::parse_duration;
+use crate::control::maintenance::Task;
 use crate::control::pins::{Unwish, Wish};
 use crate::control::{Request, Shared};
 use crate::governor::{Command, View};
@@ -39,6 +41,11 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/partners", get(show_partners))
         .route("/v1/pins", get(show_pins))
         .route("/v1/failovers", get(show_failovers))
+        .route("/v1/explain/{subject}", get(show_explanation))
+        .route("/v1/drill/{node}", get(show_drill))
+        .route("/v1/nodes/{node}/move", post(move_away))
+        .route("/v1/nodes/{node}/return", post(put_back))
+        .route("/v1/nodes/{node}/end", post(end_some))
         .route("/v1/reload", post(reload))
         .route("/v1/nodes/{node}/{verb}", post(administer))
         .route("/v1/events", get(async || later("the stream of events")))
@@ -128,6 +135,26 @@ async fn show_failovers(
 }
 
 #[derive(Debug, Deserialize)]
+struct ExplainQuery {
+    listener: Option<String>,
+}
+
+async fn show_explanation(
+    State(shared): Ours,
+    Path(subject): Path<String>,
+    Query(query): Query<ExplainQuery>,
+) -> Answer<answers::Explanation> {
+    let subject = explain::Subject::find(&shared, &subject)?;
+    let located = match subject.partner_name() {
+        Some(partner) => ask(&shared, |answer| Request::Locate { partner, answer }).await?,
+        None => explain::Located::default(),
+    };
+    let view = view(&shared).await?;
+    let listener = query.listener.as_deref();
+    explain::explain(&shared, &view, &located, &subject, listener).map(Json)
+}
+
+#[derive(Debug, Deserialize)]
 struct ReloadQuery {
     #[serde(default)]
     plan: bool,
@@ -192,6 +219,79 @@ async fn administer(
         deadline_s: deadline.map(|deadline| deadline.as_secs()),
         changed,
     }))
+}
+
+#[derive(Debug, Deserialize)]
+struct TaskQuery {
+    pool: Option<String>,
+    reason: Option<String>,
+    partner: Option<String>,
+    sessions: Option<usize>,
+}
+
+impl TaskQuery {
+    fn task(&self, node: String, asker: &Asker) -> Result<Task, Refusal> {
+        Ok(Task {
+            node,
+            pool: self.pool.clone(),
+            by: asker.words(),
+            reason: clean(self.reason.clone())?,
+        })
+    }
+}
+
+async fn show_drill(
+    State(shared): Ours,
+    Path(node): Path<String>,
+    Query(query): Query<TaskQuery>,
+) -> Answer<answers::Drill> {
+    let view = view(&shared).await?;
+    drill::drill(&shared, &view, &node, query.pool.as_deref()).map(Json)
+}
+
+async fn move_away(
+    State(shared): Ours,
+    Extension(asker): Extension<Asker>,
+    Path(node): Path<String>,
+    Query(query): Query<TaskQuery>,
+) -> Answer<PinsMoved> {
+    let task = query.task(node, &asker)?;
+    let partner = query
+        .partner
+        .ok_or_else(|| Refusal::wrong("?partner= says whom"))?;
+    let request = |answer| Request::Move {
+        task,
+        partner,
+        answer,
+    };
+    Ok(Json(ask(&shared, request).await??))
+}
+
+async fn put_back(
+    State(shared): Ours,
+    Extension(asker): Extension<Asker>,
+    Path(node): Path<String>,
+    Query(query): Query<TaskQuery>,
+) -> Answer<PinsMoved> {
+    let task = query.task(node, &asker)?;
+    Ok(Json(
+        ask(&shared, |answer| Request::Return { task, answer }).await??,
+    ))
+}
+
+async fn end_some(
+    State(shared): Ours,
+    Extension(asker): Extension<Asker>,
+    Path(node): Path<String>,
+    Query(query): Query<TaskQuery>,
+) -> Answer<SessionsEnded> {
+    let task = query.task(node, &asker)?;
+    let most = query
+        .sessions
+        .ok_or_else(|| Refusal::wrong("?sessions= says how many"))?;
+    Ok(Json(
+        ask(&shared, |answer| Request::End { task, most, answer }).await??,
+    ))
 }
 
 async fn pin(

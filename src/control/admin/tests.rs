@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,19 +10,22 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::answers::{Nodes, Refused, Status};
+use super::answers::{Nodes, PinsMoved, Refused, Status};
 use super::*;
 use crate::clock::Moment;
 use crate::config::parse;
+use crate::control::maintenance::TaskRefused;
 use crate::control::pins::PinRefused;
 use crate::control::{Bound, NodeChanged, Reloaded, Request};
 use crate::governor::{Command, EndpointView, GroupView, Totals, Verdicts, View};
 use crate::pool::group::MemberView;
 use crate::pool::health::State;
 use crate::pool::pins::PinTable;
+use crate::pool::placement::PlacementKey;
 use crate::pool::select::Standing;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
+use crate::resolve;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 
 const TEXT: &str = r#"
@@ -52,7 +56,9 @@ struct Stage {
 impl Stage {
     async fn new(name: &str, token: Option<&str>) -> Self {
         let loaded = parse("a.toml", TEXT).unwrap();
-        let snapshot = Arc::new(Registry::new(1).build(&Arc::new(loaded.config)));
+        let config = Arc::new(loaded.config);
+        let asking = resolve::begin(&config, Vec::new(), Box::new(|_, _| {}));
+        let snapshot = Arc::new(Registry::new(1).build(&config));
         let (governor, commands) = mpsc::channel(8);
         let (requests, mailbox) = mpsc::channel(8);
         let (verdicts, watched) = watch::channel(Verdicts::default());
@@ -61,6 +67,7 @@ impl Stage {
         let shared = Arc::new(Shared {
             snapshot: Arc::new(ArcSwap::new(snapshot)),
             pins: Arc::new(PinTable::new(10)),
+            placement: Arc::new(PlacementKey::from_bytes([7; 16])),
             governor,
             verdicts: watched,
             requests,
@@ -69,6 +76,7 @@ impl Stage {
             capacity: Arc::new(Capacity::new(10)),
             reports: Reports::new(1).0,
             recognition: Arc::new(Recognition::new(1, 1).0),
+            asking,
             chronicle: Arc::default(),
             is_serving: AtomicBool::new(false),
             reload_failures: AtomicU64::new(0),
@@ -208,6 +216,15 @@ async fn control(mut requests: mpsc::Receiver<Request>) {
             Request::Import { by, answer, .. } => {
                 let _ = answer.send(Err(PinRefused::Mistakes(vec![by])));
             }
+            Request::Move { answer, .. } | Request::Return { answer, .. } => {
+                let _ = answer.send(Ok(PinsMoved::default()));
+            }
+            Request::End { task, answer, .. } => {
+                let _ = answer.send(Err(TaskRefused::NotDraining(task.node)));
+            }
+            Request::Locate { answer, .. } => {
+                let _ = answer.send(HashMap::new());
+            }
         }
     }
 }
@@ -223,7 +240,16 @@ async fn answers_can_be_read_back() {
     let nodes: Nodes = serde_json::from_str(&body).unwrap();
     let names: Vec<_> = nodes.nodes.iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["edge1", "edge2"]);
-    for path in ["sessions", "partners", "pins", "failovers", "pins?limit=1"] {
+    let paths = [
+        "sessions",
+        "partners",
+        "pins",
+        "failovers",
+        "pins?limit=1",
+        "explain/192.0.2.1",
+        "drill/edge1",
+    ];
+    for path in paths {
         assert_eq!(stage.ask(&format!("GET /v1/{path}")).await.0, 200, "{path}");
     }
 }

@@ -142,17 +142,7 @@ impl Control {
     }
 
     fn refuse_unavailable(&self, pool: &str, node: &str) -> Result<(), PinRefused> {
-        let administered = self.shared.administered.load();
-        let mut words = administered.iter();
-        let word = words.find(|word| word.pool == pool && word.node == node);
-        let mut pools = self.config.pools.iter().filter(|known| known.name == pool);
-        let configured = pools.find_map(|pool| {
-            let mut nodes = pool.nodes.iter();
-            nodes
-                .find(|known| known.name == node)
-                .map(|node| node.state)
-        });
-        let state = word.map(|word| NodeState::from(word.state)).or(configured);
+        let state = self.state_of(pool, node);
         let state = match state {
             Some(NodeState::Disabled) => "is disabled",
             Some(NodeState::Draining) => "drains",
@@ -163,6 +153,21 @@ impl Control {
             pool: pool.into(),
             state,
         })
+    }
+
+    /// What is wanted of a node, by an administrator or by the file.
+    pub(in crate::control) fn state_of(&self, pool: &str, node: &str) -> Option<NodeState> {
+        let administered = self.shared.administered.load();
+        let mut words = administered.iter();
+        let word = words.find(|word| word.pool == pool && word.node == node);
+        let mut pools = self.config.pools.iter().filter(|known| known.name == pool);
+        let configured = pools.find_map(|pool| {
+            let mut nodes = pool.nodes.iter();
+            nodes
+                .find(|known| known.name == node)
+                .map(|node| node.state)
+        });
+        word.map(|word| NodeState::from(word.state)).or(configured)
     }
 
     fn unknown_node(&self, wish: &Wish, listeners: &[&Arc<Listener>]) -> PinRefused {
@@ -179,7 +184,7 @@ impl Control {
         PinRefused::UnknownNode(wish.node.clone(), pools.join(" or "))
     }
 
-    pub(super) fn unknown_partner(&self, name: &str) -> PinRefused {
+    pub(in crate::control) fn unknown_partner(&self, name: &str) -> PinRefused {
         let names = self.config.partners.iter().map(|known| known.name.as_str());
         let likeness = |known: &str| strsim::jaro_winkler(known, name);
         let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use super::super::{Heard, Told};
 use super::mute::traffic;
 use crate::clock::Moment;
-use crate::config::model::Balance;
+use crate::pool::evacuation::refuge;
 use crate::pool::group::{Effect, Group};
 use crate::pool::health::Event;
 use crate::pool::placement::{PlacementKey, Subject};
-use crate::pool::select::{Candidate, Positions, Request, Standing, WARM, Why, choose};
+use crate::pool::select::{Candidate, Positions, WARM};
 use crate::pool::share::Share;
 use crate::probe::{self, Question};
 use crate::relay::session::EndpointNumber;
@@ -167,29 +167,15 @@ impl Watched {
         let candidates = members.iter().map(|member| Candidate {
             name: &member.name,
             weight: member.weight,
-            standing: if *member.name == *dead {
-                Standing::Never
-            } else {
-                member.endpoint.standing()
-            },
+            standing: member.endpoint.standing(),
             warmth: WARM,
             sessions: 0,
         });
         let full = Positions::of(members, |member| {
             share.is_some_and(|share| share.is_full(&member.name))
         });
-        let request = Request {
-            key,
-            subject,
-            balance: Balance::SourceHash,
-            pinned: None,
-            turn: 0,
-            tried: Positions::NONE,
-            full,
-        };
         // Pins stay rather than go where nobody is to be placed.
-        let choice = choose(candidates, &request).filter(|choice| choice.why == Why::Placed)?;
-        let chosen = members.get(choice.index)?;
+        let chosen = members.get(refuge(key, subject, candidates, dead, full)?)?;
         Some(Arc::clone(&chosen.endpoint.node))
     }
 }

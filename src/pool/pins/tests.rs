@@ -405,3 +405,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_pin_that_is_ordered_away_keeps_its_home_and_tells_what_it_said() {
+    let table = PinTable::new(10);
+    let key = partner("fabrikam");
+    let (one, two): (Arc<str>, Arc<str>) = ("edge1".into(), "edge2".into());
+    let word = Arc::new(Order {
+        by: "root".into(),
+        reason: Some("CHG 1".into()),
+        at: 7,
+    });
+    let order = |from: &Arc<str>, to: &Arc<str>| {
+        let whither = (to, PinnedBy::Maintenance);
+        table.order_away(
+            &key,
+            from,
+            whither,
+            Arc::clone(&word),
+            Moment::from_micros(5),
+        )
+    };
+    assert_eq!(order(&one, &two), None, "there is none");
+    let _ = table.pin(&key, to("edge1"), Moment::START);
+    assert_eq!(order(&two, &one), None, "it is elsewhere");
+    assert_eq!(order(&one, &one), None, "it is there");
+    let before = order(&one, &two).unwrap();
+    assert_eq!((&before.node, before.by), (&one, PinnedBy::Placed));
+    let pin = table.inspect(&key, Moment::from_micros(6)).unwrap();
+    assert_eq!((&pin.node, pin.by), (&two, PinnedBy::Maintenance));
+    assert_eq!((pin.home, pin.order), (Some(one), Some(Arc::clone(&word))));
+    for by in PinnedBy::ALL {
+        assert_eq!(PinnedBy::from_label(by.label()), Some(by));
+    }
+}

@@ -187,8 +187,8 @@ impl Account {
                 // Few are kept, and these must be among them.
                 names.sort_by_key(|name| table.owner(name).is_none());
                 let lesson = learned.observe(address, &names, spoken, now);
-                match table.find(address) {
-                    Some(configured) => self.compare(configured, certificate),
+                match table.find(address).or_else(|| table.named(address)) {
+                    Some(trusted) => self.compare(trusted, certificate),
                     None => {
                         if let Some(owner) = table.by_certificate(&names)
                             && matches!(lesson, Lesson::New | Lesson::Renewed)

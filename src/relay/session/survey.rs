@@ -8,6 +8,8 @@ use crate::clock::Moment;
 pub struct Survey {
     /// How many they are.
     pub sessions: usize,
+    /// To how many of them their node has sent bytes.
+    pub answered: usize,
     /// When a byte last passed in one of them, either way.
     pub active_at: Option<Moment>,
     /// Those two clients that have waited longest for their node, which had answered them before: told
@@ -20,6 +22,7 @@ pub struct Survey {
 impl Survey {
     pub(super) fn take(&mut self, session: &Session) {
         self.sessions += 1;
+        self.answered += usize::from(session.is_answered.get());
         let active_at = session.active_at.get();
         self.active_at = self.active_at.max(Some(active_at));
         let (asked, heard) = (session.asked_at.get(), session.heard_at.get());
@@ -46,6 +49,7 @@ impl Survey {
     /// Adds what other sessions are doing.
     pub fn add(&mut self, other: &Self) {
         self.sessions += other.sessions;
+        self.answered += other.answered;
         self.active_at = self.active_at.max(other.active_at);
         self.late = self.late.max(other.late);
         for (client, since) in &other.waiting {

@@ -172,3 +172,22 @@ fn partners_and_who_looks_like_one_are_interrupted_before_the_others() {
     assert_eq!(count, 4);
     assert_eq!(order.into_inner(), [2, 3, 0, 1]);
 }
+
+#[test]
+fn a_few_sessions_are_ended_at_a_time_partners_first_and_none_twice() {
+    let sessions = Rc::new(Sessions::new(Moment::START));
+    let seats: Vec<_> = (0..5).map(|_| sessions.admit(1)).collect();
+    seats[3].mark_partner(&Arc::from("fabrikam"));
+    for seat in &seats {
+        seat.bind(7);
+    }
+    seats[4].bind(8);
+    let thin = |most| sessions.thin(Interrupt::Drained, most, |session| session.endpoint() == 7);
+    assert_eq!(thin(0), 0);
+    assert_eq!(thin(1), 1);
+    let is_ended = |seat: &Seat| seat.interrupt.get() == Some(Interrupt::Drained);
+    assert!(is_ended(&seats[3]), "the partner");
+    assert_eq!(thin(2), 2, "others than before");
+    assert_eq!(thin(9), 1, "and no more than there are");
+    assert!(!is_ended(&seats[4]), "who is elsewhere stays");
+}

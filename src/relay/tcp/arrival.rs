@@ -2,8 +2,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use tokio::net::TcpStream;
@@ -11,8 +9,9 @@ use tokio::net::TcpStream;
 use super::super::Context;
 use super::super::inspection::Hello;
 use super::super::pump::FirstBytes;
+use super::super::recognition::KnownBy;
 use super::super::session::{Interrupt, Seat};
-use super::Life;
+use super::{Life, suspicion};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
 use crate::config::model::{self, Allow, ProxyAccept, ProxySend, SpeaksFirst, TlsMinMode};
@@ -20,7 +19,7 @@ use crate::inspect::proxy::{self, Parsed};
 use crate::inspect::tls::{Alert, Era, Side, Version};
 use crate::net::wire::{Waiting, poll_read};
 use crate::partner::table::Known;
-use crate::snapshot::{Place, Ticket};
+use crate::snapshot::{Access, Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
 /// What is kept of a client's first bytes: the largest TLS record, and a header before it.
@@ -62,19 +61,21 @@ pub(super) async fn arrive(
     }
     let ip = account.client().ip();
     seat.belong_to(ip);
-    let configured = policy.partners.find(ip);
-    let is_allowed = match &config.allow {
-        Allow::Any => true,
-        Allow::Partners => configured.is_some(),
-        Allow::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(&ip)),
-    };
-    // What was learned only places: it neither lets in nor turns away.
-    let learned = configured.is_none().then(|| life.learned(ip)).flatten();
-    if let Some(partner) = configured.or(learned.as_ref()) {
+    let recognised = context
+        .recognition
+        .recognise(&policy.partners, ip, Moment::now());
+    if let Some((partner, _)) = &recognised {
         account.recognise(partner);
         seat.mark_partner(&partner.name);
     }
-    if !is_allowed || configured.is_some_and(|partner| partner.blocked) {
+    // What DNS says and what was learned only places: it neither lets in nor turns away.
+    let configured = recognised.filter(|(_, by)| *by == KnownBy::Address);
+    let configured = configured.as_ref().map(|(partner, _)| partner);
+    let access = Access::of(&config.allow, ip, configured);
+    if access == Access::NotAllowed && config.allow == Allow::Partners {
+        suspicion::tell(life, ip);
+    }
+    if access != Access::Granted {
         return Err(Outcome::RefusedAccess);
     }
     let admission = &policy.listener.state.admission;
@@ -99,18 +100,6 @@ pub(super) async fn arrive(
             finished: false,
         },
     })
-}
-
-impl Life<'_> {
-    /// The partner whose certificate was seen from `ip`.
-    fn learned(&self, ip: IpAddr) -> Option<Arc<Known>> {
-        let learned = &self.context().recognition.learned;
-        let names = learned.names(ip, Moment::now())?;
-        self.policy()
-            .partners
-            .by_certificate(&names)
-            .map(Arc::clone)
-    }
 }
 
 /// Whether `bytes` are the beginning of a hello to any TLS stack, in whatever state.

@@ -1,0 +1,323 @@
+//! What maintenance is made of: moving one partner, ending a few sessions, putting everything back.
+//!
+//! The conductor itself is the command line (`cli/maintain.rs`). Each step here is whole, durable and logged
+//! with who and why, so a conductor that dies with its terminal leaves nothing half done and nobody waiting;
+//! and no daemon goes on ending sessions after the administrator has gone.
+//!
+//! A pin that is moved for maintenance keeps its home and is not by hand: `node =` and failback bring its
+//! partner back as configured. What it said before is remembered until the node is resumed, so that undoing
+//! restores it, also one that was by hand.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::Control;
+use super::admin::answers::{PinMoved, PinsMoved, SessionsEnded};
+use super::leaving::{Hall, Leaver};
+use super::pins::{PinRefused, durable, gather, locate};
+use crate::clock::Moment;
+use crate::config::model::NodeState;
+use crate::pool::pins::{Kept, Order as Word, Pin, PinKey, PinnedBy};
+use crate::relay::session::EndpointNumber;
+use crate::worker::{Order, Strays};
+
+/// What is wanted of a node under maintenance.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The node.
+    pub node: String,
+    /// Only in this pool.
+    pub pool: Option<String>,
+    /// Who asks.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Why it was not done.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TaskRefused {
+    /// There is no such partner or node, or the change is not durable.
+    #[error(transparent)]
+    Pin(#[from] PinRefused),
+    /// Nobody else may take the partner.
+    #[error("{0} stays on {1}: no other node takes sessions")]
+    NoRefuge(String, String),
+    /// Whoever is ended would come right back.
+    #[error("{0} takes new sessions: `pinfold drain {0}` first")]
+    NotDraining(String),
+}
+
+/// What came of a task.
+pub type Done<T> = Result<T, TaskRefused>;
+
+/// Pins as they were before they were moved for maintenance.
+#[derive(Debug, Default)]
+pub(super) struct Moves(HashMap<PinKey, Pin>);
+
+impl Moves {
+    /// The node is in use again: what was is not to come back.
+    pub(super) fn forget(&mut self, node: &str) {
+        self.0.retain(|_, before| *before.node != *node);
+    }
+}
+
+/// A move, and the sessions that belong elsewhere now.
+struct Gone {
+    told: PinMoved,
+    strays: Strays,
+    patience: Duration,
+}
+
+impl Control {
+    /// Moves the pins that a partner has on the node, and ends its sessions there. The answer goes out once
+    /// that is durable.
+    pub(super) fn move_away(
+        &mut self,
+        task: &Task,
+        partner: &str,
+        answer: oneshot::Sender<Done<PinsMoved>>,
+    ) {
+        let snapshot = self.shared.snapshot.load_full();
+        let Some(known) = snapshot.partners.by_name(partner).map(Arc::clone) else {
+            let refused = self.unknown_partner(partner);
+            return drop(answer.send(Err(refused.into())));
+        };
+        let now = Moment::now();
+        let halls = Hall::with_node(&snapshot, &task.node, task.pool.as_deref());
+        let leavers = halls
+            .iter()
+            .filter_map(|hall| hall.leaver(&self.shared, &known, &task.node, now));
+        let leavers: Vec<_> = leavers.collect();
+        if leavers.iter().any(|leaver| leaver.to.is_none()) {
+            let refused = TaskRefused::NoRefuge(partner.into(), task.node.clone());
+            return drop(answer.send(Err(refused)));
+        }
+        let word = task.word();
+        let gone = leavers
+            .into_iter()
+            .filter_map(|leaver| self.let_go(task, &leaver, &word, now));
+        let gone: Vec<_> = gone.collect();
+        let (shared, workers) = (Arc::clone(&self.shared), self.orders());
+        tokio::spawn(async move {
+            let surveys = locate(&workers, &known.name).await;
+            let active_at = surveys.values().filter_map(|survey| survey.active_at).max();
+            let mut moved = Vec::new();
+            for Gone {
+                mut told,
+                strays,
+                patience,
+            } in gone
+            {
+                told.ended = gather(&workers, strays).await;
+                told.active =
+                    told.ended > 0 && active_at.is_some_and(|at| now.since(at) < patience);
+                moved.push(told);
+            }
+            let kept = durable(&shared).await.map(|()| PinsMoved { moved });
+            let _ = answer.send(kept.map_err(Into::into));
+        });
+    }
+
+    fn let_go(
+        &mut self,
+        task: &Task,
+        leaver: &Leaver,
+        word: &Arc<Word>,
+        now: Moment,
+    ) -> Option<Gone> {
+        let to = leaver.to.as_ref()?;
+        let from: Arc<str> = Arc::from(&*task.node);
+        let whither = (to, PinnedBy::Maintenance);
+        let before =
+            self.shared
+                .pins
+                .order_away(&leaver.key, &from, whither, Arc::clone(word), now)?;
+        self.moves.0.insert(leaver.key.clone(), before);
+        let scope = &leaver.key.scope;
+        tracing::warn!(
+            partner = %leaver.known.name, pool = %scope.pool, affinity = %scope.affinity, %from, %to,
+            by = task.by, reason = task.reason.as_deref().unwrap_or("-"),
+            "moved-for-maintenance"
+        );
+        let snapshot = self.shared.snapshot.load();
+        Some(Gone {
+            strays: Strays::of(&snapshot, &leaver.key, to, true),
+            told: told(&leaver.key, &from, to),
+            patience: leaver.known.alarm_after,
+        })
+    }
+
+    /// Puts back what was moved away from the node. Sessions stay where they are as long as they last. The
+    /// answer goes out once that is durable.
+    pub(super) fn put_back(&mut self, task: &Task, answer: oneshot::Sender<Done<PinsMoved>>) {
+        let now = Moment::now();
+        // One that had been away before keeps its first home, or has come home.
+        let was_there = |key: &PinKey| {
+            self.moves
+                .0
+                .get(key)
+                .is_some_and(|was| *was.node == *task.node)
+        };
+        let is_meant = |key: &PinKey, pin: &Pin| {
+            pin.by == PinnedBy::Maintenance
+                && (was_there(key) || pin.home.as_deref() == Some(&*task.node))
+                && task
+                    .pool
+                    .as_ref()
+                    .is_none_or(|pool| **pool == *key.scope.pool)
+        };
+        let pins = self.shared.pins.list(now);
+        let meant: Vec<_> = pins
+            .iter()
+            .filter(|(key, pin)| is_meant(key, pin))
+            .collect();
+        let mut moved = Vec::new();
+        for (key, pin) in meant {
+            let home = Arc::from(&*task.node);
+            match self
+                .moves
+                .0
+                .remove(key)
+                .filter(|before| before.node == home)
+            {
+                Some(before) => drop(self.shared.pins.put(key, again(before, pin, now), now)),
+                // Of an instance before this one it is not known what the pin said.
+                None => drop(
+                    self.shared
+                        .pins
+                        .move_to(key, &home, PinnedBy::Reverted, now),
+                ),
+            }
+            tracing::warn!(
+                partner = %key.subject, pool = %key.scope.pool, affinity = %key.scope.affinity,
+                from = %pin.node, to = %home, by = task.by,
+                reason = task.reason.as_deref().unwrap_or("-"),
+                "maintenance-undone"
+            );
+            moved.push(told(key, &pin.node, &home));
+        }
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let kept = durable(&shared).await.map(|()| PinsMoved { moved });
+            let _ = answer.send(kept.map_err(Into::into));
+        });
+    }
+
+    /// Ends at most so many sessions of a node that takes no new ones, partners first.
+    pub(super) fn end_some(
+        &self,
+        task: &Task,
+        most: usize,
+        answer: oneshot::Sender<Done<SessionsEnded>>,
+    ) {
+        let snapshot = self.shared.snapshot.load_full();
+        let halls = Hall::with_node(&snapshot, &task.node, task.pool.as_deref());
+        if halls.is_empty() {
+            let place = task
+                .pool
+                .as_ref()
+                .map_or_else(|| "any pool".into(), |pool| format!("pool \"{pool}\""));
+            let refused = PinRefused::UnknownNode(task.node.clone(), place);
+            return drop(answer.send(Err(refused.into())));
+        }
+        let is_active = |hall: &Hall<'_>| {
+            self.state_of(&hall.scope.pool, &task.node) == Some(NodeState::Active)
+        };
+        if halls.iter().any(is_active) {
+            return drop(answer.send(Err(TaskRefused::NotDraining(task.node.clone()))));
+        }
+        let members = snapshot.groups.iter().flat_map(|group| &group.members);
+        let of_node = members.filter(|member| {
+            let endpoint = &member.endpoint;
+            *endpoint.node == *task.node
+                && task
+                    .pool
+                    .as_ref()
+                    .is_none_or(|pool| **pool == *endpoint.pool)
+        });
+        let endpoints: Vec<_> = of_node.map(|member| Arc::clone(&member.endpoint)).collect();
+        let numbers: Arc<[EndpointNumber]> = endpoints.iter().map(|each| each.number).collect();
+        let workers = self.orders();
+        tokio::spawn(async move {
+            let mut ended = 0;
+            for worker in &workers {
+                ended += thin(worker, &numbers, most.saturating_sub(ended)).await;
+            }
+            let left = endpoints
+                .iter()
+                .map(|each| u64::from(each.sessions()))
+                .sum();
+            let _ = answer.send(Ok(SessionsEnded { ended, left }));
+        });
+    }
+}
+
+impl Task {
+    fn word(&self) -> Arc<Word> {
+        Arc::new(Word {
+            by: self.by.clone(),
+            reason: self.reason.clone(),
+            at: Timestamp::now().as_second(),
+        })
+    }
+}
+
+/// The pin as it was, used since as it was used.
+fn again(before: Pin, since: &Pin, now: Moment) -> Kept {
+    Kept {
+        node: before.node,
+        since: now,
+        by: before.by,
+        last_used: since.last_used,
+        revision: before.revision,
+        ttl: before.ttl,
+        order: before.order,
+        home: before.home,
+    }
+}
+
+fn told(key: &PinKey, from: &str, to: &str) -> PinMoved {
+    PinMoved {
+        partner: key.subject.to_string(),
+        pool: key.scope.pool.to_string(),
+        affinity: key.scope.affinity.to_string(),
+        from: from.into(),
+        to: to.into(),
+        ended: 0,
+        active: false,
+    }
+}
+
+/// One worker ends at most so many; one that does not answer in time ends them all the same.
+async fn thin(
+    worker: &mpsc::Sender<Order>,
+    endpoints: &Arc<[EndpointNumber]>,
+    most: usize,
+) -> usize {
+    if most == 0 {
+        return 0;
+    }
+    let (answer, mut answered) = mpsc::channel(1);
+    let order = Order::Thin {
+        endpoints: Arc::clone(endpoints),
+        most,
+        answer,
+    };
+    let asked = async {
+        worker.send(order).await.ok()?;
+        answered.recv().await
+    };
+    timeout(WORKER_TIMEOUT, asked)
+        .await
+        .ok()
+        .flatten()
+        .unwrap_or(0)
+}
+
+const WORKER_TIMEOUT: Duration = Duration::from_secs(2);

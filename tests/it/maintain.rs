@@ -1,0 +1,229 @@
+//! `pinfold maintain` and `pinfold drill`: a node is emptied partner by partner, or all of it is undone.
+
+use std::process::{Command, Output};
+
+use pinfold_loadtest::process::{Process, Signal, wait_until};
+use serde_json::{Value, json};
+
+use crate::world::{Caller, FABRIKAM, Pinfold, SOON, World, caller_address};
+
+/// The pin of "fabrikam" as it is listed.
+fn pin(world: &World) -> Value {
+    let pins = world.pinfold.json("/v1/pins");
+    let mut pins = pins["pins"].as_array().unwrap().iter();
+    let pin = pins.find(|pin| pin["subject"]["name"] == "fabrikam");
+    pin.cloned().unwrap_or_default()
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
+}
+
+fn maintain(world: &World, words: &[&str]) -> (String, Option<i32>) {
+    let output = world.pinfold(&[&["maintain"], words].concat());
+    (told(&output), output.status.code())
+}
+
+/// Callers from many addresses, some of them on `node`.
+fn callers(world: &World, node: &str) -> Vec<Caller> {
+    let callers =
+        (0..20).map(|number| Caller::served(world.address(), caller_address(number)).unwrap());
+    let callers: Vec<_> = callers.collect();
+    let count = callers.iter().filter(|(_, on)| on == node).count();
+    assert!(count > 0, "some are on {node}");
+    callers
+        .into_iter()
+        .filter(|(_, on)| on == node)
+        .map(|(caller, _)| caller)
+        .collect()
+}
+
+#[test]
+fn a_node_is_emptied_and_says_that_it_is_safe_and_its_partner_returns_as_configured() {
+    let mut world = World::start_with(2, |setup| {
+        setup.fabrikam = "failback = \"idle\"\nfailback_idle = \"1s\"".into();
+        setup.pool = "balance = \"round-robin\"".into();
+    });
+    let partner = world.fabrikam();
+    let home = world.pinfold.pin("fabrikam").unwrap();
+    let users = callers(&world, &home);
+    let drill = world.pinfold.json(&format!("/v1/drill/{home}"));
+    assert_eq!(drill["partners"][0]["partner"], "fabrikam", "{drill}");
+    assert_eq!(drill["users"][0]["sessions"], json!(users.len()), "{drill}");
+    assert_eq!(drill["holds"], true, "{drill}");
+    let to = drill["partners"][0]["to"].as_str().unwrap().to_owned();
+    assert_ne!(to, home);
+
+    let (text, code) = maintain(
+        &world,
+        &[&home, "--reason", "CHG0099001", "--pace", "1000/s"],
+    );
+    assert_eq!(code, Some(0), "{text}");
+    for expected in [
+        &format!("moved  {home} → {to}   back in"),
+        "SAFE TO PATCH",
+        "Stop-CsWindowsService -Graceful",
+    ] {
+        assert!(text.contains(expected), "no {expected} in\n{text}");
+    }
+    assert_eq!(world.pinfold.node(&home)["sessions"], 0);
+    for mut user in users {
+        assert!(user.ends_within(SOON), "who was on {home} is ended");
+    }
+    let moved = pin(&world);
+    assert_eq!(
+        (&moved["node"], &moved["by"]),
+        (&json!(to), &json!("maintenance")),
+        "{moved}"
+    );
+    assert_eq!(
+        (&moved["home"], &moved["order"]["reason"]),
+        (&json!(home), &json!("CHG0099001")),
+        "{moved}"
+    );
+    assert_eq!(world.pinfold.node(&home)["state"], "draining");
+    assert_eq!(
+        world.pinfold.node(&home)["administered"]["reason"],
+        "CHG0099001"
+    );
+
+    // All of it is on the disk, and not by hand: resumed, and idle, the partner goes home.
+    drop(partner);
+    world.pinfold.process.signal(Signal::KILL).unwrap();
+    world.pinfold.process.wait_exit(SOON).expect("it ends");
+    world.pinfold = Pinfold::start(&world.directory);
+    world.pinfold.wait_ready();
+    world.wait_all_up();
+    assert_eq!(pin(&world)["order"]["reason"], "CHG0099001");
+    assert_eq!(pin(&world)["node"], json!(to), "not while it drains");
+    assert!(world.pinfold(&["resume", &home]).status.success());
+    let is_home = wait_until(SOON, || (pin(&world)["node"] == json!(home)).then_some(()));
+    assert!(is_home.is_some(), "{}", pin(&world));
+}
+
+#[test]
+fn a_partner_that_does_not_come_back_undoes_it_and_a_pin_by_hand_is_by_hand_again() {
+    let world = World::start_with(2, |setup| setup.fabrikam = "alarm_after = \"1s\"".into());
+    assert!(
+        world
+            .pinfold(&["pin", "fabrikam", "edge1", "--reason", "CHG 1"])
+            .status
+            .success()
+    );
+    // It is busy, and has nothing that connects again.
+    let (mut caller, node) = Caller::served(world.address(), FABRIKAM).unwrap();
+    assert_eq!(node, "edge1");
+    let (text, code) = maintain(&world, &["edge1"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("fabrikam did not come back within 1 s"),
+        "{text}"
+    );
+    assert!(text.contains("extension"), "whom to call: {text}");
+    assert!(caller.ends_within(SOON));
+    let back = pin(&world);
+    assert_eq!(
+        (&back["node"], &back["by"]),
+        (&json!("edge1"), &json!("by-hand")),
+        "{back}"
+    );
+    assert_eq!(back["order"]["reason"], "CHG 1", "{back}");
+    assert_eq!(world.pinfold.node("edge1")["state"], "active");
+    assert_eq!(
+        Caller::served(world.address(), FABRIKAM).unwrap().1,
+        "edge1"
+    );
+}
+
+#[test]
+fn another_node_that_goes_down_meanwhile_undoes_it() {
+    let mut world = World::start_with(3, |setup| setup.pool = "balance = \"round-robin\"".into());
+    let users = callers(&world, "edge1");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinfold"));
+    command.args(["maintain", "edge1", "--pace", "1/m"]);
+    let admin = format!("unix:{}", world.directory.admin().display());
+    let mut conductor = Process::spawn(command.env("PINFOLD_ADMIN", admin)).unwrap();
+    world.pinfold.wait_ended("drained", 1);
+    world.edge("edge2").kill().unwrap();
+    let status = conductor.wait_exit(SOON).expect("it ends");
+    assert_eq!(status.code(), Some(1), "{}", conductor.output());
+    let said = conductor.wait_line(SOON, |line| line.contains("UNDOING"));
+    assert!(said.is_some_and(|line| line.contains("edge2 went down")));
+    assert_eq!(world.pinfold.node("edge1")["state"], "active");
+    assert!(world.pinfold.node("edge1")["sessions"].as_u64().unwrap() > 0);
+    drop(users);
+}
+
+#[test]
+fn who_interrupts_it_leaves_everything_as_it_is_and_reads_how_to_undo_it() {
+    let world = World::start_with(2, |setup| setup.pool = "balance = \"round-robin\"".into());
+    let (_partner, home) = Caller::served(world.address(), FABRIKAM).unwrap();
+    let users = callers(&world, &home);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinfold"));
+    command.args(["maintain", &home, "--pace", "1/m"]);
+    let admin = format!("unix:{}", world.directory.admin().display());
+    let mut conductor = Process::spawn(command.env("PINFOLD_ADMIN", admin)).unwrap();
+    let again = wait_until(SOON, || {
+        (pin(&world)["by"] == "maintenance").then_some(())?;
+        Caller::served(world.address(), FABRIKAM).ok()
+    });
+    let (_again, node) = again.expect("it comes again");
+    assert_ne!(node, home);
+    world.pinfold.wait_ended("drained", 1);
+    conductor.signal(Signal::INT).unwrap();
+    let status = conductor.wait_exit(SOON).expect("it ends");
+    assert_eq!(status.code(), Some(1), "{}", conductor.output());
+    let said = conductor.wait_line(SOON, |line| line.contains("--undo"));
+    assert!(said.is_some(), "{}", conductor.output());
+    assert_eq!(world.pinfold.node(&home)["state"], "draining");
+    assert_eq!(pin(&world)["by"], "maintenance");
+    let (text, code) = maintain(&world, &[&home, "--undo"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(pin(&world)["node"], json!(home));
+    assert_eq!(world.pinfold.node(&home)["state"], "active");
+    drop(users);
+}
+
+#[test]
+fn a_drill_says_whether_the_others_can_do_without_the_node_and_for_real_changes_nothing_for_long() {
+    let mut world = World::start(2);
+    let partner = world.fabrikam();
+    let home = world.pinfold.pin("fabrikam").unwrap();
+    let other = if home == "edge1" { "edge2" } else { "edge1" };
+    let before = pin(&world);
+    let output = world.pinfold(&["drill", &home, "--dry-run"]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert!(
+        told(&output).contains(&format!("N-1 HOLDS without {home}")),
+        "{}",
+        told(&output)
+    );
+    assert_eq!(pin(&world)["since"], before["since"], "nothing was changed");
+
+    let output = world.pinfold(&["drill", &home]);
+    assert_eq!(
+        output.status.code(),
+        Some(64),
+        "nobody can be asked: {}",
+        told(&output)
+    );
+    let output = world.pinfold(&["drill", &home, "--yes", "--reason", "half-yearly"]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(pin(&world)["node"], json!(home), "{}", told(&output));
+    assert_eq!(world.pinfold.node(&home)["state"], "active");
+
+    world.edge(other).kill().unwrap();
+    world.pinfold.wait_health(other, "down");
+    let output = world.pinfold(&["drill", &home, "--dry-run"]);
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(
+        told(&output).contains("PROBLEM: fabrikam has nowhere to go"),
+        "{}",
+        told(&output)
+    );
+    let (text, code) = maintain(&world, &[&home]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("nothing was changed"), "{text}");
+    assert_eq!(world.pinfold.node(&home)["state"], "active");
+    drop(partner);
+}
