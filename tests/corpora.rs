@@ -11,17 +11,20 @@ mod client_hello;
 mod configuration;
 #[path = "../fuzz/src/bin/handshake.rs"]
 mod handshake;
+#[path = "../fuzz/src/bin/journal.rs"]
+mod journal;
 #[path = "../fuzz/src/bin/proxy_protocol.rs"]
 mod proxy_protocol;
 
 /// A name, which is its corpus's too, and what is fuzzed.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 6] = [
     ("certificate", certificate::run),
     ("client_hello", client_hello::run),
     ("configuration", configuration::run),
     ("handshake", handshake::run),
+    ("journal", journal::run),
     ("proxy_protocol", proxy_protocol::run),
 ];
 

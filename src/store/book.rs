@@ -4,7 +4,6 @@
 //! written. What does not fit is dropped and counted: a book holds what can be learned again, or what
 //! its owner bounds.
 
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +11,7 @@ use std::thread::Thread;
 
 use serde::Serialize;
 
-/// Names of the book and the page.
-type Name = (&'static str, String);
-/// What is to be written; `None` removes.
-pub(super) type Pages = BTreeMap<Name, Option<Vec<u8>>>;
+use super::batch::{Name, Pages};
 
 /// What waits to be written, of all books.
 #[derive(Debug, Default)]
@@ -38,14 +34,6 @@ impl Desk {
 
     pub(super) fn take(&self) -> Pages {
         std::mem::take(&mut self.waiting())
-    }
-
-    /// Puts back what could not be written, save where there is something newer.
-    pub(super) fn put_back(&self, pages: Pages) {
-        let mut waiting = self.waiting();
-        for (name, value) in pages {
-            waiting.entry(name).or_insert(value);
-        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -105,7 +93,7 @@ impl<T: Serialize> Book<T> {
 
     fn send(&self, key: String, value: Option<Vec<u8>>) {
         if let Some((desk, writer)) = &self.desk
-            && desk.put((self.name, key), value)
+            && desk.put((self.name.into(), key), value)
         {
             writer.unpark();
         }

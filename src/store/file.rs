@@ -11,7 +11,7 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
 use redb::{TableDefinition, TableError, WriteTransaction};
 
 pub(super) use self::unusable::Unusable;
-use super::book::Pages;
+use super::batch::{Batch, Name};
 use crate::telemetry::panics;
 
 mod unusable;
@@ -39,21 +39,37 @@ pub(super) struct Rows {
     pub(super) pages: Vec<Page>,
     /// Microseconds that instances have lived.
     pub(super) lived: u64,
-}
-
-/// What is to be written at once. `None` removes.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) pins: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    /// Pins that are not among these are to go.
-    pub(super) are_all_pins: bool,
-    pub(super) pages: Pages,
-    pub(super) lived: u64,
+    /// The highest number of a journal's segment that is in it.
+    pub(super) covers: u64,
 }
 
 /// The open file.
 #[derive(Debug)]
 pub(super) struct StateFile(Database);
+
+impl Rows {
+    /// Adds what a journal has kept.
+    pub(super) fn add(&mut self, batch: &Batch) {
+        let mut all = Batch::default();
+        let pins = std::mem::take(&mut self.pins).into_iter();
+        all.pins = pins.map(|(key, value)| (key, Some(value))).collect();
+        let pages = std::mem::take(&mut self.pages).into_iter();
+        let page = |(book, page, value): Page| ((book.into(), page), Some(value));
+        all.pages = pages.map(page).collect();
+        all.lived = self.lived;
+        all.merge(batch.clone());
+        let pins = all.pins.into_iter();
+        self.pins = pins
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
+        let pages = all.pages.into_iter();
+        let page = |((book, page), value): (Name, Option<Vec<u8>>)| {
+            Some((book.into_owned(), page, value?))
+        };
+        self.pages = pages.filter_map(page).collect();
+        self.lived = all.lived;
+    }
+}
 
 impl StateFile {
     /// Opens the file, makes it where there is none, and reads it.
@@ -81,10 +97,11 @@ impl StateFile {
         Self::open_with(memory).map(|(_, rows)| rows)
     }
 
-    /// Writes all of it, or nothing; durable on return.
-    pub(super) fn commit(&self, batch: &Batch) -> Result<(), Unusable> {
+    /// Writes all of it, or nothing, and with it that the journal's segments up to `covers` are in it;
+    /// durable on return.
+    pub(super) fn commit(&self, batch: &Batch, covers: u64) -> Result<(), Unusable> {
         let transaction = self.0.begin_write()?;
-        write(&transaction, batch)?;
+        write(&transaction, batch, covers)?;
         transaction.commit()?;
         Ok(())
     }
@@ -119,7 +136,7 @@ fn checked(database: Database) -> Result<(StateFile, Rows), Unusable> {
         Err(TableError::TableDoesNotExist(_)) => {
             drop(transaction);
             let file = StateFile(database);
-            file.commit(&Batch::default())?;
+            file.commit(&Batch::default(), 0)?;
             return Ok((file, Rows::default()));
         }
         Err(error) => return Err(error.into()),
@@ -133,6 +150,7 @@ fn checked(database: Database) -> Result<(StateFile, Rows), Unusable> {
     }
     let mut rows = Rows {
         lived: number("lived")?.unwrap_or(0),
+        covers: number("journal")?.unwrap_or(0),
         ..Rows::default()
     };
     for row in transaction.open_table(PINS)?.iter()? {
@@ -149,10 +167,11 @@ fn checked(database: Database) -> Result<(StateFile, Rows), Unusable> {
     Ok((StateFile(database), rows))
 }
 
-fn write(transaction: &WriteTransaction, batch: &Batch) -> Result<(), Unusable> {
+fn write(transaction: &WriteTransaction, batch: &Batch, covers: u64) -> Result<(), Unusable> {
     let mut meta = transaction.open_table(META)?;
     meta.insert("version", VERSION)?;
     meta.insert("lived", batch.lived)?;
+    meta.insert("journal", covers)?;
     let mut pins = transaction.open_table(PINS)?;
     if batch.are_all_pins {
         pins.retain(|_, _| false)?;
@@ -165,7 +184,7 @@ fn write(transaction: &WriteTransaction, batch: &Batch) -> Result<(), Unusable> 
     }
     let mut books = transaction.open_table(BOOKS)?;
     for ((book, page), value) in &batch.pages {
-        let key = (*book, &**page);
+        let key = (&**book, &**page);
         match value {
             Some(value) => drop(books.insert(key, &**value)?),
             None => drop(books.remove(key)?),

@@ -1,218 +1,50 @@
-//! The thread that writes.
+//! The thread that keeps what has changed.
 //!
-//! Owns the file and the only decision about it: when to write, and what to do where that fails. What
-//! has changed is read from the pin table and the books at that moment.
+//! Owns the decision when to write: to the journal and to the committer. What has changed is read from the
+//! pin table and the books at that moment. It waits for nothing but news; a disk that hangs holds up the
+//! committer alone.
 
-use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, Thread};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
-use self::disk::Disk;
-use super::book::{Book, Desk};
-use super::codec::{self, Key, Present, Record};
-use super::file::{Batch, Rows};
+use super::Contents;
+use super::backlog::{Backlog, Settled};
+use super::batch::Batch;
+use super::codec::{self, Present};
+use super::committer::{Committer, Outcome};
+use super::condition::Shared;
+use super::disk::Disk;
+use super::file::Rows;
+use super::journal::Journal;
+use super::shelf::{Beside, Shelf};
 use crate::clock::Moment;
 use crate::pool::pins::PinTable;
 
-mod disk;
-
-/// A running store, as others see it.
-#[derive(Clone, Debug)]
-pub struct Store {
-    shared: Arc<Shared>,
-    requests: SyncSender<Request>,
-    writer: Arc<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    /// A pin has changed.
-    has_news: AtomicBool,
-    desk: Arc<Desk>,
-    condition: Mutex<Condition>,
-}
-
-/// How the store fares.
-#[derive(Clone, Debug, Default)]
-pub struct Condition {
-    /// Why nothing can be written at this moment.
-    pub trouble: Option<Trouble>,
-    /// Files that could not be read, under their new names.
-    pub set_aside: Vec<PathBuf>,
-    /// Pages of books that found no room while nothing could be written.
-    pub dropped: u64,
-}
-
-/// Why nothing can be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// The file and the cause, in words.
-    pub what: String,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-/// What was found in the file.
-#[derive(Debug, Default)]
-pub struct Contents {
-    /// Pins.
-    pub pins: Vec<(Key, Record)>,
-    /// Microseconds that instances had lived.
-    pub lived: u64,
-    books: HashMap<String, Vec<(String, Vec<u8>)>>,
-}
-
-impl Contents {
-    /// The present, as lived time goes on from this.
-    #[must_use]
-    pub fn present(&self) -> Present {
-        Present {
-            moment: Moment::now(),
-            wall: Timestamp::now(),
-            lived: self.lived,
-        }
-    }
-}
-
+/// What the thread is asked for.
 #[derive(Debug)]
-enum Request {
+pub(super) enum Request {
     Keep(Arc<PinTable>),
-    Flush(oneshot::Sender<Result<(), String>>),
-    Finish(oneshot::Sender<Result<(), String>>),
+    Flush(Answer),
+    Finish(Answer),
 }
 
-impl Store {
-    /// Starts the thread, and waits until it has read the file at `path`. Whatever is the matter with
-    /// that, the store starts, and says so.
-    ///
-    /// # Errors
-    ///
-    /// No thread.
-    pub fn start(path: &Path) -> io::Result<(Self, Contents)> {
-        let (requests, inbox) = sync_channel(REQUESTS_MAX);
-        let (tell, told) = sync_channel(1);
-        let shared = Arc::new(Shared::default());
-        let (of_thread, path) = (Arc::clone(&shared), path.to_path_buf());
-        let thread = thread::Builder::new().name("store".into()).spawn(move || {
-            let (keeper, contents) = Keeper::open(path, of_thread, inbox);
-            let _ = tell.send(contents);
-            keeper.run();
-        })?;
-        let contents = told.recv().map_err(io::Error::other)?;
-        let store = Self {
-            shared,
-            requests,
-            writer: Arc::new(thread),
-        };
-        Ok((store, contents))
-    }
-
-    /// From here on what changes in `pins` is kept.
-    pub fn keep(&self, pins: &Arc<PinTable>) {
-        let (shared, writer) = (Arc::clone(&self.shared), self.thread());
-        pins.keep_changes(move || {
-            shared.has_news.store(true, SeqCst);
-            writer.unpark();
-        });
-        let _ = self.ask(Request::Keep(Arc::clone(pins)));
-    }
-
-    /// The book called `name`, and what `contents` has of it. A page that cannot be read is removed.
-    pub fn book<T: Serialize + DeserializeOwned>(
-        &self,
-        name: &'static str,
-        contents: &mut Contents,
-    ) -> (Book<T>, Vec<(String, T)>) {
-        let book = Book::new(name, Arc::clone(&self.shared.desk), self.thread());
-        let pages = contents.books.remove(name).unwrap_or_default();
-        let mut readable = Vec::with_capacity(pages.len());
-        for (key, bytes) in pages {
-            match serde_json::from_slice(&bytes) {
-                Ok(value) => readable.push((key, value)),
-                Err(error) => {
-                    tracing::warn!(book = name, key, %error, "state-unreadable: an entry is dropped");
-                    book.remove(key);
-                }
-            }
-        }
-        (book, readable)
-    }
-
-    /// Waits until all that was changed before is durable.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written, and why; it will be tried again.
-    pub async fn flush(&self) -> Result<(), String> {
-        self.answered(Request::Flush).await
-    }
-
-    /// As [`flush`](Self::flush), and nothing is written after it.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub async fn finish(&self) -> Result<(), String> {
-        self.answered(Request::Finish).await
-    }
-
-    /// How it fares.
-    #[must_use]
-    pub fn condition(&self) -> Condition {
-        let mut condition = self.shared.condition().clone();
-        condition.dropped = self.shared.desk.dropped();
-        if self.writer.is_finished() {
-            let since = Timestamp::now();
-            let what = "the thread that writes has ended, by a defect of ours".into();
-            condition.trouble.get_or_insert(Trouble { what, since });
-        }
-        condition
-    }
-
-    fn thread(&self) -> Thread {
-        self.writer.thread().clone()
-    }
-
-    async fn answered(
-        &self,
-        request: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Request,
-    ) -> Result<(), String> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(request(answer))?;
-        let silent = |_| Err("the thread that writes it has ended".into());
-        answered.await.unwrap_or_else(silent)
-    }
-
-    fn ask(&self, request: Request) -> Result<(), String> {
-        let sent = self.requests.try_send(request);
-        self.writer.thread().unpark();
-        sent.map_err(|_| "the thread that writes it does not answer".into())
-    }
-}
-
-impl Shared {
-    fn condition(&self) -> MutexGuard<'_, Condition> {
-        self.condition
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// Told once all that was changed before is durable, or why it is not.
+type Answer = oneshot::Sender<Result<(), String>>;
 
 /// What the thread holds.
-struct Keeper {
+pub(super) struct Keeper {
     shared: Arc<Shared>,
     inbox: Receiver<Request>,
-    disk: Disk,
+    backlog: Backlog,
+    committer: Committer,
     pins: Option<Arc<PinTable>>,
     /// Keys of records that nobody can read.
     unreadable: Vec<Vec<u8>>,
@@ -224,16 +56,39 @@ struct Keeper {
     /// When what has changed is to be written.
     due: Option<Instant>,
     next_round: Instant,
-    waiting: Vec<oneshot::Sender<Result<(), String>>>,
+    /// Who waits for the next commit.
+    waiting: Vec<Answer>,
+    /// Who waits for the one that is under way.
+    served: Vec<Answer>,
 }
 
 impl Keeper {
-    fn open(path: PathBuf, shared: Arc<Shared>, inbox: Receiver<Request>) -> (Self, Contents) {
-        let (disk, rows) = Disk::open(path, Arc::clone(&shared));
+    /// Opens and reads the database at `path` and its journal, on the thread that is to run it.
+    pub(super) fn open(
+        path: &Path,
+        shared: Arc<Shared>,
+        inbox: Receiver<Request>,
+    ) -> io::Result<(Self, Contents)> {
+        let disk = Disk::open(path.into(), Arc::clone(&shared));
+        Self::open_with(disk, Arc::new(Beside::new(path)), shared, inbox)
+    }
+
+    /// As [`open`](Self::open), with any disk.
+    pub(super) fn open_with(
+        (disk, mut rows): (Disk, Rows),
+        shelf: Arc<dyn Shelf>,
+        shared: Arc<Shared>,
+        inbox: Receiver<Request>,
+    ) -> io::Result<(Self, Contents)> {
+        let (journal, found) = Journal::open(Arc::clone(&shelf), Arc::clone(&shared), rows.covers);
+        if let Some(found) = &found {
+            rows.add(found);
+        }
         let mut keeper = Self {
             shared,
             inbox,
-            disk,
+            backlog: Backlog::new(journal, found),
+            committer: Committer::start(disk, shelf, thread::current())?,
             pins: None,
             unreadable: Vec::new(),
             is_stale: false,
@@ -242,9 +97,10 @@ impl Keeper {
             due: None,
             next_round: Instant::now() + ROUND,
             waiting: Vec::new(),
+            served: Vec::new(),
         };
         let contents = keeper.understand(rows);
-        (keeper, contents)
+        Ok((keeper, contents))
     }
 
     fn understand(&mut self, rows: Rows) -> Contents {
@@ -269,9 +125,17 @@ impl Keeper {
         contents
     }
 
-    fn run(mut self) {
+    pub(super) fn run(mut self) {
         loop {
-            let is_over = self.hear();
+            if self.hear() {
+                return self.end();
+            }
+            match self.committer.outcomes().try_recv() {
+                Ok(outcome) => self.settle(outcome),
+                Err(TryRecvError::Empty) => {}
+                // A defect; whoever asks is told that this thread has ended.
+                Err(TryRecvError::Disconnected) => return,
+            }
             let now = Instant::now();
             if self.next_round <= now {
                 self.next_round = now + ROUND;
@@ -280,29 +144,18 @@ impl Keeper {
             if self.due.is_none() && self.has_news() {
                 self.due = Some(now + GATHER);
             }
-            let is_due = self.due.is_some_and(|due| due <= now) && self.disk.may_be_tried(now);
-            if is_due || is_over || !self.waiting.is_empty() {
-                self.due = None;
-                let written = self.write();
-                if is_over {
-                    self.disk.close();
-                }
-                for waiting in self.waiting.drain(..) {
-                    // Whoever asked may have gone.
-                    let _ = waiting.send(written.clone());
-                }
-                if is_over {
-                    return;
-                }
-                // What could not be written is due again, and perhaps there is more.
-                continue;
+            if self.due.is_some_and(|due| due <= now) || self.backlog.is_journal_due(now) {
+                self.gather();
             }
+            self.commit(now);
             thread::park_timeout(self.rest());
         }
     }
 
     /// Takes what it was asked for; whether that was to finish, or nobody is left who could ask.
     fn hear(&mut self) -> bool {
+        // Who asked may have lost patience with a disk that hangs.
+        self.waiting.retain(|answer| !answer.is_closed());
         loop {
             match self.inbox.try_recv() {
                 Ok(Request::Keep(pins)) => {
@@ -323,17 +176,16 @@ impl Keeper {
 
     fn has_news(&self) -> bool {
         self.shared.has_news.load(SeqCst)
-            || self.is_stale
+            || (self.is_stale && self.pins.is_some())
             || !self.unreadable.is_empty()
-            || !self.shared.desk.is_empty()
+            || (!self.shared.desk.is_empty() && self.backlog.has_room_for_pages())
     }
 
     /// How long there is nothing to do, unless it is woken.
     fn rest(&self) -> Duration {
-        let now = Instant::now();
-        let due = self.due.map(|due| due.max(self.disk.next_try()));
-        let next = due.map_or(self.next_round, |due| due.min(self.next_round));
-        next.saturating_duration_since(now)
+        let due = self.due.into_iter().chain(self.backlog.next_try());
+        let next = due.fold(self.next_round, Instant::min);
+        next.saturating_duration_since(Instant::now())
     }
 
     /// Once in a while: sessions that last keep their pins, and life that passes is written down.
@@ -345,21 +197,75 @@ impl Keeper {
         }
     }
 
-    /// Writes what has changed; durable on return.
-    fn write(&mut self) -> Result<(), String> {
-        if self.disk.ready()? {
-            self.is_stale = true;
-        }
+    /// Takes what has changed to where a kill cannot reach it.
+    fn gather(&mut self) {
+        self.due = None;
         self.shared.has_news.store(false, SeqCst);
         let batch = self.batch();
-        let result = self.disk.commit(&batch);
-        self.is_stale = result.is_err();
-        if self.is_stale {
-            self.shared.desk.put_back(batch.pages);
-        } else {
-            self.unreadable.clear();
+        self.backlog.add(batch);
+        self.is_stale |= self.backlog.is_too_long();
+    }
+
+    /// Has what waits committed, where nobody is at it: what somebody waits for at once, and everything
+    /// else unless it has just failed.
+    fn commit(&mut self, now: Instant) {
+        let is_wanted = !self.waiting.is_empty() && !self.backlog.is_under_way();
+        if !is_wanted && !self.backlog.is_commit_due(now) {
+            return;
         }
-        result
+        if is_wanted {
+            self.backlog.lose_patience();
+        }
+        if is_wanted || self.is_stale {
+            self.gather();
+        }
+        self.served.append(&mut self.waiting);
+        self.committer.hand(self.backlog.hand_over());
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let result = match self.backlog.settle(outcome) {
+            Settled::Committed => Ok(()),
+            Settled::Failed(why) => Err(why),
+            Settled::Anew => {
+                self.is_stale = true;
+                self.waiting.append(&mut self.served);
+                return;
+            }
+        };
+        for served in self.served.drain(..) {
+            // Whoever asked may have gone.
+            let _ = served.send(result.clone());
+        }
+    }
+
+    /// Has everything committed and the file let go of, and tells whoever waits for that.
+    fn end(mut self) {
+        let written = self.finish();
+        self.committer.end();
+        for answer in self.served.drain(..).chain(self.waiting) {
+            let _ = answer.send(written.clone());
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        let has_ended = |_| "the thread that commits has ended".to_owned();
+        // Nobody waits for ever for a disk that hangs; what is in the journal stands all the same.
+        self.gather();
+        if self.backlog.is_under_way() {
+            let outcome = self.committer.outcomes().recv().map_err(has_ended)?;
+            self.settle(outcome);
+        }
+        loop {
+            self.gather();
+            self.committer.hand(self.backlog.hand_over());
+            let outcome = self.committer.outcomes().recv().map_err(has_ended)?;
+            match self.backlog.settle(outcome) {
+                Settled::Committed => return Ok(()),
+                Settled::Failed(why) => return Err(why),
+                Settled::Anew => self.is_stale = true,
+            }
+        }
     }
 
     fn batch(&mut self) -> Batch {
@@ -370,14 +276,17 @@ impl Keeper {
         };
         let mut batch = Batch {
             lived: now.lived,
-            pages: self.shared.desk.take(),
             ..Batch::default()
         };
-        let unreadable = self.unreadable.iter();
-        batch.pins.extend(unreadable.map(|key| (key.clone(), None)));
+        if self.backlog.has_room_for_pages() {
+            batch.pages = self.shared.desk.take();
+        }
+        let unreadable = self.unreadable.drain(..);
+        batch.pins.extend(unreadable.map(|key| (key, None)));
         let Some(pins) = &self.pins else { return batch };
         let mut changes = pins.take_changes();
         batch.are_all_pins = self.is_stale || changes.has_overflowed;
+        self.is_stale = false;
         let found = if batch.are_all_pins {
             let all = pins.record_all(now.moment);
             all.into_iter().map(|(key, pin)| (key, Some(pin))).collect()
@@ -409,4 +318,3 @@ fn lived_since(begun: Moment) -> u64 {
 pub(super) const GATHER: Duration = Duration::from_millis(8);
 /// How often life that passes is written down.
 const ROUND: Duration = Duration::from_secs(60);
-const REQUESTS_MAX: usize = 256;

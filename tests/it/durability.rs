@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,34 @@ fn pins_stand_again_after_a_stop_and_after_a_kill() {
     }
 }
 
+/// A thread that wants to wake every millisecond, and so knows when this machine let nobody run.
+struct Metronome {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<Duration>,
+}
+
+impl Metronome {
+    fn start() -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let of_thread = Arc::clone(&is_over);
+        let thread = std::thread::spawn(move || {
+            let mut longest = Duration::ZERO;
+            while !of_thread.load(SeqCst) {
+                let begun = Instant::now();
+                std::thread::park_timeout(Duration::from_millis(1));
+                longest = longest.max(begun.elapsed());
+            }
+            longest
+        });
+        Self { is_over, thread }
+    }
+
+    fn longest_pause(self) -> Duration {
+        self.is_over.store(true, SeqCst);
+        self.thread.join().unwrap()
+    }
+}
+
 /// Pins "fabrikam" again and again until Pinfold ends, each time with the next number as the reason: the
 /// last number that was told to be done, and the last that was sent.
 fn administrator(world: &World, first: u64) -> JoinHandle<(u64, u64)> {
@@ -83,8 +113,10 @@ fn a_kill_at_any_moment_keeps_what_an_administrator_was_told_and_loses_only_the_
     let mut random = Rng::with_seed(seed);
     let mut world = World::start(2);
     let (mut number, mut lost_in_all, mut known) = (0, 0, 0);
+    let mut oldest_in_all = Duration::ZERO;
     for round in 0..rounds {
         let address = world.address();
+        let metronome = Metronome::start();
         let end = Instant::now() + Duration::from_millis(random.u64(5..250));
         // In every other round nothing but time makes traffic's pins durable.
         let administrator = (round % 2 == 0).then(|| administrator(&world, known));
@@ -97,6 +129,7 @@ fn a_kill_at_any_moment_keeps_what_an_administrator_was_told_and_loses_only_the_
         }
         let killed = Instant::now();
         world.pinfold.process.signal(Signal::KILL).unwrap();
+        let pause = metronome.longest_pause();
         world.pinfold.process.wait_exit(SOON).expect("it ends");
         let numbers = administrator.map(|thread| thread.join().unwrap());
         let (told, sent) = numbers.unwrap_or((known, known));
@@ -122,16 +155,21 @@ fn a_kill_at_any_moment_keeps_what_an_administrator_was_told_and_loses_only_the_
             !lost.iter().any(|pin| there(&pin)),
             "round {round}, seed {seed}: what is lost is a tail: {lost:?}, {kept} kept"
         );
-        // 10 ms and a commit, on a disk that others use as well.
-        let oldest = lost.first().map(|(_, at)| killed.duration_since(*at));
+        let oldest = lost
+            .first()
+            .map_or(Duration::ZERO, |(_, at)| killed.duration_since(*at));
         assert!(
-            oldest < Some(SOON),
-            "round {round}, seed {seed}: {oldest:?}"
+            oldest <= LOST_MAX + pause,
+            "round {round}, seed {seed}: {} pins of {oldest:?} are lost; pauses of {pause:?}",
+            lost.len()
         );
+        oldest_in_all = oldest_in_all.max(oldest);
         assert!(!attention(&world).contains("SET ASIDE"), "seed {seed}");
     }
-    // How much a slow disk loses is no matter of right or wrong; that it loses everything is.
     assert!(number > lost_in_all, "all {number} are lost");
+    eprintln!(
+        "{rounds} rounds: {number} pins, {lost_in_all} lost, none made more than {oldest_in_all:?} before its kill"
+    );
 }
 
 #[test]
@@ -355,3 +393,10 @@ fn a_drain_keeps_its_deadline_over_a_restart() {
     );
     world.pinfold.wait_ended("drained", 1);
 }
+
+/// How long before a kill a pin that is lost may have been seen made. Pinfold gathers for 8 ms and appends
+/// to the page cache, however slow the disk is. All else is the machine's: the thread that appends is one
+/// of many on few cores and may wait some slices for its turn, as may this test between its last look at
+/// the clock and the kill; and a file system may hold up a write for a moment while it commits. Where the
+/// whole machine stood still, nobody could have appended: that is measured, and comes on top.
+const LOST_MAX: Duration = Duration::from_millis(100);

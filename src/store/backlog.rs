@@ -1,0 +1,147 @@
+//! What has changed and is not committed: in memory, and in the journal.
+//!
+//! Invariant: whatever a segment holds is in the database, in the batch under way, or in what waits.
+//! So a commit of what waits covers every segment there is when it is handed over; and where it fails, its
+//! batch comes back beneath what came meanwhile, and nothing is missing.
+
+use std::time::Instant;
+
+use super::batch::Batch;
+use super::committer::{Handed, Outcome};
+use super::condition::Patience;
+use super::journal::Journal;
+
+pub(super) struct Backlog {
+    journal: Journal,
+    /// Nothing where there is nothing to commit.
+    pending: Option<Batch>,
+    /// The segments that a commit which is under way covers.
+    under_way: Option<u64>,
+    /// Bytes that were added and not committed since, nor all pins added.
+    grown: usize,
+    /// Those among them that are in the commit under way.
+    handed: usize,
+    patience: Patience,
+}
+
+/// What became of a commit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    Committed,
+    /// The database begins anew: all pins are to be added.
+    Anew,
+    Failed(String),
+}
+
+impl Backlog {
+    pub(super) fn new(journal: Journal, pending: Option<Batch>) -> Self {
+        Self {
+            journal,
+            pending,
+            under_way: None,
+            grown: 0,
+            handed: 0,
+            patience: Patience::new(),
+        }
+    }
+
+    /// Adds what has changed: a kill cannot take it back, where the journal can be written.
+    pub(super) fn add(&mut self, batch: Batch) {
+        let pending = self.pending.get_or_insert_default();
+        if batch.are_all_pins {
+            (self.grown, self.handed) = (0, 0);
+            pending.merge(batch);
+            self.journal.append(pending, pending, self.under_way);
+        } else {
+            self.grown += batch.size();
+            pending.merge(batch.clone());
+            self.journal.append(&batch, pending, self.under_way);
+        }
+    }
+
+    /// Whether the journal has grown so long that all pins are shorter.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.grown > GROWN_MAX
+    }
+
+    /// Whether pages may be added; where they may not they wait, bounded, at the desk.
+    pub(super) fn has_room_for_pages(&self) -> bool {
+        let pages = self.pending.as_ref().map_or(0, |batch| batch.pages.len());
+        pages < PAGES_MAX
+    }
+
+    /// When there is something to do, without any news.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        let commit = self.pending.is_some() && self.under_way.is_none();
+        let commit = commit.then_some(self.patience.next_try);
+        commit.into_iter().chain(self.journal.next_try()).min()
+    }
+
+    /// Whether the journal is to be tried again.
+    pub(super) fn is_journal_due(&self, now: Instant) -> bool {
+        self.journal.next_try().is_some_and(|next| next <= now)
+    }
+
+    /// Somebody waits: what has failed is tried now.
+    pub(super) fn lose_patience(&mut self) {
+        self.journal.lose_patience();
+    }
+
+    /// Whether there is something to commit, and nobody who commits at this moment.
+    pub(super) fn is_commit_due(&self, now: Instant) -> bool {
+        self.pending.is_some() && !self.is_under_way() && self.patience.next_try <= now
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// All that waits, to be committed; its outcome is to be [settled](Self::settle) before the next.
+    pub(super) fn hand_over(&mut self) -> Handed {
+        let (covers, segments) = self.journal.close();
+        self.under_way = Some(covers);
+        self.handed = self.grown;
+        Handed {
+            batch: self.pending.take().unwrap_or_default(),
+            covers,
+            segments,
+        }
+    }
+
+    pub(super) fn settle(&mut self, outcome: Outcome) -> Settled {
+        let covers = self.under_way.take();
+        self.journal.is_settled();
+        match outcome {
+            Outcome::Committed => {
+                self.journal.is_covered(covers.unwrap_or(0));
+                self.grown -= self.handed;
+                self.patience.succeeds();
+                Settled::Committed
+            }
+            Outcome::Anew(batch) => {
+                self.put_back(batch);
+                Settled::Anew
+            }
+            Outcome::Failed(batch, why) => {
+                self.put_back(batch);
+                self.patience.fails();
+                Settled::Failed(why)
+            }
+        }
+    }
+
+    fn put_back(&mut self, older: Batch) {
+        let newer = self.pending.replace(older);
+        if let (Some(pending), Some(newer)) = (&mut self.pending, newer) {
+            pending.merge(newer);
+        }
+    }
+}
+
+/// What a commit that hangs, or fails again and again, may make of the journal, besides all pins.
+const GROWN_MAX: usize = 32 << 20;
+/// Some minutes of a busy ledger while a disk hangs.
+const PAGES_MAX: usize = 16_384;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! The database, and what is done while it cannot be written or read.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::condition::{Part, Shared, name_aside};
+use super::file::{Rows, StateFile, Unusable, guarded};
+
+/// The file, where it can be had.
+pub(super) struct Disk {
+    path: PathBuf,
+    shared: Arc<Shared>,
+    file: Option<StateFile>,
+    /// What the file held is known, or there was none: it may be written over.
+    is_read: bool,
+    open: Open,
+}
+
+/// Opens and reads the database at a path, or makes it.
+pub(super) type Open = Box<dyn FnMut(&Path) -> Result<(StateFile, Rows), Unusable> + Send>;
+
+impl Disk {
+    /// Opens and reads the file. One that is damaged is set aside; one that cannot be written is read
+    /// all the same.
+    pub(super) fn open(path: PathBuf, shared: Arc<Shared>) -> (Self, Rows) {
+        Self::open_by(Box::new(open), path, shared)
+    }
+
+    /// As [`open`](Self::open), by other means.
+    pub(super) fn open_by(open: Open, path: PathBuf, shared: Arc<Shared>) -> (Self, Rows) {
+        let mut disk = Self {
+            path,
+            shared,
+            file: None,
+            is_read: true,
+            open,
+        };
+        match disk.try_open() {
+            Ok(rows) => (disk, rows),
+            Err(error) => {
+                let copy = guarded(|| StateFile::read_only(&disk.path));
+                disk.is_read = copy.is_ok() || !disk.path.exists();
+                let _: Result<(), _> = disk.fails(&error);
+                (disk, copy.unwrap_or_default())
+            }
+        }
+    }
+
+    /// Opens the file where it is not open; whether it was opened now, so that what it holds is old.
+    pub(super) fn ready(&mut self) -> Result<bool, String> {
+        if self.file.is_some() {
+            return Ok(false);
+        }
+        if !self.is_read
+            && self.path.exists()
+            && let Err(error) = self.set_aside("it could not be read before")
+        {
+            return self.fails(&Unusable::Disk(error.to_string()));
+        }
+        match self.try_open() {
+            Ok(_) => {
+                self.is_read = true;
+                Ok(true)
+            }
+            Err(error) => self.fails(&error),
+        }
+    }
+
+    pub(super) fn commit(&mut self, batch: &Batch, covers: u64) -> Result<(), String> {
+        let Some(file) = &self.file else {
+            return Err(format!("{} is not open", self.path.display()));
+        };
+        match guarded(|| file.commit(batch, covers)) {
+            Ok(()) => {
+                self.shared.succeeds(Part::Database, &self.path);
+                Ok(())
+            }
+            // After any failure redb wants the file to be opened anew.
+            Err(error) => {
+                self.drop_file();
+                self.fails(&error)
+            }
+        }
+    }
+
+    /// Lets go of the file.
+    pub(super) fn close(&mut self) {
+        self.drop_file();
+    }
+
+    fn try_open(&mut self) -> Result<Rows, Unusable> {
+        match self.open_once() {
+            Err(error @ (Unusable::Damaged(_) | Unusable::Newer(_))) => {
+                let aside = self.set_aside(&error.to_string());
+                aside.map_err(|error| Unusable::Disk(error.to_string()))?;
+                self.open_once()
+            }
+            result => result,
+        }
+    }
+
+    fn open_once(&mut self) -> Result<Rows, Unusable> {
+        let (file, rows) = guarded(|| (self.open)(&self.path))?;
+        self.file = Some(file);
+        Ok(rows)
+    }
+
+    fn drop_file(&mut self) {
+        let file = self.file.take();
+        // It writes when it is dropped, which may fail, and panic.
+        let _ = guarded(|| {
+            drop(file);
+            Ok(())
+        });
+    }
+
+    /// Gives the file another name, so that nothing in it is lost.
+    fn set_aside(&self, why: &str) -> io::Result<()> {
+        let aside = name_aside(&self.path);
+        fs::rename(&self.path, &aside)?;
+        self.shared.is_set_aside(&self.path, aside, why);
+        Ok(())
+    }
+
+    fn fails<T>(&self, error: &Unusable) -> Result<T, String> {
+        Err(self.shared.fails(Part::Database, &self.path, error))
+    }
+}
+
+/// Opens and reads the file at `path`, or makes it.
+fn open(path: &Path) -> Result<(StateFile, Rows), Unusable> {
+    let refused = |error: io::Error| Unusable::Disk(error.to_string());
+    let is_new = !fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    if is_new {
+        // For its mode: redb would leave that to the mask of the process.
+        let mut options = OpenOptions::new();
+        let options = options.create(true).append(true).mode(0o600);
+        options.open(path).map_err(refused)?;
+    }
+    let opened = guarded(|| StateFile::open(path));
+    if is_new && opened.is_err() {
+        // Half a new file would look damaged the next time.
+        let _ = fs::remove_file(path);
+    }
+    opened
+}
