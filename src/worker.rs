@@ -144,12 +144,27 @@ impl Strays {
     /// Those of a partner whose pin `key` is and names `node`.
     #[must_use]
     pub fn of(snapshot: &Snapshot, key: &PinKey, node: &str, are_ended: bool) -> Self {
+        Self::apart_from(snapshot, key, |name| name == node, are_ended)
+    }
+
+    /// Those of a partner that are on `node`, which it is to leave.
+    #[must_use]
+    pub fn leaving(snapshot: &Snapshot, key: &PinKey, node: &str, are_ended: bool) -> Self {
+        Self::apart_from(snapshot, key, |name| name != node, are_ended)
+    }
+
+    fn apart_from(
+        snapshot: &Snapshot,
+        key: &PinKey,
+        is_home: impl Fn(&str) -> bool,
+        are_ended: bool,
+    ) -> Self {
         let listeners = || {
             let all = snapshot.listeners.iter();
             all.filter(|listener| listener.pin_scope == key.scope)
         };
         let seats = listeners().flat_map(|listener| &listener.nodes);
-        let home = seats.filter(|seat| *seat.endpoint.node == *node);
+        let home = seats.filter(|seat| is_home(&seat.endpoint.node));
         Self {
             partner: key.subject.to_string().into(),
             listeners: listeners().map(|each| each.state.number).collect(),

@@ -97,6 +97,11 @@ struct Conductor<'a> {
 
 impl Conductor<'_> {
     fn conduct(&mut self, drill: &Drill) -> Result<(), Halt> {
+        // First, or whoever is to return to it, or has no pin yet, would come while others leave. One that
+        // drains already, or is disabled, stays as it is.
+        if self.was_active {
+            self.daemon.drain()?;
+        }
         let (legacy, others): (Vec<_>, Vec<_>) =
             names(drill).into_iter().partition(|each| each.legacy);
         for partner in legacy {
@@ -109,7 +114,7 @@ impl Conductor<'_> {
             }
         }
         self.move_others(&others)?;
-        self.drain()
+        self.end_the_rest()
     }
 
     /// Partners that can fail over by themselves: as the others, in one line.
@@ -160,12 +165,8 @@ impl Conductor<'_> {
     }
 
     /// Ends what is left, at the pace.
-    fn drain(&self) -> Result<(), Halt> {
+    fn end_the_rest(&self) -> Result<(), Halt> {
         self.look()?;
-        // One that drains already, or is disabled, stays as it is.
-        if self.was_active {
-            self.daemon.drain()?;
-        }
         let begun = Instant::now();
         let mut ended = 0;
         loop {

@@ -149,7 +149,7 @@ impl Control {
         );
         let snapshot = self.shared.snapshot.load();
         Some(Gone {
-            strays: Strays::of(&snapshot, &leaver.key, to, true),
+            strays: Strays::leaving(&snapshot, &leaver.key, &task.node, true),
             told: told(&leaver.key, &from, to),
             patience: leaver.known.alarm_after,
         })

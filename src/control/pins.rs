@@ -109,11 +109,12 @@ impl Control {
             reason: wish.reason.clone(),
             at: Timestamp::now().as_second(),
         });
+        let snapshot = self.shared.snapshot.load();
         let mut changed = Vec::new();
         let mut strays = Vec::new();
         for place in places {
             changed.push(self.pin_at(&place, wish, &word, now));
-            strays.push(place.strays(&wish.partner, wish.is_now));
+            strays.push(Strays::of(&snapshot, &place.key, &wish.node, wish.is_now));
         }
         let (shared, workers) = (Arc::clone(&self.shared), self.orders());
         tokio::spawn(async move {

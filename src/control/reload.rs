@@ -81,6 +81,7 @@ impl Control {
         tell(&workers, || Order::Refresh).await;
         self.doors.commit(prepared, &snapshot, &workers).await;
         self.shared.bound.store(self.doors.bound().into());
+        self.forget_pins(&changes);
         let _ = self
             .shared
             .governor
@@ -89,7 +90,6 @@ impl Control {
         self.shared.asking.configure(Arc::clone(&self.config)).await;
         log::set_level(self.config.log.level);
         self.shared.pins.set_max(self.config.server.max_pins);
-        self.forget_pins(&changes);
         self.drain(gone, &snapshot);
         tracing::debug!(by, "published");
         Ok(done)

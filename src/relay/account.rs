@@ -35,6 +35,8 @@ pub struct Account {
     bytes_up: Cell<u64>,
     bytes_down: Cell<u64>,
     inspection: RefCell<Option<Box<Inspection>>>,
+    /// Its partner's configured addresses say who it is.
+    is_configured: Cell<bool>,
     is_open: Cell<bool>,
 }
 
@@ -52,6 +54,7 @@ impl Account {
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
             inspection: RefCell::new(None),
+            is_configured: Cell::new(false),
             is_open: Cell::new(true),
         };
         account.slot().active.add(1);
@@ -87,7 +90,18 @@ impl Account {
         self.partner.get().map(Arc::clone)
     }
 
-    /// Whether the client is a configured partner.
+    /// The client is where its partner is configured to be: it may have what only such clients have.
+    pub fn mark_configured(&self) {
+        self.is_configured.set(true);
+    }
+
+    /// Whether configured addresses say who the client is.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.is_configured.get()
+    }
+
+    /// Whether the client is a partner, whatever told so.
     #[must_use]
     pub fn is_partner(&self) -> bool {
         self.partner.get().is_some()

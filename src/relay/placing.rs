@@ -14,7 +14,7 @@ use crate::config::model;
 use crate::partner::table::{Known, PartnerTable};
 use crate::pool::pins::{Lease, NewPin, PinKey, PinTable, PinnedBy};
 use crate::pool::placement::{PlacementKey, Subject};
-use crate::pool::select::{Choice, Positions, Request, Why, choose};
+use crate::pool::select::{Choice, Positions, Request, Standing, Why, choose};
 use crate::pool::share::Share;
 use crate::snapshot::{Endpoint, Listener};
 
@@ -196,6 +196,8 @@ impl<'a> Placing<'a> {
         match (&self.claim.pinned, choice.why) {
             // Whoever stands in while nobody better is there is no home.
             (_, Why::FailStatic | Why::Unproven | Why::Draining) => {}
+            // A reload has removed it since it was dialled, or an administrator has disabled it.
+            _ if endpoint.standing() == Standing::Never => {}
             (None, why) => {
                 let by = match why {
                     Why::Pinned => PinnedBy::Configured,

@@ -265,16 +265,20 @@ fn a_partner_returns_once_it_has_been_idle_and_never_behind_its_back() {
     assert_eq!(pinned_by(&world), "failback");
 }
 
-#[test]
-fn in_its_window_a_partner_returns_even_while_it_talks() {
-    // Open for hours to come, whatever the time is.
+/// A window that is open for hours to come, whatever the time is.
+fn open_window() -> String {
     let is_morning = Timestamp::now().strftime("%H").to_string().as_str() < "12";
     let window = if is_morning {
         "23:00-14:00"
     } else {
         "11:00-02:00"
     };
-    let lines = format!("failback = \"window\"\nfailback_window = \"daily {window} UTC\"");
+    format!("failback = \"window\"\nfailback_window = \"daily {window} UTC\"")
+}
+
+#[test]
+fn in_its_window_a_partner_returns_even_while_it_talks() {
+    let lines = open_window();
     let (world, caller, [home, _]) = moved_away(&lines);
     let back = wait_until(SOON, || {
         (world.pinfold.pin("fabrikam")? == home).then_some(())
@@ -285,8 +289,8 @@ fn in_its_window_a_partner_returns_even_while_it_talks() {
 
 #[test]
 fn a_return_is_undone_when_the_partner_does_not_come_back() {
-    let lines = "failback = \"idle\"\nfailback_idle = \"1s\"\nalarm_after = \"1s\"";
-    let (world, mut caller, [_, away]) = moved_away(lines);
+    let lines = open_window() + "\nalarm_after = \"1s\"";
+    let (world, mut caller, [_, away]) = moved_away(&lines);
     assert!(caller.ends_within(SOON), "it is sent back");
     let reverted = wait_until(SOON, || {
         (world.pinfold.pin("fabrikam")? == away && pinned_by(&world) == "reverted").then_some(())

@@ -9,9 +9,7 @@ use crate::config::model::{self, NodeState};
 use crate::pool::pins::PinKey;
 use crate::pool::placement::Subject;
 use crate::pool::select::Standing;
-use crate::relay::session::EndpointNumber;
 use crate::snapshot::{Listener, Snapshot};
-use crate::worker::Strays;
 
 /// Why pins were not changed, or not kept.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -71,19 +69,6 @@ pub(super) struct Place {
     pub(super) ttl: Duration,
     /// What the node is good for, where that is not much.
     pub(super) standing: Option<String>,
-    listeners: Vec<u32>,
-    home: Vec<EndpointNumber>,
-}
-
-impl Place {
-    pub(super) fn strays(&self, partner: &str, are_ended: bool) -> Strays {
-        Strays {
-            partner: Arc::from(partner),
-            listeners: self.listeners.clone(),
-            home: self.home.clone(),
-            are_ended,
-        }
-    }
 }
 
 impl Control {
@@ -123,15 +108,11 @@ impl Control {
                 },
                 ttl: listener.config.pin_ttl,
                 standing: None,
-                listeners: Vec::new(),
-                home: Vec::new(),
             });
             let standing = seat.endpoint.standing();
             if !matches!(standing, Standing::Takes | Standing::Suspect) {
                 place.standing = Some(standing.label().into());
             }
-            place.listeners.push(listener.state.number);
-            place.home.push(seat.endpoint.number);
         }
         if places.is_empty() {
             return Err(self.unknown_node(wish, &listeners));

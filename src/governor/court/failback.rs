@@ -122,9 +122,8 @@ impl Court {
         };
         let known = self.snapshot.partners.by_name(name)?;
         let pin = self.pins.inspect(key, now)?;
-        // What an administrator has pinned stays until it is unpinned, and what maintenance has moved until
-        // the node is resumed.
-        if matches!(pin.by, PinnedBy::ByHand | PinnedBy::Maintenance) {
+        // What an administrator has pinned stays until it is unpinned.
+        if pin.by == PinnedBy::ByHand {
             return None;
         }
         let preferred = known.node.as_ref().or(pin.home.as_ref())?;

@@ -72,6 +72,9 @@ pub(super) async fn arrive(
     // What DNS says and what was learned only places: it neither lets in nor turns away.
     let configured = recognised.filter(|(_, by)| *by == KnownBy::Address);
     let configured = configured.as_ref().map(|(partner, _)| partner);
+    if configured.is_some() {
+        account.mark_configured();
+    }
     let access = Access::of(&config.allow, ip, configured);
     if access == Access::NotAllowed && config.allow == Allow::Partners {
         suspicion::tell(life, ip);

@@ -132,7 +132,7 @@ impl<'a> Life<'a> {
         let Some(rate) = self.policy().listener.max_new_per_node else {
             return Ok(());
         };
-        if self.account.is_partner() {
+        if self.account.is_configured() {
             return Ok(());
         }
         let now = Moment::now();
