@@ -58,14 +58,16 @@ pub enum TaskRefused {
 /// What came of a task.
 pub type Done<T> = Result<T, TaskRefused>;
 
-/// Pins as they were before they were moved for maintenance.
+/// Pins as they were before they were moved for maintenance, by pin and the node they were moved from: two
+/// nodes may be under maintenance at once.
 #[derive(Debug, Default)]
-pub(super) struct Moves(HashMap<PinKey, Pin>);
+pub(super) struct Moves(HashMap<(PinKey, Arc<str>), Pin>);
 
 impl Moves {
-    /// The node is in use again: what was is not to come back.
-    pub(super) fn forget(&mut self, node: &str) {
-        self.0.retain(|_, before| *before.node != *node);
+    /// The node is in use again in these pools: what was is not to come back.
+    pub(super) fn forget(&mut self, node: &str, is_pool: impl Fn(&str) -> bool) {
+        self.0
+            .retain(|(key, of), _| **of != *node || !is_pool(&key.scope.pool));
     }
 }
 
@@ -140,7 +142,8 @@ impl Control {
             self.shared
                 .pins
                 .order_away(&leaver.key, &from, whither, Arc::clone(word), now)?;
-        self.moves.0.insert(leaver.key.clone(), before);
+        let name = (leaver.key.clone(), Arc::clone(&from));
+        self.moves.0.entry(name).or_insert(before);
         let scope = &leaver.key.scope;
         tracing::warn!(
             partner = %leaver.known.name, pool = %scope.pool, affinity = %scope.affinity, %from, %to,
@@ -160,12 +163,9 @@ impl Control {
     pub(super) fn put_back(&mut self, task: &Task, answer: oneshot::Sender<Done<PinsMoved>>) {
         let now = Moment::now();
         // One that had been away before keeps its first home, or has come home.
-        let was_there = |key: &PinKey| {
-            self.moves
-                .0
-                .get(key)
-                .is_some_and(|was| *was.node == *task.node)
-        };
+        let home: Arc<str> = Arc::from(&*task.node);
+        let name = |key: &PinKey| (key.clone(), Arc::clone(&home));
+        let was_there = |key: &PinKey| self.moves.0.contains_key(&name(key));
         let is_meant = |key: &PinKey, pin: &Pin| {
             pin.by == PinnedBy::Maintenance
                 && (was_there(key) || pin.home.as_deref() == Some(&*task.node))
@@ -181,13 +181,7 @@ impl Control {
             .collect();
         let mut moved = Vec::new();
         for (key, pin) in meant {
-            let home = Arc::from(&*task.node);
-            match self
-                .moves
-                .0
-                .remove(key)
-                .filter(|before| before.node == home)
-            {
+            match self.moves.0.remove(&name(key)) {
                 Some(before) => drop(self.shared.pins.put(key, again(before, pin, now), now)),
                 // Of an instance before this one it is not known what the pin said.
                 None => drop(

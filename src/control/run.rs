@@ -163,10 +163,12 @@ impl Control {
                     by,
                     reason,
                 };
-                if wanted == Wanted::Active {
-                    self.moves.forget(&order.node);
-                }
                 let result = self.administer(order).await;
+                if let (Wanted::Active, Ok(changed)) = (wanted, &result) {
+                    for done in changed {
+                        self.moves.forget(&done.node, |pool| pool == done.pool);
+                    }
+                }
                 if let Err(NodeRefused::Store(error)) = &result {
                     tracing::error!(%error, "the states of nodes cannot be kept");
                 }
