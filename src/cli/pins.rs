@@ -59,7 +59,8 @@ pub(super) fn import(daemon: &Daemon, file: &PathBuf, is_dry_run: bool) -> Resul
     })?;
     let dry_run = is_dry_run.then_some("true");
     let path = client::with_query("/v1/pins/import", &[("dry_run", dry_run)]);
-    let answer = client::post_body(daemon, &path, text)?;
+    // So that an empty file is sent, and refused, as JSON, too.
+    let answer = client::post_body(daemon, &path, text + "\n")?;
     output::print(&describe_imported(&client::read(daemon, &answer)?))
 }
 
@@ -97,7 +98,7 @@ fn describe_pinned(partner: &str, changed: &PinsChanged) -> String {
         };
         if let Some(standing) = &one.standing {
             text += &format!(
-                "  {} is {standing} at this moment: until it takes sessions {partner} goes elsewhere\n",
+                "  {} is {standing} at this moment: if {partner} comes before it is up, it goes elsewhere and stays there\n",
                 one.node
             );
         }

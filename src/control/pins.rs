@@ -69,8 +69,8 @@ pub struct PinChanged {
     pub node: String,
     /// The node that it named before.
     pub before: Option<String>,
-    /// What the node is good for at this moment, where it takes no sessions; its partner goes elsewhere
-    /// until it does.
+    /// What the node is good for at this moment, where a pin does not hold there: a partner that comes
+    /// meanwhile goes elsewhere, and its pin with it.
     pub standing: Option<String>,
     /// Sessions of the partner on other nodes: they were ended, or stay as long as they last.
     pub elsewhere: usize,

@@ -76,7 +76,8 @@ impl Standing {
     }
 
     /// Whether a client pinned here stays, although others may be better.
-    const fn keeps_pinned(self) -> bool {
+    #[must_use]
+    pub const fn keeps_pinned(self) -> bool {
         match self {
             Self::Takes | Self::Suspect | Self::Held | Self::Unproven => true,
             Self::Draining | Self::Down | Self::Never => false,

@@ -207,6 +207,24 @@ fn a_failover_takes_a_pin_by_hand_along_and_remembers_where_it_was() {
 }
 
 #[test]
+fn no_session_is_ended_for_the_sake_of_a_node_that_is_down() {
+    let mut world = World::start(2);
+    let (mut caller, node) = Caller::served(world.address(), FABRIKAM).unwrap();
+    let other = if node == "edge1" { "edge2" } else { "edge1" };
+    world.edge(other).kill().unwrap();
+    world.pinfold.wait_health(other, "down");
+    let before = wait_until(SOON, || (pin(&world) != Value::Null).then(|| pin(&world))).unwrap();
+    let (status, answer) = put(&world, "fabrikam", &json!({"node": other, "now": true}));
+    assert_eq!(status, 409, "{answer}");
+    assert!(
+        answer["error"].as_str().unwrap().contains("is down"),
+        "{answer}"
+    );
+    assert_eq!(pin(&world)["node"], before["node"]);
+    assert_eq!(caller.ask("still here").unwrap(), node);
+}
+
+#[test]
 fn an_export_is_imported_wholly_or_not_at_all() {
     let mut world = World::start(3);
     put(
@@ -243,6 +261,12 @@ fn an_export_is_imported_wholly_or_not_at_all() {
         .send("POST", "/v1/pins/import", &exported)
         .unwrap();
     assert!(answer.body.contains("version 2"), "{}", answer.body);
+
+    for broken in ["", "{", "{\"version\": 1}"] {
+        fs::write(&file, broken).unwrap();
+        let output = pinfold(&world, &["pins", "import", name]);
+        assert_eq!(output.status.code(), Some(65), "{broken}: {output:?}");
+    }
 
     fs::write(&file, good.to_string()).unwrap();
     let text = said(&world, &["pins", "import", name, "--dry-run"]);

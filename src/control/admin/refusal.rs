@@ -86,9 +86,10 @@ impl From<PinRefused> for Refusal {
             PinRefused::UnknownPartner(..) | PinRefused::NotPinned(_) => {
                 (StatusCode::NOT_FOUND, 64)
             }
-            PinRefused::NotByName(..) | PinRefused::NoPlace(_) | PinRefused::Unavailable { .. } => {
-                (StatusCode::CONFLICT, 69)
-            }
+            PinRefused::NotByName(..)
+            | PinRefused::NoPlace(_)
+            | PinRefused::Unavailable { .. }
+            | PinRefused::Down { .. } => (StatusCode::CONFLICT, 69),
             PinRefused::UnknownNode(..) => (StatusCode::UNPROCESSABLE_ENTITY, 64),
             PinRefused::Mistakes(_) => (StatusCode::UNPROCESSABLE_ENTITY, 65),
             PinRefused::NotKept(_) => (StatusCode::INTERNAL_SERVER_ERROR, 71),

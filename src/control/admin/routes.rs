@@ -20,7 +20,7 @@ use super::asker::Asker;
 use super::refusal::Refusal;
 use super::{explain, listings, metrics, readiness, status};
 use crate::config::parse_duration;
-use crate::control::pins::{Unwish, Wish};
+use crate::control::pins::{PinRefused, Unwish, Wish};
 use crate::control::{Request, Shared};
 use crate::governor::{Command, View};
 use crate::store::Wanted;
@@ -282,7 +282,7 @@ async fn import(
         let error = "pins take PUT and DELETE; POST is for /v1/pins/import";
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error));
     }
-    let Json(file) = body.map_err(|error| Refusal::wrong(error.body_text()))?;
+    let Json(file) = body.map_err(|error| unreadable(&error))?;
     let request = |answer| Request::Import {
         file: Box::new(file),
         is_dry_run: query.dry_run,
@@ -290,6 +290,20 @@ async fn import(
         answer,
     };
     Ok(Json(ask(&shared, request).await??))
+}
+
+/// A file that is no export is a file with a mistake.
+fn unreadable(error: &JsonRejection) -> Refusal {
+    let text = error.body_text();
+    let is_of_file = matches!(
+        error,
+        JsonRejection::JsonSyntaxError(_) | JsonRejection::JsonDataError(_)
+    );
+    if is_of_file {
+        PinRefused::Mistakes(vec![text]).into()
+    } else {
+        Refusal::wrong(text)
+    }
 }
 
 fn deadline(wanted: Wanted, text: Option<&str>) -> Result<Option<Duration>, Refusal> {

@@ -42,6 +42,16 @@ pub enum PinRefused {
         /// What is the matter.
         state: &'static str,
     },
+    /// Ending sessions would only bring the partner to yet another node.
+    #[error(
+        "node \"{node}\" (pool {pool}) is down: to end sessions now would send the partner elsewhere; choose another node, or wait until `pinfold nodes` has it up"
+    )]
+    Down {
+        /// The node.
+        node: String,
+        /// The pool.
+        pool: String,
+    },
     /// There is nothing to remove.
     #[error("nothing is pinned for \"{0}\"")]
     NotPinned(String),
@@ -110,7 +120,13 @@ impl Control {
                 standing: None,
             });
             let standing = seat.endpoint.standing();
-            if !matches!(standing, Standing::Takes | Standing::Suspect) {
+            if wish.is_now && standing == Standing::Down {
+                return Err(PinRefused::Down {
+                    node: wish.node.clone(),
+                    pool: listener.pool.to_string(),
+                });
+            }
+            if !standing.keeps_pinned() {
                 place.standing = Some(standing.label().into());
             }
         }
