@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use self::address::AdminAddress;
@@ -100,7 +101,7 @@ enum Command {
         #[command(flatten)]
         show: Show,
         /// The partner, or the address.
-        #[arg(value_name = "PARTNER|ADDRESS")]
+        #[arg(value_name = "PARTNER|ADDRESS", value_parser = NonEmptyStringValueParser::new())]
         subject: String,
         /// Only on this listener.
         #[arg(long, value_name = "NAME")]
@@ -111,10 +112,10 @@ enum Command {
         #[command(flatten)]
         daemon: Daemon,
         /// The partner.
-        #[arg(value_name = "PARTNER")]
+        #[arg(value_name = "PARTNER", value_parser = NonEmptyStringValueParser::new())]
         partner: String,
         /// The node.
-        #[arg(value_name = "NODE")]
+        #[arg(value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
         node: String,
         /// End its sessions on other nodes, so that it comes again at once.
         #[arg(long)]
@@ -134,7 +135,7 @@ enum Command {
         #[command(flatten)]
         daemon: Daemon,
         /// The partner, the address, or the prefix and all in it.
-        #[arg(value_name = "PARTNER|ADDRESS")]
+        #[arg(value_name = "PARTNER|ADDRESS", value_parser = NonEmptyStringValueParser::new())]
         subject: String,
         /// Only in this pool.
         #[arg(long, value_name = "POOL")]
@@ -275,7 +276,7 @@ struct Node {
     #[command(flatten)]
     daemon: Daemon,
     /// The node, in every pool that has it.
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
     node: String,
     /// Only in this pool.
     #[arg(long, value_name = "POOL")]

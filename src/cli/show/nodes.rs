@@ -104,8 +104,13 @@ fn notes(node: &Node, now: Timestamp) -> Vec<String> {
         notes.extend(of_certificate(node, service, now));
         if service.health != "up" {
             let evidence = service.evidence.as_deref().unwrap_or("not probed yet");
+            let until = service.held_until.as_deref();
+            let kept = until
+                .and_then(|until| until.parse().ok())
+                .map(|until| format!("; kept down until {}, since it came and went", clock(until)))
+                .unwrap_or_default();
             notes.push(format!(
-                "{} {} on {} since {}: {evidence}, {}",
+                "{} {} on {} since {}: {evidence}, {}{kept}",
                 node.name,
                 service.health,
                 listeners(service),

@@ -12,6 +12,7 @@ use crate::config::model::NodeState;
 use crate::control::{Shared, us_or_them};
 use crate::governor::{EndpointView, Failover, GroupView, View};
 use crate::partner::verdict::{Judgement, Verdict};
+use crate::pool::group::MemberView;
 use crate::pool::health::{Hold, State};
 use crate::pool::select::Standing;
 
@@ -123,8 +124,7 @@ fn troubled(view: &View) -> Vec<String> {
     let down = down.into_iter().filter_map(|((node, pool), places)| {
         let (_, first) = places.iter().min_by_key(|(_, each)| each.health.since)?;
         let since = clock(at(first.health.since));
-        let evidence = first.health.evidence;
-        let evidence = evidence.map_or("not probed", |(what, _)| what.label());
+        let evidence = why_down(node, &first.health);
         let whom = whom(view, pool, places.iter().map(|(group, _)| *group));
         Some(format!("DOWN {node} since {since} for {whom}: {evidence}"))
     });
@@ -202,6 +202,18 @@ fn not_back(failovers: &[Arc<Failover>]) -> Vec<String> {
 }
 
 /// `2026-12-08 02:14:07Z`.
+/// What keeps a node down: what its probes say, unless they are good and it came and went too often.
+pub(super) fn why_down(node: &str, health: &MemberView) -> String {
+    match (health.hold, health.evidence) {
+        (Some(Hold::Flapping(until)), _) => format!(
+            "it answers, and is kept down until {}, since it came and went. → pinfold resume {node}",
+            clock(at(until))
+        ),
+        (_, Some((what, _))) => what.label().into(),
+        (_, None) => "not probed".into(),
+    }
+}
+
 fn clock(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

@@ -74,10 +74,17 @@ fn unknown(snapshot: &Snapshot, node: &str, pool: Option<&str>) -> Refusal {
         .flat_map(|pool| &pool.nodes)
         .map(|node| &*node.name)
         .collect();
-    let error = format!(
-        "no listener uses a node \"{node}\"; there are {}",
-        nodes.join(", ")
-    );
+    let error = match pool {
+        Some(pool) if nodes.is_empty() => {
+            let pools = snapshot.config.pools.iter().map(|known| &*known.name);
+            let pools: Vec<_> = pools.collect();
+            format!("no pool \"{pool}\"; there are {}", pools.join(", "))
+        }
+        _ => format!(
+            "no listener uses a node \"{node}\"; there are {}",
+            nodes.join(", ")
+        ),
+    };
     let mut refusal = Refusal::new(StatusCode::NOT_FOUND, error);
     refusal.exits_with(64);
     refusal

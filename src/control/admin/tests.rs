@@ -19,7 +19,7 @@ use crate::control::pins::PinRefused;
 use crate::control::{Bound, NodeChanged, Reloaded, Request};
 use crate::governor::{Command, EndpointView, GroupView, Totals, Verdicts, View};
 use crate::pool::group::MemberView;
-use crate::pool::health::State;
+use crate::pool::health::{Evidence, Hold, State};
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::pool::select::Standing;
@@ -273,6 +273,18 @@ async fn an_administrator_is_told_what_is_wrong_and_nothing_else() {
         "ONLY edge1 is left for federation: if it fails, nobody is"
     );
     assert!(reload.ends_with("→ pinfold check a.toml"), "{reload}");
+}
+
+#[tokio::test]
+async fn a_node_that_flaps_is_not_said_to_be_down_because_it_answers() {
+    let stage = Stage::new("flapping", None).await;
+    let view = view(&stage.shared.snapshot.load());
+    let mut health = view.groups[0].endpoints[1].health.clone();
+    health.evidence = Some((Evidence::Answered, Moment::now()));
+    health.hold = Some(Hold::Flapping(Moment::now() + Duration::from_secs(300)));
+    let why = attention::why_down("edge2", &health);
+    assert!(why.contains("came and went"), "{why}");
+    assert!(why.ends_with("pinfold resume edge2"), "{why}");
 }
 
 #[tokio::test]
