@@ -90,10 +90,7 @@ fn render(explanation: &Explanation, layout: &Layout) -> String {
         screen.say("US OR THEM", &format!("{who}: {}", judged.evidence));
     }
     past::attempts(&mut screen, explanation);
-    for (number, source) in explanation.known_by.iter().enumerate() {
-        let label = if number == 0 { "KNOWN BY" } else { "" };
-        screen.say(label, &format!("{}: {}", source.source, source.what));
-    }
+    known_by(&mut screen, explanation);
     if explanation.partner.is_some() {
         screen.say(
             "OUTBOUND",
@@ -104,6 +101,24 @@ fn render(explanation: &Explanation, layout: &Layout) -> String {
         screen.say(if number == 0 { "NEXT" } else { "" }, what);
     }
     screen.text
+}
+
+/// A cloud's certificate is seen from hundreds of addresses; on the phone nobody reads them.
+fn known_by(screen: &mut Screen<'_>, explanation: &Explanation) {
+    let (mut label, mut seen) = ("KNOWN BY", 0_usize);
+    for source in &explanation.known_by {
+        seen += usize::from(source.source == "certificate");
+        if source.source != "certificate" || seen <= CERTIFICATES {
+            screen.say(label, &format!("{}: {}", source.source, source.what));
+            label = "";
+        }
+    }
+    if let Some(more @ 1..) = seen.checked_sub(CERTIFICATES) {
+        screen.say(
+            "",
+            &format!("certificate: from {more} more; --json has all"),
+        );
+    }
 }
 
 fn head(screen: &mut Screen<'_>, explanation: &Explanation) {
@@ -315,6 +330,8 @@ fn nodes(screen: &mut Screen<'_>, place: &Place) {
 /// Columns of the labels.
 const LABEL: usize = 12;
 const LABEL_WIDTH: u16 = 12;
+/// Addresses from which a certificate was seen.
+const CERTIFICATES: usize = 8;
 
 #[cfg(test)]
 mod tests;

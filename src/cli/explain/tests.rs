@@ -107,3 +107,17 @@ fn of_a_stranger_it_says_whether_it_is_let_in_and_where_it_would_be() {
     );
     assert!(!text.contains("US OR THEM"), "{text}");
 }
+
+#[test]
+fn a_cloud_that_is_seen_from_thousands_of_addresses_fills_no_screen() {
+    let mut explanation = moved();
+    let certificate = explanation.known_by[1].clone();
+    let many = std::iter::repeat_n(certificate, 2000);
+    explanation.known_by.splice(1..2, many);
+    let last = explanation.known_by[0].clone();
+    explanation.known_by.push(last);
+    let text = render(&explanation, &at_80());
+    assert!(text.lines().count() < 60, "{text}");
+    assert!(text.contains("from 1992 more; --json has all"), "{text}");
+    assert_eq!(text.matches("192.0.2.0/28 configured").count(), 2, "{text}");
+}
