@@ -292,6 +292,15 @@ impl Court {
         }
     }
 
+    /// Who was removed, or lost its listener, by a reload is not awaited.
+    fn keep_awaited(&mut self) {
+        let (partners, listeners) = (&self.snapshot.partners, &self.snapshot.listeners);
+        self.ledger.keep_awaited(|partner, listener| {
+            partners.by_name(partner).is_some()
+                && listeners.iter().any(|each| *each.state.name == *listener)
+        });
+    }
+
     /// Tells of partners that never came back.
     fn raise_alarms(&mut self, now: Moment) {
         let Self {
@@ -369,6 +378,7 @@ impl Court {
             self.next_sweep = now + SWEEP_INTERVAL;
             self.pins.expire(now, SWEEP_MAX);
             self.ledger.forget(now);
+            self.keep_awaited();
             self.raise_alarms(now);
             self.look_at_failbacks(now);
             self.look_at_invariants(now);

@@ -306,6 +306,12 @@ impl Ledger {
         }
     }
 
+    /// A partner that the configuration no longer has is nobody's to wait for, nor is one on a listener that
+    /// is gone: it could never come back.
+    pub(super) fn keep_awaited(&mut self, is_configured: impl Fn(&str, &str) -> bool) {
+        self.give_up(|loss| !is_configured(&loss.lost.partner, &loss.lost.listener));
+    }
+
     /// By partner and listener: the node that served it again after one of the last failovers, and since
     /// when.
     pub(super) fn last_served(&self) -> HashMap<(&str, &str), (&Arc<str>, Moment)> {

@@ -326,6 +326,22 @@ fn who_was_idle_or_is_back_or_configured_no_more_raises_no_alarm() {
 }
 
 #[test]
+fn who_or_whose_listener_is_configured_no_more_is_not_awaited() {
+    let mut ledger = Ledger::default();
+    ledger.cut(cut(), at(2_000));
+    ledger.lost(lost("gone", 2_001));
+    ledger.lost(lost("stays", 2_001));
+    ledger.lost(Lost {
+        listener: "removed".into(),
+        ..lost("stays", 2_001)
+    });
+    ledger.keep_awaited(|partner, listener| partner != "gone" && listener != "removed");
+    assert_eq!(ledger.awaited(), 1);
+    let gap = ledger.served(served("stays", 2_010), &node());
+    assert!(gap.is_some(), "who is still configured still is");
+}
+
+#[test]
 fn a_node_that_only_closed_a_connection_raises_no_alarm() {
     let mut ledger = Ledger::default();
     ledger.lost(Lost {
