@@ -109,6 +109,15 @@ impl Shared {
         self.standing().set_aside.push(aside);
     }
 
+    /// `file` is not the one any more that is open.
+    pub(super) fn is_removed(&self, file: &Path) {
+        tracing::error!(
+            file = %file.display(),
+            "state-removed: the file was removed or replaced while it is in use; pins are written to a new one, \
+             and what it alone held begins anew"
+        );
+    }
+
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,10 +15,15 @@ pub(super) struct Disk {
     path: PathBuf,
     shared: Arc<Shared>,
     file: Option<StateFile>,
+    /// Which file that is, where it is one.
+    identity: Option<Identity>,
     /// What the file held is known, or there was none: it may be written over.
     is_read: bool,
     open: Open,
 }
+
+/// Device and number of a file.
+type Identity = (u64, u64);
 
 /// Opens and reads the database at a path, or makes it.
 pub(super) type Open = Box<dyn FnMut(&Path) -> Result<(StateFile, Rows), Unusable> + Send>;
@@ -36,6 +41,7 @@ impl Disk {
             path,
             shared,
             file: None,
+            identity: None,
             is_read: true,
             open,
         };
@@ -50,8 +56,14 @@ impl Disk {
         }
     }
 
-    /// Opens the file where it is not open; whether it was opened now, so that what it holds is old.
+    /// Opens the file where it is not open; whether it was opened now, so that what it holds is old. A file
+    /// that is no longer the one at its path keeps nothing: whoever removed or replaced it would have all
+    /// that is written lost at the next start.
     pub(super) fn ready(&mut self) -> Result<bool, String> {
+        if self.is_removed() {
+            self.drop_file();
+            self.shared.is_removed(&self.path);
+        }
         if self.file.is_some() {
             return Ok(false);
         }
@@ -106,7 +118,12 @@ impl Disk {
     fn open_once(&mut self) -> Result<Rows, Unusable> {
         let (file, rows) = guarded(|| (self.open)(&self.path))?;
         self.file = Some(file);
+        self.identity = identity(&self.path);
         Ok(rows)
+    }
+
+    fn is_removed(&self) -> bool {
+        self.file.is_some() && self.identity.is_some() && identity(&self.path) != self.identity
     }
 
     fn drop_file(&mut self) {
@@ -129,6 +146,11 @@ impl Disk {
     fn fails<T>(&self, error: &Unusable) -> Result<T, String> {
         Err(self.shared.fails(Part::Database, &self.path, error))
     }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 /// Opens and reads the file at `path`, or makes it.

@@ -201,6 +201,46 @@ fn a_state_file_that_cannot_be_read_is_set_aside_and_the_service_starts() {
     assert!(world.pinfold.pin(&caller_address(1).to_string()).is_some());
 }
 
+#[test]
+fn a_state_file_that_is_removed_under_it_is_made_anew_before_anything_is_promised() {
+    let mut world = World::start(2);
+    Caller::served(world.address(), caller_address(1)).unwrap();
+    fs::remove_file(world.directory.state().join("state.redb")).unwrap();
+    let wish = serde_json::json!({ "node": "edge2" });
+    let answer = world.pinfold.send("PUT", "/v1/pins/fabrikam", &wish);
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(world.pinfold.process.output().contains("state-removed"));
+    again(&mut world, Signal::KILL);
+    assert_eq!(world.pinfold.pin("fabrikam").as_deref(), Some("edge2"));
+    let stranger = caller_address(1).to_string();
+    assert!(
+        world.pinfold.pin(&stranger).is_some(),
+        "nor is anything else lost"
+    );
+}
+
+#[test]
+fn a_state_directory_that_is_gone_keeps_nothing_and_says_so() {
+    let world = World::start(2);
+    fs::remove_dir_all(world.directory.state()).unwrap();
+    let wish = serde_json::json!({ "node": "edge2" });
+    let answer = world.pinfold.send("PUT", "/v1/pins/fabrikam", &wish);
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 500, "{}", answer.body);
+    assert!(answer.body.contains("NOT durable"), "{}", answer.body);
+    assert_eq!(
+        world.pinfold.pin("fabrikam").as_deref(),
+        Some("edge2"),
+        "it stands all the same"
+    );
+    assert!(
+        attention(&world).contains("NOT KEPT"),
+        "{}",
+        attention(&world)
+    );
+}
+
 /// Starts Pinfold so that a write beyond a limit is an error, and no signal that kills; `limit` is that of
 /// `ulimit -f`.
 fn start_limited(world: &World, limit: &str) -> Pinfold {
