@@ -105,10 +105,7 @@ impl<'s> Hall<'s> {
     }
 
     fn key(&self, known: &Known) -> PinKey {
-        PinKey {
-            scope: Arc::clone(self.scope),
-            subject: Subject::Partner(Arc::clone(&known.name)),
-        }
+        PinKey::of_partner(self.scope, &known.name)
     }
 
     fn share(&self, shared: &Shared, now: Moment) -> Option<Share> {

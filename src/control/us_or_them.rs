@@ -10,7 +10,6 @@ use crate::clock::Moment;
 use crate::inspect::tls::Version;
 use crate::partner::verdict::{Judgement, Picture, Seen, Verdict, speaks_for};
 use crate::pool::pins::{Pin, PinKey};
-use crate::pool::placement::Subject;
 use crate::relay::history::Ended;
 
 /// Whether the node answered it, and accepted what the client showed; where TLS hides that, whether the
@@ -74,10 +73,7 @@ pub(super) fn pins_of(shared: &Shared, partner: &Arc<str>, now: Moment) -> Vec<(
     scopes.sort_unstable();
     scopes.dedup();
     let pins = scopes.into_iter().filter_map(|scope| {
-        let key = PinKey {
-            scope: Arc::clone(scope),
-            subject: Subject::Partner(Arc::clone(partner)),
-        };
+        let key = PinKey::of_partner(scope, partner);
         let pin = shared.pins.inspect(&key, now)?;
         Some((key, pin))
     });

@@ -19,7 +19,7 @@ use crate::config::model::NodeState;
 use crate::pool::group::Member;
 use crate::pool::health::{Event, State};
 use crate::pool::pins::{PinKey, PinTable};
-use crate::pool::placement::{PlacementKey, Subject};
+use crate::pool::placement::PlacementKey;
 use crate::relay::report::{Lost, Report, Reports};
 use crate::relay::session::{EndpointNumber, Interrupt};
 use crate::snapshot::{GroupKey, GroupPlan, MemberPlan, Snapshot};
@@ -79,9 +79,7 @@ impl Court {
             next_sweep: Moment::now(),
         };
         court.watch(&setup.snapshot);
-        court
-            .reports
-            .set_awaited(court.ledger.awaited(), court.ledger.missing());
+        court.tell_awaited();
         (court, setup.inbox)
     }
 
@@ -512,10 +510,7 @@ fn is_connected(snapshot: &Snapshot, pins: &PinTable, lost: &Lost, now: Moment) 
     let mut listeners = snapshot.listeners.iter();
     let listener = listeners.find(|listener| listener.state.name == lost.listener);
     let pin = listener.and_then(|listener| {
-        let key = PinKey {
-            scope: Arc::clone(&listener.pin_scope),
-            subject: Subject::Partner(Arc::clone(&lost.partner)),
-        };
+        let key = PinKey::of_partner(&listener.pin_scope, &lost.partner);
         pins.inspect(&key, now)
     });
     pin.is_some_and(|pin| pin.sessions > 0)

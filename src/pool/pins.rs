@@ -55,6 +55,17 @@ pub struct PinKey {
     pub subject: Subject,
 }
 
+impl PinKey {
+    /// The key of a partner's pin.
+    #[must_use]
+    pub fn of_partner(scope: &Arc<PinScope>, partner: &Arc<str>) -> Self {
+        Self {
+            scope: Arc::clone(scope),
+            subject: Subject::Partner(Arc::clone(partner)),
+        }
+    }
+}
+
 /// Why a pin names its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinnedBy {

@@ -1,7 +1,7 @@
 //! Which node one session dials now, and which after that.
 //!
 //! Owns the order of preference and the balance of new clients. Does not remember anything: pins
-//! come in as `pinned`, health as [`Standing`], failures of this session as `tried`.
+//! come in as `pinned`, health as [`Standing`], nodes dialled in vain as `tried`.
 //!
 //! Invariants: a better [`Standing`] always wins; asking again with the last answer tried ends
 //! after every candidate was offered once; a node that is [`Standing::Never`] is never offered.
@@ -161,7 +161,7 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Whether a node that is not pinned is to have this session rather than its equals: one that holds
+    /// Whether a node that is not pinned is to be chosen rather than its equals: one that holds
     /// its share of legacy partners is not, and one that has just come back gets its part of those who
     /// are no partners, spread evenly over the turns.
     fn is_welcome(&self, index: usize, node: &Candidate<'_>) -> bool {

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::pins::{PinKey, PinScope, PinTable};
-use super::placement::Subject;
 use crate::clock::Moment;
 
 /// The counted legacy partners of one pool and affinity.
@@ -41,10 +40,7 @@ impl Share {
         now: Moment,
     ) -> Self {
         let node = |partner: &Arc<str>| {
-            let key = PinKey {
-                scope: Arc::clone(scope),
-                subject: Subject::Partner(Arc::clone(partner)),
-            };
+            let key = PinKey::of_partner(scope, partner);
             pins.look_up(&key, now)
         };
         Self::new(percent, partners.into_iter().filter_map(node))

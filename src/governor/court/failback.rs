@@ -90,10 +90,9 @@ impl Court {
         let scopes: HashSet<_> = listeners.map(|each| &each.pin_scope).collect();
         let returning = self.snapshot.partners.returning();
         let keys = returning.flat_map(|known| {
-            scopes.iter().map(|scope| PinKey {
-                scope: Arc::clone(scope),
-                subject: Subject::Partner(Arc::clone(&known.name)),
-            })
+            scopes
+                .iter()
+                .map(|scope| PinKey::of_partner(scope, &known.name))
         });
         let wall = Timestamp::now();
         keys.filter_map(|key| {

@@ -8,7 +8,6 @@ use super::{Court, Watched};
 use crate::clock::Moment;
 use crate::pool::invariant::{Admitted, NodeNow, Pinned, Rule, Violations, Watch};
 use crate::pool::pins::{Pin, PinKey, PinScope};
-use crate::pool::placement::Subject;
 use crate::pool::select::Standing;
 
 /// What breaks an invariant, and what was last said about it.
@@ -73,10 +72,7 @@ impl Court {
         for (scope, groups) in &scopes {
             let nodes = nodes_now(groups);
             for partner in self.snapshot.partners.iter() {
-                let key = PinKey {
-                    scope: Arc::clone(scope),
-                    subject: Subject::Partner(Arc::clone(&partner.name)),
-                };
+                let key = PinKey::of_partner(scope, &partner.name);
                 if let Some(pin) = self.pins.inspect(&key, now) {
                     pinned.push(Pinned {
                         node: nodes.get(&pin.node).copied().unwrap_or(NodeNow::Unknown),

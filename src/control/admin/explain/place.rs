@@ -17,7 +17,6 @@ use crate::control::Shared;
 use crate::governor::{EndpointView, View};
 use crate::partner::table::Known;
 use crate::pool::pins::{self, PinKey, PinnedBy};
-use crate::pool::placement;
 use crate::pool::select::{self, Choice, Positions, Standing, Why, choose};
 use crate::relay::placing::Claim;
 use crate::relay::session::{EndpointNumber, Survey};
@@ -145,10 +144,7 @@ impl<'a> Scene<'a> {
     fn legacy(&self, listener: &Listener) -> HashMap<Arc<str>, usize> {
         let mut counts = HashMap::new();
         for known in self.snapshot.partners.legacy() {
-            let key = PinKey {
-                scope: Arc::clone(&listener.pin_scope),
-                subject: placement::Subject::Partner(Arc::clone(&known.name)),
-            };
+            let key = PinKey::of_partner(&listener.pin_scope, &known.name);
             if let Some(node) = self.shared.pins.look_up(&key, self.now) {
                 *counts.entry(node).or_default() += 1;
             }
