@@ -222,6 +222,7 @@ fn new_pin() -> NewPin {
         by: PinnedBy::Placed,
         revision: 1,
         ttl: Duration::from_secs(3600),
+        looks_legacy: false,
     }
 }
 

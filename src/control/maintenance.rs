@@ -317,6 +317,7 @@ fn again(before: Pin, since: &Pin, now: Moment) -> Kept {
         ttl: before.ttl,
         order: before.order,
         home: before.home,
+        looks_legacy: before.looks_legacy,
     }
 }
 

@@ -138,6 +138,7 @@ impl Control {
             ttl: place.ttl,
             order: Some(Arc::clone(word)),
             home: None,
+            looks_legacy: false,
         };
         let before = match pins.put(&place.key, kept, now) {
             Put::Moved(before) => Some(before.to_string()),

@@ -142,6 +142,9 @@ pub struct Pin {
     pub order: Option<Arc<Order>>,
     /// The node that a partner was taken away from, while it is away and nobody has decided otherwise.
     pub home: Option<Arc<str>>,
+    /// An address's pin: whoever comes from there looks as if it could not fail over by itself. It moves at
+    /// a failover as partners' do.
+    pub looks_legacy: bool,
 }
 
 /// An administrator's word on a pin.
@@ -179,6 +182,8 @@ pub struct NewPin {
     pub revision: u64,
     /// Life after the last session, of an address's pin.
     pub ttl: Duration,
+    /// As [`Pin::looks_legacy`].
+    pub looks_legacy: bool,
 }
 
 /// What became of a wish to pin.
@@ -408,6 +413,23 @@ impl PinTable {
         drop(shard);
         self.news.ring();
         Some(before)
+    }
+
+    /// From here on an address's pin is one of somebody who looks legacy.
+    pub fn mark_legacy(&self, key: &PinKey, now: Moment) {
+        let mut shard = self.shard(key);
+        if shard
+            .live(key, now)
+            .is_none_or(|entry| entry.pin.looks_legacy)
+        {
+            return;
+        }
+        if let Some(entry) = shard.entry_mut(key) {
+            entry.pin.looks_legacy = true;
+        }
+        shard.note(key);
+        drop(shard);
+        self.news.ring();
     }
 
     /// Removes the pin; whether there was one.

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Context, Policy};
-use crate::addr::ClientAddr;
 use crate::clock::Moment;
-use crate::config::model;
+use crate::config::model::{self, Balance};
 use crate::partner::table::{Known, PartnerTable};
 use crate::pool::pins::{Lease, NewPin, PinKey, PinTable, PinnedBy};
 use crate::pool::placement::{PlacementKey, Subject};
@@ -32,17 +31,34 @@ pub struct Claim {
     pub preferred: Option<usize>,
     /// Nodes that have their share of legacy partners already.
     pub full: Positions,
+    /// How it is placed without a pin.
+    pub balance: Balance,
+    /// An address that is treated like a legacy partner.
+    pub looks_legacy: bool,
+}
+
+/// Who claims a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimant<'a> {
+    /// From where it connects.
+    pub client: IpAddr,
+    /// Which partner it is, where that is known.
+    pub partner: Option<&'a Arc<Known>>,
+    /// Whether its hello is one of those that cannot fail over by themselves.
+    pub looks_legacy: bool,
 }
 
 impl Claim {
-    /// The claim of `client`, which is `partner` where that is known, on `listener`.
+    /// The claim of `claimant` on `listener`.
     #[must_use]
     pub fn new(
         (listener, partners, pins): (&Listener, &PartnerTable, &PinTable),
-        client: IpAddr,
-        partner: Option<&Arc<Known>>,
+        claimant: Claimant<'_>,
         now: Moment,
     ) -> Self {
+        let Claimant {
+            client, partner, ..
+        } = claimant;
         let (subject, is_pinned) = subject(&listener.config, client, partner);
         let key = is_pinned.then(|| PinKey {
             scope: Arc::clone(&listener.pin_scope),
@@ -58,12 +74,23 @@ impl Claim {
             Some(_) => full_nodes(listener, partners, pins, now),
             None => Positions::NONE,
         };
+        // Where partners are not pinned by name, nobody is pinned like one.
+        let looks_legacy = claimant.looks_legacy
+            && partner.is_none()
+            && listener.config.unknown_legacy
+            && listener.config.pin == model::Pin::Partner;
         Self {
             subject,
             key,
             pinned,
             preferred,
             full,
+            // As partners: the same node each time, on every appliance.
+            balance: match looks_legacy {
+                true => Balance::SourceHash,
+                false => listener.balance,
+            },
+            looks_legacy,
         }
     }
 
@@ -83,7 +110,7 @@ impl Claim {
         Request {
             key,
             subject: &self.subject,
-            balance: listener.balance,
+            balance: self.balance,
             pinned,
             turn,
             tried,
@@ -140,17 +167,12 @@ pub enum Failure {
 }
 
 impl<'a> Placing<'a> {
-    /// Finds the pin of `client`.
+    /// Finds the pin of `claimant`.
     #[must_use]
-    pub fn new(
-        context: &'a Context,
-        policy: &'a Policy,
-        client: ClientAddr,
-        partner: Option<&Arc<Known>>,
-    ) -> Self {
+    pub fn new(context: &'a Context, policy: &'a Policy, claimant: Claimant<'_>) -> Self {
         let listener = &policy.listener;
         let places = (&**listener, &*policy.partners, &*context.pins);
-        let claim = Claim::new(places, client.ip(), partner, Moment::now());
+        let claim = Claim::new(places, claimant, Moment::now());
         let turn = listener.state.turn.fetch_add(1, Relaxed);
         Self {
             context,
@@ -210,6 +232,9 @@ impl<'a> Placing<'a> {
             (Some(node), _) if *node == endpoint.node => {}
             (Some(from), _) => self.move_pin(key, from, endpoint, now),
         }
+        if self.claim.looks_legacy {
+            self.context.pins.mark_legacy(key, now);
+        }
         let lease = self.context.pins.lease(key, now)?;
         Some(Hold {
             pins: &self.context.pins,
@@ -246,6 +271,7 @@ impl<'a> Placing<'a> {
             by,
             revision: self.policy.revision,
             ttl: self.policy.listener.config.pin_ttl,
+            looks_legacy: self.claim.looks_legacy,
         }
     }
 }

@@ -78,7 +78,7 @@ pub struct Session {
     client: Cell<u32>,
     /// Whether its node has ever sent a byte.
     is_answered: Cell<bool>,
-    is_legacy: Cell<bool>,
+    looks_legacy: Cell<bool>,
     interrupt: Cell<Option<Interrupt>>,
     waker: Cell<Option<Waker>>,
     active_at: Cell<Moment>,
@@ -249,7 +249,7 @@ impl Sessions {
             listener,
             client: Cell::new(0),
             is_answered: Cell::new(false),
-            is_legacy: Cell::new(false),
+            looks_legacy: Cell::new(false),
             interrupt: Cell::new(None),
             waker: Cell::new(None),
             active_at: Cell::new(self.now()),
@@ -402,14 +402,20 @@ impl Session {
         let _ = self.partner.set(Arc::clone(name));
     }
 
-    /// Its client looks as if it could not fail over by itself; it is cut as early as a partner.
+    /// Its client looks as if it could not fail over by itself: it is pinned and cut like a partner.
     pub fn mark_legacy(&self) {
-        self.is_legacy.set(true);
+        self.looks_legacy.set(true);
+    }
+
+    /// Whether it was marked so.
+    #[must_use]
+    pub fn looks_legacy(&self) -> bool {
+        self.looks_legacy.get()
     }
 
     /// Whether it is among the first that are cut.
     fn is_cut_first(&self) -> bool {
-        self.partner.get().is_some() || self.is_legacy.get()
+        self.partner.get().is_some() || self.looks_legacy()
     }
 
     /// The name of the configured partner that it belongs to.

@@ -63,6 +63,9 @@ pub struct Record {
     /// The node that it was taken away from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home: Option<String>,
+    /// Whoever comes from this address looks legacy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub looks_legacy: bool,
 }
 
 /// An [`Order`].
@@ -149,6 +152,7 @@ impl Record {
             revision: pin.revision,
             order: pin.order.as_deref().map(Word::from),
             home: pin.home.as_ref().map(ToString::to_string),
+            looks_legacy: pin.looks_legacy,
         }
     }
 
@@ -177,6 +181,7 @@ impl Record {
             ttl,
             order: self.order.as_ref().map(|word| Arc::new(word.into())),
             home: self.home.as_deref().map(Arc::from),
+            looks_legacy: self.looks_legacy && !is_partner,
         })
     }
 }

@@ -100,6 +100,7 @@ fn to(node: &str) -> NewPin {
         by: PinnedBy::Placed,
         revision: 4,
         ttl: TTL,
+        looks_legacy: false,
     }
 }
 
@@ -599,6 +600,7 @@ proptest! {
                         last_used: now,
                         revision: 9,
                         ttl: TTL,
+                        looks_legacy: false,
                         order: Some(Arc::new(order)),
                         home: None,
                     };
@@ -658,7 +660,7 @@ proptest! {
         let at = jiff::Timestamp::from_second(since.into()).unwrap();
         let record = codec::Record {
             node: "edge1".into(), by: "placed".into(), since: at, last_used: at, lapses, ttl_ms,
-            revision: 1, order: None, home: None,
+            revision: 1, order: None, home: None, looks_legacy: false,
         };
         let key = codec::Key::from(&if is_partner { partner(1) } else { address(1) });
         let now = Present { moment: Moment::now(), wall: jiff::Timestamp::now(), lived };

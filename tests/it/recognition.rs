@@ -278,6 +278,54 @@ fn a_hello_that_offers_too_little_is_refused_by_an_alert_or_counted() {
     assert_eq!(scene.metric(sample), Some(1.0));
 }
 
+/// What Windows Server 2003 says: TLS 1.0, RC4 first, no extensions.
+fn hello_of_ocs_2007() -> Vec<u8> {
+    let suites = [0, 4, 0, 5, 0, 10, 0, 9];
+    let body = [&[3, 1][..], &[7; 32], &[0, 0, 8], &suites, &[1, 0]].concat();
+    let length = u8::try_from(body.len()).unwrap();
+    [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &body].concat()
+}
+
+#[test]
+fn strangers_with_the_hello_of_ocs_2007_are_placed_and_moved_like_partners_unless_that_is_off() {
+    let mut world = World::start(3);
+    let arrive = |world: &World, number: u8| {
+        let source = Ipv4Addr::new(127, 0, 9, number);
+        let mut wire = Wire::connect(world.address(), source).unwrap();
+        wire.send(&hello_of_ocs_2007()).unwrap();
+        wire.receive(1).unwrap();
+        let pinned = wait_until(SOON, || world.pinfold.pin(&source.to_string()));
+        (wire, pinned.unwrap())
+    };
+    // Nobody spreads them: the same address goes to the same node, whatever the others have.
+    let sessions: Vec<_> = (0..12).map(|number| arrive(&world, number)).collect();
+    let homes: Vec<_> = sessions.iter().map(|(_, node)| node.clone()).collect();
+    let pins = world.pinfold.json("/v1/pins");
+    let all = pins["pins"].as_array().unwrap();
+    assert!(all.iter().all(|pin| pin["looks_legacy"] == true), "{pins}");
+    let plain = world.pinfold(&["explain", "127.0.9.1"]);
+    let told = String::from_utf8_lossy(&plain.stdout).into_owned();
+    assert!(told.contains("looks like OCS 2007"), "{told}");
+
+    let dead = homes[0].clone();
+    world.edge(&dead).kill().unwrap();
+    world.pinfold.wait_health(&dead, "down");
+    for (number, home) in (0..).zip(&homes) {
+        let name = format!("127.0.9.{number}");
+        let has_moved = || world.pinfold.pin(&name).filter(|node| *node != dead);
+        let node = wait_until(SOON, has_moved).expect("its pin is not dropped");
+        assert!(*home == dead || node == *home, "{name}");
+    }
+    drop(sessions);
+
+    world.reload_with(|setup| setup.listeners[0].more = "unknown_legacy = false".into());
+    let (_wire, _) = arrive(&world, 99);
+    let pins = world.pinfold.json("/v1/pins");
+    let mut all = pins["pins"].as_array().unwrap().iter();
+    let pin = all.find(|pin| pin["subject"]["name"] == "127.0.9.99");
+    assert_eq!(pin.unwrap()["looks_legacy"], false, "{pins}");
+}
+
 #[test]
 fn a_hello_too_large_to_be_read_is_no_way_around() {
     let node = ScriptedNode::start(Script::Listen);

@@ -210,6 +210,7 @@ impl Driver {
                     by,
                     revision: 1,
                     ttl: PIN_TTL,
+                    looks_legacy: false,
                 };
                 let _: Pinned = self.pins.pin(&key, new, now);
             }

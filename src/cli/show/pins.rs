@@ -63,7 +63,10 @@ fn row(pin: &Pin, layout: &Layout) -> Vec<String> {
         grouped(u64::from(pin.sessions)),
         last,
         pin.revision.to_string(),
-        note(pin.order.as_ref(), pin.home.as_deref()),
+        match pin.looks_legacy {
+            true => "looks legacy".into(),
+            false => note(pin.order.as_ref(), pin.home.as_deref()),
+        },
     ]
 }
 

@@ -443,6 +443,10 @@ pub struct Pin {
     /// The node that a failover took the partner away from.
     #[serde(default)]
     pub home: Option<String>,
+    /// Whoever comes from this address looks as if it could not fail over by itself: the pin moves at a
+    /// failover as partners' do.
+    #[serde(default)]
+    pub looks_legacy: bool,
 }
 
 /// An administrator's word on a pin.

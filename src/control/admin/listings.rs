@@ -238,6 +238,7 @@ fn describe_pin(key: &pins::PinKey, pin: &pins::Pin) -> Pin {
         remaining_ms: is_idle.then(|| millis((pin.last_used + pin.ttl).since(Moment::now()))),
         order: pin.order.as_deref().map(order),
         home: pin.home.as_ref().map(ToString::to_string),
+        looks_legacy: pin.looks_legacy,
     }
 }
 

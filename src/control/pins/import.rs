@@ -186,6 +186,7 @@ fn read(pin: &Pin, snapshot: &Snapshot, ago: Duration) -> Result<(PinKey, Option
             })
         }),
         home: pin.home.as_deref().map(Arc::from),
+        looks_legacy: pin.looks_legacy,
     };
     let key = PinKey {
         scope: Arc::clone(&listener.pin_scope),

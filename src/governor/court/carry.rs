@@ -126,10 +126,12 @@ impl Court {
         for affinity in &watched.plan.affinities {
             let mut share = self.share(&watched.plan, affinity, now);
             let place = |subject: &Subject| {
+                // Only partners are counted in shares.
+                let mut share = share.as_mut().filter(|_| subject.is_partner());
                 if let Some(share) = &mut share {
                     share.leave(dead);
                 }
-                let to = watched.survivor(&self.key, subject, dead, share.as_ref());
+                let to = watched.survivor(&self.key, subject, dead, share.as_deref());
                 if let Some(share) = &mut share {
                     share.enter(Arc::clone(to.as_ref().unwrap_or(dead)));
                 }

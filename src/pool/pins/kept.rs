@@ -28,6 +28,8 @@ pub struct Kept {
     pub order: Option<Arc<Order>>,
     /// The node that a partner was taken away from.
     pub home: Option<Arc<str>>,
+    /// As [`Pin::looks_legacy`].
+    pub looks_legacy: bool,
 }
 
 /// What became of a pin that was put.

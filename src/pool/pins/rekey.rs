@@ -16,6 +16,7 @@ impl PinTable {
             by: pin.by,
             revision: pin.revision,
             ttl: pin.ttl,
+            looks_legacy: false,
         };
         let is_new = self.pin(to, new, now) == Pinned::New;
         if is_new && pin.sessions <= 1 {
@@ -56,6 +57,7 @@ mod tests {
             by: PinnedBy::Placed,
             revision: 1,
             ttl: Duration::from_secs(60),
+            looks_legacy: false,
         }
     }
 

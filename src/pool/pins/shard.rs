@@ -33,6 +33,7 @@ impl Entry {
             ttl: new.ttl,
             order: None,
             home: None,
+            looks_legacy: new.looks_legacy,
         };
         Self::of(pin, serial)
     }
@@ -48,6 +49,7 @@ impl Entry {
             ttl: kept.ttl,
             order: kept.order,
             home: kept.home,
+            looks_legacy: kept.looks_legacy,
         };
         Self::of(pin, serial)
     }

@@ -7,7 +7,7 @@ use super::{Pin, PinKey, PinTable, PinnedBy};
 use crate::clock::Moment;
 use crate::pool::placement::Subject;
 
-/// A partner's pin that a failover moved.
+/// A pin that a failover moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
     /// Whose.
@@ -25,6 +25,8 @@ pub struct FailedOver {
     pub moved: Vec<Moved>,
     /// Partners' pins that stayed, because no other node was offered.
     pub stayed: usize,
+    /// Pins of addresses that look legacy, and moved.
+    pub addresses: usize,
     /// Pins of addresses that were dropped.
     pub dropped: usize,
 }
@@ -51,8 +53,9 @@ impl PinTable {
         count
     }
 
-    /// Takes the pins off a node that is down: a partner's moves to what `place` answers and stays
-    /// where it answers nothing; those of addresses are dropped and placed anew when they return.
+    /// Takes the pins off a node that is down. A partner's moves to what `place` answers and stays where it
+    /// answers nothing. Those of addresses are dropped and placed anew when they return; of one that
+    /// looks legacy it moves like a partner's, unless nothing is answered.
     pub fn fail_over(
         &self,
         pool: &str,
@@ -64,14 +67,9 @@ impl PinTable {
         let concerned = |key: &PinKey, node: &Arc<str>| {
             node == from && *key.scope.pool == *pool && *key.scope.affinity == *affinity
         };
-        let dropped =
-            self.remove_where(|key, node| !key.subject.is_partner() && concerned(key, node));
-        let mut outcome = FailedOver {
-            dropped,
-            ..FailedOver::default()
-        };
+        let mut outcome = FailedOver::default();
         let mut partners =
-            self.keys_where(|key, node| key.subject.is_partner() && concerned(key, node));
+            self.keys_where(|key, pin| key.subject.is_partner() && concerned(key, &pin.node));
         partners.sort();
         for key in partners {
             match place(&key.subject).filter(|to| to != from) {
@@ -83,6 +81,14 @@ impl PinTable {
                 None => outcome.stayed += 1,
             }
         }
+        for key in self.keys_where(|key, pin| pin.looks_legacy && concerned(key, &pin.node)) {
+            let to = place(&key.subject).filter(|to| to != from);
+            let has_moved =
+                to.is_some_and(|to| self.move_from(&key, from, &to, PinnedBy::Failover, now));
+            outcome.addresses += usize::from(has_moved);
+        }
+        outcome.dropped =
+            self.remove_where(|key, node| !key.subject.is_partner() && concerned(key, node));
         outcome
     }
 
@@ -114,13 +120,13 @@ impl PinTable {
         pins
     }
 
-    fn keys_where(&self, wanted: impl Fn(&PinKey, &Arc<str>) -> bool) -> Vec<PinKey> {
+    fn keys_where(&self, wanted: impl Fn(&PinKey, &Pin) -> bool) -> Vec<PinKey> {
         let mut keys = Vec::new();
         for position in 0..self.shards.len() {
             let shard = self.lock(position);
             let found = shard
                 .entries()
-                .filter(|(key, entry)| wanted(key, &entry.pin.node));
+                .filter(|(key, entry)| wanted(key, &entry.pin));
             keys.extend(found.map(|(key, _)| key.clone()));
         }
         keys

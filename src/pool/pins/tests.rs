@@ -49,6 +49,7 @@ fn to(name: &str) -> NewPin {
         by: PinnedBy::Placed,
         revision: 1,
         ttl: TTL,
+        looks_legacy: false,
     }
 }
 
@@ -147,6 +148,7 @@ fn a_failover_moves_partners_and_drops_addresses_of_that_node_and_affinity_only(
         FailedOver {
             moved: vec![moved],
             stayed: 1,
+            addresses: 0,
             dropped: 1
         }
     );
@@ -169,6 +171,37 @@ fn a_failover_moves_partners_and_drops_addresses_of_that_node_and_affinity_only(
         "its pin of the other affinity"
     );
     assert_eq!(table.list(at(12)).len(), 3);
+}
+
+#[test]
+fn the_pin_of_an_address_that_looks_legacy_moves_at_a_failover_and_stays_an_addresss_pin() {
+    let table = PinTable::new(10);
+    let legacy = NewPin {
+        looks_legacy: true,
+        ..to("edge1")
+    };
+    table.pin(&address(1), legacy.clone(), at(0));
+    table.pin(&address(2), to("edge1"), at(0));
+    table.pin(&address(3), legacy, at(0));
+    // It is seen only at its second coming.
+    table.pin(&address(4), to("edge1"), at(0));
+    table.mark_legacy(&address(4), at(1));
+    let place = |subject: &Subject| (*subject != address(3).subject).then(|| node("edge2"));
+    let outcome = table.fail_over("edge", "federation", &node("edge1"), at(2), place);
+    let expected = FailedOver {
+        moved: vec![],
+        stayed: 0,
+        addresses: 2,
+        dropped: 2,
+    };
+    assert_eq!(outcome, expected, "nobody took the third");
+    for number in [1, 4] {
+        let pin = table.inspect(&address(number), at(2)).unwrap();
+        assert_eq!((&*pin.node, pin.by), ("edge2", PinnedBy::Failover));
+        assert_eq!(pin.home, None, "only partners have one");
+    }
+    assert_eq!(table.counts().addresses, 2);
+    assert_eq!(table.expire(at(2) + TTL, 9), 2, "they lapse like others");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::super::account::Counting;
-use super::super::placing::{Failure, Hold, Placing};
+use super::super::placing::{Claimant, Failure, Hold, Placing};
 use super::super::pump::{End, FirstBytes, Pump, Side};
 use super::super::report::{Report, Served};
 use super::super::session::Interrupt;
@@ -65,12 +65,12 @@ impl<'a> Life<'a> {
     ) -> Result<Box<Flowing<'a>>, Outcome> {
         let Arrival { ticket, mut first } = arrival;
         let partner = self.account.partner();
-        let mut placing = Placing::new(
-            self.context(),
-            self.policy(),
-            self.account.client(),
-            partner.as_ref(),
-        );
+        let claimant = Claimant {
+            client: self.account.client().ip(),
+            partner: partner.as_ref(),
+            looks_legacy: self.seat.looks_legacy(),
+        };
+        let mut placing = Placing::new(self.context(), self.policy(), claimant);
         let mut may_replay = self.policy().listener.config.replay;
         while let Some(choice) = placing.choose() {
             let Some(node) = self.policy().listener.nodes.get(choice.index) else {

@@ -1,6 +1,7 @@
 //! Where somebody would be placed at this moment, and how that comes about.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -17,8 +18,9 @@ use crate::control::Shared;
 use crate::governor::{EndpointView, View};
 use crate::partner::table::Known;
 use crate::pool::pins::{self, PinKey, PinnedBy};
+use crate::pool::placement;
 use crate::pool::select::{self, Choice, Positions, Standing, Why, choose};
-use crate::relay::placing::Claim;
+use crate::relay::placing::{Claim, Claimant};
 use crate::relay::session::{EndpointNumber, Survey};
 use crate::snapshot::{Access, Listener, Snapshot};
 
@@ -77,7 +79,12 @@ impl<'a> Scene<'a> {
         let client = self.subject.client(&self.snapshot.config);
         let (partners, pins) = (&*self.snapshot.partners, &*self.shared.pins);
         let partner = self.subject.partner.as_ref();
-        let claim = Claim::new((listener, partners, pins), client, partner, self.now);
+        let claimant = Claimant {
+            client,
+            partner,
+            looks_legacy: self.looks_legacy(listener, client),
+        };
+        let claim = Claim::new((listener, partners, pins), claimant, self.now);
         // The turn is that of the next session; asking does not use it up.
         let turn = listener
             .state
@@ -114,6 +121,16 @@ impl<'a> Scene<'a> {
                 .zip(pin)
                 .and_then(|(known, (key, pin))| self.back(known, key, &pin)),
         })
+    }
+
+    /// What its pin remembers of its hello.
+    fn looks_legacy(&self, listener: &Listener, client: IpAddr) -> bool {
+        let key = PinKey {
+            scope: Arc::clone(&listener.pin_scope),
+            subject: placement::Subject::of_client(client, listener.config.pin_prefix),
+        };
+        let pin = self.shared.pins.inspect(&key, self.now);
+        pin.is_some_and(|pin| pin.looks_legacy)
     }
 
     fn candidates(&self, listener: &Arc<Listener>, claim: &Claim) -> Vec<Candidate> {
@@ -194,6 +211,11 @@ impl<'a> Scene<'a> {
         choice: Option<Choice>,
     ) -> Vec<String> {
         let mut steps = Vec::new();
+        if claim.looks_legacy {
+            let rule =
+                "its hello looks like OCS 2007: pinned and cut like a partner (unknown_legacy)";
+            steps.push(rule.into());
+        }
         match (
             pin,
             claim.preferred.and_then(|index| listener.nodes.get(index)),
