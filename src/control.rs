@@ -34,6 +34,7 @@ pub mod admin;
 pub mod chronicle;
 mod doors;
 mod error;
+mod guess;
 mod leaving;
 pub mod maintenance;
 mod naming;

@@ -2,9 +2,10 @@
 //!
 //! Pure. A partner is known by its configured addresses ([`table`]), and by names that certificates have
 //! shown from an address ([`learned`]), consulted in the order of trust that `table` documents. Whether it
-//! fails by its own doing is told by [`verdict`].
+//! fails by its own doing is told by [`verdict`]; how it comes and goes, by [`habit`].
 
 pub mod failback;
+pub mod habit;
 pub mod learned;
 pub mod resolved;
 pub mod table;

@@ -144,21 +144,29 @@ fn head(screen: &mut Screen<'_>, explanation: &Explanation) {
     if let Some(contact) = contact {
         screen.say("CONTACT", contact);
     }
+    if let Some(partner) = &explanation.partner {
+        looks(screen, partner);
+    }
+}
+
+/// What it seems to run, beside what is configured.
+fn looks(screen: &mut Screen<'_>, partner: &Partner) {
+    let Some(looks) = &partner.looks_like else {
+        return;
+    };
+    let because = partner.looks_like_because.join("; ");
+    match because.is_empty() {
+        true => screen.say("LOOKS LIKE", looks),
+        false => screen.say("LOOKS LIKE", &format!("{looks}: {because}")),
+    }
 }
 
 /// What it runs, as configured, and what its hello says of that.
 fn software(partner: &Partner) -> String {
     let tls = partner.tls.as_ref();
     let offers = tls.and_then(|tls| tls.offers.as_deref());
-    let looks = partner
-        .looks_like
-        .as_deref()
-        .filter(|looks| *looks != "unknown");
-    let hello = match (looks, offers) {
-        (Some(looks), Some(offers)) => format!("; its hello: {looks}, TLS {offers}"),
-        (None, Some(offers)) => format!("; its hello: TLS {offers}"),
-        (_, None) => String::new(),
-    };
+    let hello = offers.map(|offers| format!("; its hello: TLS {offers}"));
+    let hello = hello.unwrap_or_default();
     let legacy = if partner.legacy {
         "; legacy: cannot fail over by itself"
     } else {

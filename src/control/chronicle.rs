@@ -12,8 +12,10 @@ use tokio::sync::mpsc;
 
 use crate::clock::Moment;
 use crate::inspect::tls::{Era, Version};
+use crate::partner::habit::{Habit, Parting};
 use crate::relay::history::{Ended, Told};
 use crate::relay::inspection::TlsFacts;
+use crate::telemetry::outcome::Outcome;
 
 /// What is remembered.
 #[derive(Debug, Default)]
@@ -29,6 +31,8 @@ pub struct Chapter {
     pub endings: VecDeque<Ended>,
     /// What TLS it speaks.
     pub tls: Spoken,
+    /// How it comes and goes.
+    pub habit: Habit,
 }
 
 /// What TLS a partner speaks, since the start of the process.
@@ -66,6 +70,7 @@ impl Chronicle {
                 at,
             } => {
                 if let Some(chapter) = self.chapter(&partner) {
+                    chapter.habit.began(at);
                     chapter.tls.note(&facts, at);
                     chapter.tls.ja4 = ja4.or_else(|| chapter.tls.ja4.take());
                 }
@@ -73,6 +78,10 @@ impl Chronicle {
             Told::Ended(ended) => match ended.partner.clone() {
                 Some(partner) => {
                     if let Some(chapter) = self.chapter(&partner) {
+                        let from = ended.client.ip();
+                        chapter
+                            .habit
+                            .ended(from, ended.started, ended.ended, parting(&ended));
                         push(&mut chapter.endings, *ended);
                     }
                 }
@@ -136,6 +145,31 @@ impl Spoken {
     }
 }
 
+/// How it ended for the one who came.
+fn parting(ended: &Ended) -> Parting {
+    let was_alert = ended.tls.as_ref().is_some_and(|tls| tls.alert.is_some());
+    // A handshake that failed with an alert was meant.
+    let said_nothing = ended.down == 0 && !was_alert;
+    let went = matches!(
+        ended.outcome,
+        Outcome::ClientClosed | Outcome::ClientReset | Outcome::FirstBytesTimeout
+    );
+    let was_cut = matches!(
+        ended.outcome,
+        Outcome::NodeReset
+            | Outcome::NodeLost
+            | Outcome::NodeDown
+            | Outcome::Drained
+            | Outcome::Disabled
+            | Outcome::Moved
+    );
+    match (went && said_nothing, was_cut) {
+        (true, _) => Parting::Empty,
+        (false, true) => Parting::Cut,
+        (false, false) => Parting::Own,
+    }
+}
+
 fn push(endings: &mut VecDeque<Ended>, ended: Ended) {
     if endings.len() == Chronicle::ENDINGS_MAX {
         endings.pop_front();
@@ -157,7 +191,6 @@ mod tests {
 
     use super::*;
     use crate::addr::ClientAddr;
-    use crate::telemetry::outcome::Outcome;
 
     fn ended(partner: Option<&str>, address: [u8; 4], at: u64) -> Told {
         Told::Ended(Box::new(Ended {

@@ -10,7 +10,7 @@ use pinfold_loadtest::process::{Process, wait_until};
 use crate::scripted::{Script, ScriptedNode};
 use crate::tls::{ANY_CIPHER, certify, openssl, server};
 use crate::wire::Wire;
-use crate::world::{Directory, SOON, Setup, World};
+use crate::world::{Directory, FABRIKAM, SOON, Setup, World};
 
 /// The partner's certificate, as `certify` makes it.
 const NAMED: &str = "certificate_names = [\"client.test\"]";
@@ -324,6 +324,30 @@ fn strangers_with_the_hello_of_ocs_2007_are_placed_and_moved_like_partners_unles
     let mut all = pins["pins"].as_array().unwrap().iter();
     let pin = all.find(|pin| pin["subject"]["name"] == "127.0.9.99");
     assert_eq!(pin.unwrap()["looks_legacy"], false, "{pins}");
+}
+
+#[test]
+fn a_partner_whose_table_says_otherwise_is_shown_for_what_it_looks_like() {
+    let world = World::start_with(1, |setup| {
+        setup.fabrikam = "legacy = false".into();
+    });
+    let mut wire = Wire::connect(world.address(), FABRIKAM).unwrap();
+    wire.send(&hello_of_ocs_2007()).unwrap();
+    wire.receive(1).unwrap();
+    drop(wire);
+    let looks = wait_until(SOON, || {
+        let partners = world.pinfold.json("/v1/partners");
+        let looks = partners["partners"][0]["looks_like"].as_str()?.to_owned();
+        (looks != "unknown").then_some(looks)
+    });
+    assert_eq!(looks.as_deref(), Some("ocs-era"));
+    let told = world.pinfold(&["explain", "fabrikam"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        told.contains("LOOKS LIKE  ocs-era: its hello offers TLS 1.0"),
+        "{told}"
+    );
+    assert!(told.contains("ask fabrikam what it runs"), "{told}");
 }
 
 #[test]

@@ -6,6 +6,8 @@ fn moved() -> Explanation {
     "partner":{"name":"fabrikam","generation":"ocs-2007","federation":"allowed-server","legacy":true,
       "addresses":["192.0.2.0/28"],"pins":[],"sessions":4,"awaited":false,
       "contact":"NOC +49 30 5550 111","looks_like":"ocs-era",
+      "looks_like_because":["its hello offers TLS 1.0 and old ciphers first, without a server name",
+        "back 0.7 s after it was cut off (median of 3)"],
       "tls":{"offers":"1.0","negotiated":[],"old_last":null,"last_seen":null,"certificate":null}},
     "known_by":[{"source":"addresses","what":"192.0.2.0/28 configured"},
       {"source":"certificate","what":"sip.fabrikam.com seen from 192.0.2.3"}],
@@ -50,6 +52,7 @@ fn the_screen_answers_in_the_order_in_which_it_is_asked_and_fits_80_columns() {
     let labels = [
         "fabrikam — ocs-2007",
         "CONTACT",
+        "LOOKS LIKE  ocs-era: its hello",
         "ON  ",
         "NOW",
         "WHY edge2",

@@ -282,10 +282,13 @@ pub struct Partner {
     /// What its own `tls_min` is, where it has one.
     #[serde(default)]
     pub tls_min: Option<String>,
-    /// From which time its TLS stack is, by its hello: `ocs-era`, `lync-era`, `modern`, `scanner` or
-    /// `unknown`. A suggestion beside `generation`.
+    /// From which time its software is, by its hello and its habits: `ocs-era`, `lync-era`, `modern`,
+    /// `scanner` or `unknown`. A suggestion beside `generation`.
     #[serde(default)]
     pub looks_like: Option<String>,
+    /// Why, in words.
+    #[serde(default)]
+    pub looks_like_because: Vec<String>,
     /// What DNS says of its names: those of `edge`, and the targets of its domains.
     #[serde(default)]
     pub names: Vec<PartnerName>,

@@ -14,7 +14,8 @@ use super::named;
 use super::status::{at, names, pin_counts, round, sessions_total};
 use crate::clock::Moment;
 use crate::config::model::{self, TlsVersion};
-use crate::control::chronicle::Spoken;
+use crate::control::chronicle::{Chapter, Spoken};
+use crate::control::guess::guess;
 use crate::control::{Shared, us_or_them};
 use crate::governor::{self, View};
 use crate::inspect::tls::Version;
@@ -82,9 +83,8 @@ pub(super) fn partners(shared: &Shared, view: &View) -> Partners {
     let resolved = named::resolved(&snapshot);
     let partners = snapshot.config.partners.iter().map(|partner| {
         let pins = pinned.remove(&partner.name).unwrap_or_default();
-        let spoken = chronicle.partner(&partner.name).map(|chapter| &chapter.tls);
-        let spoken = spoken.filter(|spoken| spoken.seen_at.is_some());
-        let described = describe(partner, pins, is_awaited(view, &partner.name), spoken);
+        let chapter = chronicle.partner(&partner.name);
+        let described = describe(partner, pins, is_awaited(view, &partner.name), chapter);
         let count = resolved.get(&*partner.name).copied().unwrap_or(0);
         with_names(described, names.partners.get(&*partner.name), count)
     });
@@ -105,9 +105,8 @@ pub(super) fn partner(shared: &Shared, view: &View, known: &Arc<str>) -> Option<
         .collect();
     let chronicle = shared.chronicle.lock();
     let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
-    let spoken = chronicle.partner(known).map(|chapter| &chapter.tls);
-    let spoken = spoken.filter(|spoken| spoken.seen_at.is_some());
-    let described = describe(partner, pins, is_awaited(view, known), spoken);
+    let chapter = chronicle.partner(known);
+    let described = describe(partner, pins, is_awaited(view, known), chapter);
     let names = shared.asking.view();
     let resolved = named::resolved(&snapshot).get(&**known).copied();
     Some(with_names(
@@ -138,15 +137,19 @@ fn describe(
     partner: &model::Partner,
     pins: Vec<PartnerPin>,
     awaited: bool,
-    spoken: Option<&Spoken>,
+    chapter: Option<&Chapter>,
 ) -> Partner {
+    let sessions = pins.iter().map(|pin| u64::from(pin.sessions)).sum();
+    let spoken = chapter.map(|chapter| &chapter.tls);
+    let spoken = spoken.filter(|spoken| spoken.seen_at.is_some());
+    let guess = chapter.map(|chapter| guess(chapter, sessions));
     Partner {
         name: partner.name.clone(),
         generation: partner.generation.name().into(),
         federation: partner.federation.name().into(),
         legacy: partner.legacy,
         addresses: partner.addresses.iter().map(ToString::to_string).collect(),
-        sessions: pins.iter().map(|pin| u64::from(pin.sessions)).sum(),
+        sessions,
         pins,
         awaited,
         contact: partner.contact.clone(),
@@ -154,7 +157,8 @@ fn describe(
         tls_min: partner
             .tls_min
             .map(|least| least.map_or("off", TlsVersion::name).into()),
-        looks_like: spoken.map(|spoken| spoken.era.label().into()),
+        looks_like: guess.as_ref().map(|guess| guess.era.label().into()),
+        looks_like_because: guess.map(|guess| guess.because).unwrap_or_default(),
         names: Vec::new(),
         srv: Vec::new(),
         resolved: 0,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::answers::{Explanation, Place};
+use super::super::answers::{Explanation, Partner, Place};
 use super::place::Scene;
 use crate::config::model::Federation;
 
@@ -47,6 +47,7 @@ pub(super) fn next(scene: &Scene<'_>, explanation: &Explanation) -> Vec<String> 
     }
     next.extend(silent(scene, explanation));
     next.extend(throttled(scene));
+    next.extend(explanation.partner.as_ref().and_then(disguised));
     next.dedup();
     next
 }
@@ -134,6 +135,21 @@ fn throttled(scene: &Scene<'_>) -> Option<String> {
          put its domain on the allow list"
             .into()
     })
+}
+
+/// What it seems to run is nothing that its table says.
+fn disguised(partner: &Partner) -> Option<String> {
+    let (name, generation) = (&partner.name, &partner.generation);
+    match partner.looks_like.as_deref()? {
+        "ocs-era" if !partner.legacy => Some(format!(
+            "its table says generation = \"{generation}\", and it looks as old as OCS: ask {name} what it runs; \
+             legacy = true would pin it by its name"
+        )),
+        "scanner" => Some(format!(
+            "no partner behaves so: check that its addresses are those of {name}"
+        )),
+        _ => None,
+    }
 }
 
 /// A partner that talks does so within the hour.
