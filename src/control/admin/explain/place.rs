@@ -75,9 +75,9 @@ impl<'a> Scene<'a> {
     fn place(&self, alike: &[&'a Arc<Listener>]) -> Option<Place> {
         let listener = alike.first()?;
         let client = self.subject.client(&self.snapshot.config);
-        let (partners, pins) = (&*self.snapshot.partners, &*self.shared.pins);
+        let (who, pins) = (self.shared.whereabouts(self.snapshot), &*self.shared.pins);
         let partner = self.subject.partner.as_ref();
-        let claim = Claim::new((listener, partners, pins), client, partner, self.now);
+        let claim = Claim::new((listener, who), client, partner, self.now);
         // The turn is that of the next session; asking does not use it up.
         let turn = listener
             .state
