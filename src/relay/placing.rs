@@ -43,10 +43,7 @@ impl Claim {
         now: Moment,
     ) -> Self {
         let (subject, is_pinned) = subject(&listener.config, client, partner);
-        let key = is_pinned.then(|| PinKey {
-            scope: Arc::clone(&listener.pin_scope),
-            subject: subject.clone(),
-        });
+        let key = is_pinned.then(|| PinKey::new(&listener.pin_scope, subject.clone()));
         let pinned = key.as_ref().and_then(|key| who.pins.look_up(key, now));
         let preferred = partner
             .and_then(|partner| partner.node.as_ref())

@@ -251,15 +251,8 @@ impl<'a> Scene<'a> {
         let node = preferred
             .or(pin.home.as_ref())
             .filter(|node| **node != pin.node)?;
-        let is_ready = self
-            .snapshot
-            .listeners
-            .iter()
-            .filter(|each| each.pin_scope == key.scope)
-            .all(|each| {
-                let seat = each.position(node).and_then(|index| each.nodes.get(index));
-                seat.is_some_and(|seat| seat.endpoint.standing() == Standing::Takes)
-            });
+        let scope = self.snapshot.scope(&key.scope);
+        let is_ready = scope.and_then(|scope| scope.standing(node)) == Some(Standing::Takes);
         let wait = if is_ready {
             String::new()
         } else {
