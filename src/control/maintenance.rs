@@ -173,13 +173,9 @@ impl Control {
                     .as_ref()
                     .is_none_or(|pool| **pool == *key.scope.pool)
         };
-        let pins = self.shared.pins.list(now);
-        let meant: Vec<_> = pins
-            .iter()
-            .filter(|(key, pin)| is_meant(key, pin))
-            .collect();
+        let meant = self.shared.pins.list_where(now, is_meant);
         let mut moved = Vec::new();
-        for (key, pin) in meant {
+        for (key, pin) in &meant {
             match self.moves.0.remove(&name(key)) {
                 Some(before) => drop(self.shared.pins.put(key, again(before, pin, now), now)),
                 // Of an instance before this one it is not known what the pin said.
