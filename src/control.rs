@@ -21,7 +21,7 @@ use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::relay::session::{EndpointNumber, Survey};
 use crate::resolve::Asking;
-use crate::snapshot::{Capacity, Registry, Snapshot};
+use crate::snapshot::{Capacity, Registry, Snapshot, Whereabouts};
 use crate::store::{Administered, StateDir, Store, Wanted};
 use crate::worker::Worker;
 
@@ -35,7 +35,6 @@ pub mod chronicle;
 mod doors;
 mod error;
 mod guess;
-mod leaving;
 pub mod maintenance;
 mod naming;
 mod nodes;
@@ -261,6 +260,18 @@ pub struct Control {
     was_crowded: bool,
     teller: us_or_them::Teller,
     moves: maintenance::Moves,
+}
+
+impl Shared {
+    /// Who is who in `snapshot`, and pinned where.
+    #[must_use]
+    pub fn whereabouts<'a>(&'a self, snapshot: &'a Snapshot) -> Whereabouts<'a> {
+        Whereabouts {
+            key: &self.placement,
+            partners: &snapshot.partners,
+            pins: &self.pins,
+        }
+    }
 }
 
 impl Control {

@@ -22,9 +22,11 @@ use crate::telemetry::outcome::Outcome;
 
 pub use self::admission::{Access, Admission, Capacity, Place, Ticket};
 pub use self::registry::Registry;
+pub use self::scope::{Leaver, Scope, Whereabouts};
 
 mod admission;
 mod registry;
+mod scope;
 
 /// One configuration in force.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub struct Snapshot {
     pub groups: Vec<GroupPlan>,
     /// Who is who.
     pub partners: Arc<PartnerTable>,
+    scopes: Arc<[Scope]>,
 }
 
 impl Snapshot {
@@ -95,6 +98,13 @@ impl Listener {
         self.nodes
             .iter()
             .position(|seat| *seat.endpoint.node == *name)
+    }
+
+    /// The node called `name`.
+    #[must_use]
+    pub fn seat(&self, name: &str) -> Option<&Seat> {
+        let mut seats = self.nodes.iter();
+        seats.find(|seat| *seat.endpoint.node == *name)
     }
 }
 
@@ -219,8 +229,6 @@ pub struct GroupPlan {
     pub listeners: Vec<Arc<str>>,
     /// Affinities of those listeners: whose pins move when a node goes down.
     pub affinities: Vec<Arc<str>>,
-    /// The most of the legacy partners, in percent, that one node has while more are up.
-    pub max_share: u8,
     /// Addresses of this machine that the nodes see; empty: the system chooses.
     pub sources: Arc<[IpAddr]>,
     /// Names of listeners on which a node must be up as well.

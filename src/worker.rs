@@ -160,8 +160,8 @@ impl Strays {
         are_ended: bool,
     ) -> Self {
         let listeners = || {
-            let all = snapshot.listeners.iter();
-            all.filter(|listener| listener.pin_scope == key.scope)
+            let scope = snapshot.scope(&key.scope);
+            scope.into_iter().flat_map(|scope| &scope.listeners)
         };
         let seats = listeners().flat_map(|listener| &listener.nodes);
         let home = seats.filter(|seat| is_home(&seat.endpoint.node));

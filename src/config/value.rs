@@ -111,6 +111,13 @@ pub(super) fn nearest<'c>(
         .map(|(_, candidate)| candidate)
 }
 
+/// A question that names the candidate nearest to `word`, where one is near enough to be meant.
+#[must_use]
+pub fn did_you_mean<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
+    let near = nearest(word, candidates)?;
+    Some(format!("did you mean \"{near}\"?"))
+}
+
 pub(super) fn boolean(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<bool> {
     let wanted = Wanted {
         what: "true or false",
@@ -153,8 +160,8 @@ pub(super) fn choice<T: Copy>(
         let text = item.value.get_ref().as_str().unwrap_or("");
         let found = choices.iter().find(|&&(word, _)| word == text);
         found.map(|&(_, meaning)| meaning).or_else(|| {
-            let help = match nearest(text, words()) {
-                Some(near) => format!("did you mean \"{near}\"? it can be: {all}"),
+            let help = match did_you_mean(text, words()) {
+                Some(question) => format!("{question} it can be: {all}"),
                 None => format!("write one of: {all}"),
             };
             let wanted = Wanted {

@@ -18,14 +18,13 @@ use tokio::time::timeout;
 
 use super::admin::answers::{PinMoved, PinsMoved, SessionsEnded};
 use super::doors::tell;
-use super::leaving::{Hall, Leaver};
 use super::pins::{PinRefused, durable, gather, locate};
 use super::{Census, Control};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::pool::pins::{Kept, Order as Word, Pin, PinKey, PinnedBy};
 use crate::relay::session::EndpointNumber;
-use crate::snapshot::{Endpoint, Snapshot};
+use crate::snapshot::{Endpoint, Leaver, Scope, Snapshot};
 use crate::worker::{Order, Strays};
 
 /// What is wanted of a node under maintenance.
@@ -93,11 +92,11 @@ impl Control {
             return drop(answer.send(Err(refused.into())));
         };
         let now = Moment::now();
-        let halls = Hall::with_node(&snapshot, &task.node, task.pool.as_deref());
-        let leavers = halls
-            .iter()
-            .filter_map(|hall| hall.leaver(&self.shared, &known, &task.node, now));
-        let leavers: Vec<_> = leavers.collect();
+        let who = self.shared.whereabouts(&snapshot);
+        let leavers: Vec<_> = snapshot
+            .scopes_with(&task.node, task.pool.as_deref())
+            .filter_map(|scope| scope.leaver(who, &known, &task.node, now))
+            .collect();
         if leavers.iter().any(|leaver| leaver.to.is_none()) {
             let refused = TaskRefused::NoRefuge(partner.into(), task.node.clone());
             return drop(answer.send(Err(refused)));
@@ -174,13 +173,9 @@ impl Control {
                     .as_ref()
                     .is_none_or(|pool| **pool == *key.scope.pool)
         };
-        let pins = self.shared.pins.list(now);
-        let meant: Vec<_> = pins
-            .iter()
-            .filter(|(key, pin)| is_meant(key, pin))
-            .collect();
+        let meant = self.shared.pins.list_where(now, is_meant);
         let mut moved = Vec::new();
-        for (key, pin) in meant {
+        for (key, pin) in &meant {
             match self.moves.0.remove(&name(key)) {
                 Some(before) => drop(self.shared.pins.put(key, again(before, pin, now), now)),
                 // Of an instance before this one it is not known what the pin said.
@@ -213,8 +208,8 @@ impl Control {
         answer: oneshot::Sender<Done<SessionsEnded>>,
     ) {
         let snapshot = self.shared.snapshot.load_full();
-        let halls = Hall::with_node(&snapshot, &task.node, task.pool.as_deref());
-        if halls.is_empty() {
+        let scopes = || snapshot.scopes_with(&task.node, task.pool.as_deref());
+        if scopes().next().is_none() {
             let place = task
                 .pool
                 .as_ref()
@@ -222,10 +217,9 @@ impl Control {
             let refused = PinRefused::UnknownNode(task.node.clone(), place);
             return drop(answer.send(Err(refused.into())));
         }
-        let is_active = |hall: &Hall<'_>| {
-            self.state_of(&hall.scope.pool, &task.node) == Some(NodeState::Active)
-        };
-        if halls.iter().any(is_active) {
+        let is_active =
+            |scope: &Scope| self.state_of(&scope.pins.pool, &task.node) == Some(NodeState::Active);
+        if scopes().any(is_active) {
             return drop(answer.send(Err(TaskRefused::NotDraining(task.node.clone()))));
         }
         let endpoints = endpoints_of(&snapshot, &task.node, task.pool.as_deref());

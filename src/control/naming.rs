@@ -6,7 +6,6 @@ use super::Control;
 use super::doors::tell;
 use crate::clock::Moment;
 use crate::config::model::{Config, Pin};
-use crate::partner::table::Known;
 use crate::pool::pins::PinKey;
 use crate::pool::placement::Subject;
 use crate::resolve::{self, Asking, Kept};
@@ -54,22 +53,10 @@ impl Control {
             let pinned = |each: &&Arc<Listener>| each.config.pin == Pin::Partner;
             for listener in snapshot.listeners.iter().filter(pinned) {
                 let address = Subject::of_client(address, listener.config.pin_prefix);
-                let from = key(listener, address);
-                self.shared
-                    .pins
-                    .rekey(&from, &key(listener, of(known)), now);
+                let from = PinKey::new(&listener.pin_scope, address);
+                let to = PinKey::of_partner(&listener.pin_scope, &known.name);
+                self.shared.pins.rekey(&from, &to, now);
             }
         }
-    }
-}
-
-fn of(partner: &Known) -> Subject {
-    Subject::Partner(Arc::clone(&partner.name))
-}
-
-fn key(listener: &Listener, subject: Subject) -> PinKey {
-    PinKey {
-        scope: Arc::clone(&listener.pin_scope),
-        subject,
     }
 }

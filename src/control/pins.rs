@@ -165,8 +165,9 @@ impl Control {
     /// Removes pins. The answer goes out once that is durable.
     pub(super) fn unpin(&self, unwish: &Unwish, answer: oneshot::Sender<Granted<PinRemoved>>) {
         let now = Moment::now();
+        let net = unwish.net();
         let is_meant = |key: &PinKey| {
-            let is_whom = match (&key.subject, unwish.net()) {
+            let is_whom = match (&key.subject, net) {
                 (Subject::Partner(name), _) => **name == *unwish.subject,
                 (Subject::Prefix(net), Some(wanted)) => {
                     wanted.contains(net)
@@ -178,8 +179,8 @@ impl Control {
             is_whom && unwish.pool.as_ref().is_none_or(is_where)
         };
         let mut removed = Vec::new();
-        for (key, pin) in self.shared.pins.list(now) {
-            if is_meant(&key) && self.shared.pins.forget(&key) {
+        for (key, pin) in self.shared.pins.list_where(now, |key, _| is_meant(key)) {
+            if self.shared.pins.forget(&key) {
                 tracing::warn!(
                     subject = %key.subject, pool = %key.scope.pool, affinity = %key.scope.affinity,
                     from = %pin.node, by = unwish.by, reason = unwish.reason.as_deref().unwrap_or("-"),

@@ -6,11 +6,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::Shared;
+use super::chronicle::Chronicle;
 use crate::clock::Moment;
 use crate::inspect::tls::Version;
 use crate::partner::verdict::{Judgement, Picture, Seen, Verdict, speaks_for};
 use crate::pool::pins::{Pin, PinKey};
 use crate::relay::history::Ended;
+use crate::snapshot::Snapshot;
 
 /// Whether the node answered it, and accepted what the client showed; where TLS hides that, whether the
 /// node answered.
@@ -27,57 +29,71 @@ pub(super) fn was_served(ended: &Ended) -> bool {
 /// How all partners fared on all nodes lately.
 pub(super) fn picture(shared: &Shared, now: Moment) -> Picture {
     let snapshot = shared.snapshot.load();
-    let mut seen = Vec::new();
-    let chronicle = shared.chronicle.lock();
-    let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
-    for known in snapshot.partners.iter() {
-        let endings = chronicle
-            .partner(&known.name)
-            .map(|chapter| &chapter.endings);
-        let recent = |ended: &&Ended| now.since(ended.ended) < LATELY;
-        for ended in endings.into_iter().flatten().filter(recent) {
-            let is_good = speaks_for(ended.outcome, was_served(ended));
-            if let (Some(node), Some(is_good)) = (&ended.node, is_good) {
-                seen.push(Seen {
-                    partner: Arc::clone(&known.name),
-                    node: Arc::clone(node),
-                    is_good,
-                    at: ended.ended,
-                });
-            }
+    // By the block, so that whoever has something to tell waits for no more than a few.
+    let partners: Vec<_> = snapshot.partners.iter().collect();
+    let mut picture = Picture::default();
+    for some in partners.chunks(AT_ONCE) {
+        let seen: Vec<Vec<Seen>> = {
+            let chronicle = shared.chronicle.lock();
+            let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+            let some = some.iter();
+            some.map(|known| endings(&chronicle, &known.name, now))
+                .collect()
+        };
+        for (known, mut seen) in some.iter().zip(seen) {
+            let pins = pins_of(shared, &snapshot, &known.name, now);
+            seen.extend(pins.filter_map(|(_, pin)| is_served(&known.name, pin, now)));
+            picture.add(&known.name, seen);
         }
-        seen.extend(served_now(shared, &known.name, now));
     }
-    drop(chronicle);
-    Picture::new(seen)
+    picture
 }
 
-/// Sessions under a partner's pins. They may have begun long ago: what failed since counts more.
-fn served_now(shared: &Shared, partner: &Arc<str>, now: Moment) -> Vec<Seen> {
-    let pins = pins_of(shared, partner, now).into_iter();
-    let used = pins.filter(|(_, pin)| pin.sessions > 0);
-    let seen = used.map(|(_, pin)| Seen {
+/// How the last sessions of a partner went.
+fn endings(chronicle: &Chronicle, partner: &Arc<str>, now: Moment) -> Vec<Seen> {
+    let chapter = chronicle.partner(partner);
+    let endings = chapter.into_iter().flat_map(|chapter| &chapter.endings);
+    endings
+        .filter_map(|ended| went(partner, ended, now))
+        .collect()
+}
+
+/// How a session with a node went, if it was lately and says anything.
+fn went(partner: &Arc<str>, ended: &Ended, now: Moment) -> Option<Seen> {
+    if now.since(ended.ended) >= LATELY {
+        return None;
+    }
+    let is_good = speaks_for(ended.outcome, was_served(ended))?;
+    Some(Seen {
+        partner: Arc::clone(partner),
+        node: Arc::clone(ended.node.as_ref()?),
+        is_good,
+        at: ended.ended,
+    })
+}
+
+/// Sessions under a partner's pin. They may have begun long ago: what failed since counts more.
+fn is_served(partner: &Arc<str>, pin: Pin, now: Moment) -> Option<Seen> {
+    (pin.sessions > 0).then(|| Seen {
         partner: Arc::clone(partner),
         node: pin.node,
         is_good: true,
         at: now.before(LATELY),
-    });
-    seen.collect()
+    })
 }
 
 /// The pins of one partner, wherever a listener has them; without looking at those of everybody.
-pub(super) fn pins_of(shared: &Shared, partner: &Arc<str>, now: Moment) -> Vec<(PinKey, Pin)> {
-    let snapshot = shared.snapshot.load();
-    let listeners = snapshot.listeners.iter();
-    let mut scopes: Vec<_> = listeners.map(|each| &each.pin_scope).collect();
-    scopes.sort_unstable();
-    scopes.dedup();
-    let pins = scopes.into_iter().filter_map(|scope| {
-        let key = PinKey::of_partner(scope, partner);
+pub(super) fn pins_of<'a>(
+    shared: &'a Shared,
+    snapshot: &'a Snapshot,
+    partner: &'a Arc<str>,
+    now: Moment,
+) -> impl Iterator<Item = (PinKey, Pin)> {
+    snapshot.scopes().iter().filter_map(move |scope| {
+        let key = scope.key(partner);
         let pin = shared.pins.inspect(&key, now)?;
         Some((key, pin))
-    });
-    pins.collect()
+    })
 }
 
 /// Accusations of this moment: partners, and nodes, each with what it rests on.
@@ -91,7 +107,7 @@ pub(super) fn accusations(picture: &Picture) -> Vec<(Arc<str>, Judgement)> {
         })
         .collect();
     let nodes: Vec<_> = all.iter().map(|(node, _)| Arc::clone(node)).collect();
-    for partner in picture.partners() {
+    for partner in picture.failing() {
         let judgement = picture.of_partner(partner);
         let is_said = matches!(&judgement.verdict, Verdict::Node(node) if nodes.contains(node));
         if judgement.verdict.is_accusation() && !is_said {
@@ -131,5 +147,7 @@ impl Teller {
 pub(super) const LATELY: Duration = Duration::from_secs(3600);
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const SAID_FOR: Duration = Duration::from_secs(3600);
+/// Partners whose endings are copied before the chronicle is let go of.
+const AT_ONCE: usize = 64;
 /// A site has some hundred partners.
 const SAID_MAX: usize = 1000;

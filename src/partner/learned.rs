@@ -180,6 +180,25 @@ impl Learned {
         all
     }
 
+    /// Addresses whose names are wanted, without doubt; of others nothing is copied. `is_wanted` is asked with a
+    /// shard locked.
+    pub fn seen_from(
+        &self,
+        now: Moment,
+        is_wanted: impl Fn(&Names) -> bool,
+    ) -> Vec<(IpAddr, Names)> {
+        let mut seen = Vec::new();
+        for at in 0..self.shards.len() {
+            let shard = self.lock(at);
+            let known = shard.entries.iter().filter(|(_, entry)| {
+                let is_known = entry.place.0 > now && !entry.is_in_doubt(now);
+                is_known && is_wanted(&entry.names)
+            });
+            seen.extend(known.map(|(address, entry)| (*address, Arc::clone(&entry.names))));
+        }
+        seen
+    }
+
     /// Takes up what was exported. What is known already stands; no life is longer than
     /// [`Learned::LIFE`].
     pub fn import(&self, exported: impl IntoIterator<Item = Exported>, now: Moment) {

@@ -42,6 +42,14 @@ pub struct Known {
     pub contact: Option<Arc<str>>,
 }
 
+impl Known {
+    /// Whether it cannot fail over by itself and is pinned by name: then it counts in the share of a node.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.legacy && self.pin == model::Pin::Partner
+    }
+}
+
 impl From<&model::Partner> for Known {
     fn from(partner: &model::Partner) -> Self {
         Self {
@@ -172,8 +180,7 @@ impl PartnerTable {
 
     /// Partners that cannot fail over by themselves and are pinned by name, in no order.
     pub fn legacy(&self) -> impl Iterator<Item = &Arc<Known>> {
-        let is_such = |known: &&Arc<Known>| known.legacy && known.pin == model::Pin::Partner;
-        self.iter().filter(is_such)
+        self.iter().filter(|known| known.is_counted())
     }
 
     /// Partners that return by themselves to the node they were moved away from, in no order.

@@ -5,7 +5,7 @@
 //! fails while others are normal elsewhere is at fault. Where neither is seen nobody is accused, and a
 //! single failure accuses nobody. Decides nothing: administrators and the log are told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::Moment;
@@ -99,43 +99,76 @@ pub const fn speaks_for(outcome: Outcome, was_served: bool) -> Option<bool> {
 }
 
 /// How all partners fared on all nodes lately.
+///
+/// Counts as it is drawn, so that judging one partner does not look at all others: ten thousand may fail at once.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
-    /// By partner and node: failures since it was last served; 0: it is normal.
-    failures: BTreeMap<(Arc<str>, Arc<str>), u32>,
+    /// Of each partner, by node: failures since it was last served; 0: it is normal.
+    partners: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u32>>,
+    /// How partners fare on each node.
+    nodes: BTreeMap<Arc<str>, Count>,
+    /// How many partners are normal on just these nodes.
+    normal: BTreeMap<Vec<Arc<str>>, usize>,
 }
 
-/// Other partners on one node.
+/// Partners on one node.
 #[derive(Clone, Copy, Debug, Default)]
-struct Others {
+struct Count {
     normal: usize,
     failing: usize,
+}
+
+impl Count {
+    const fn of(&mut self, failures: u32) -> &mut usize {
+        match failures {
+            0 => &mut self.normal,
+            _ => &mut self.failing,
+        }
+    }
 }
 
 impl Picture {
     /// The picture that `seen` gives, in whatever order.
     #[must_use]
-    pub fn new(mut seen: Vec<Seen>) -> Self {
-        // Of one moment the good counts last: it is not known to have failed since.
-        seen.sort_by_key(|seen| (seen.at, seen.is_good));
-        let mut picture = Self::default();
+    pub fn new(seen: Vec<Seen>) -> Self {
+        let mut by_partner: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for each in seen {
-            let failures = picture.failures.entry((each.partner, each.node));
-            let failures = failures.or_default();
-            *failures = if each.is_good { 0 } else { *failures + 1 };
+            let of_partner = by_partner.entry(Arc::clone(&each.partner));
+            of_partner.or_default().push(each);
+        }
+        let mut picture = Self::default();
+        for (partner, seen) in by_partner {
+            picture.add(&partner, seen);
         }
         picture
+    }
+
+    /// Adds all that was `seen` of one partner, in whatever order; nothing where it was added before.
+    pub fn add(&mut self, partner: &Arc<str>, mut seen: Vec<Seen>) {
+        if seen.is_empty() || self.partners.contains_key(partner) {
+            return;
+        }
+        // Of one moment the good counts last: it is not known to have failed since.
+        seen.sort_by_key(|seen| (seen.at, seen.is_good));
+        let mut fared: BTreeMap<Arc<str>, u32> = BTreeMap::new();
+        for each in seen {
+            let failures = fared.entry(each.node).or_default();
+            *failures = if each.is_good { 0 } else { *failures + 1 };
+        }
+        for (node, failures) in &fared {
+            let count = self.nodes.entry(Arc::clone(node)).or_default();
+            *count.of(*failures) += 1;
+        }
+        *self.normal.entry(normal(&fared)).or_default() += 1;
+        self.partners.insert(Arc::clone(partner), fared);
     }
 
     /// Who is at fault where `partner` fails.
     #[must_use]
     pub fn of_partner(&self, partner: &str) -> Judgement {
-        let own = self
-            .failures
-            .iter()
-            .filter(|((name, _), _)| **name == *partner);
+        let own = self.partners.get(partner).into_iter().flatten();
         let (normal, failing): (Vec<_>, Vec<_>) = own
-            .map(|((_, node), failures)| (node, *failures))
+            .map(|(node, failures)| (node, *failures))
             .partition(|(_, failures)| *failures == 0);
         let normal: Vec<_> = normal.into_iter().map(|(node, _)| node).collect();
         let times = failing.iter().map(|(_, failures)| failures).sum::<u32>();
@@ -188,18 +221,23 @@ impl Picture {
     /// Nodes on which everybody fails while others are normal elsewhere, and what speaks against each.
     #[must_use]
     pub fn accused(&self) -> Vec<(Arc<str>, String)> {
-        let nodes: BTreeSet<_> = self.failures.keys().map(|(_, node)| node).collect();
-        let accused = nodes.into_iter().filter_map(|node| {
+        let accused = self.nodes.keys().filter_map(|node| {
             let evidence = self.accuse(node)?;
             Some((Arc::clone(node), evidence))
         });
         accused.collect()
     }
 
-    /// Partners of which something was seen.
-    #[must_use]
-    pub fn partners(&self) -> BTreeSet<&Arc<str>> {
-        self.failures.keys().map(|(partner, _)| partner).collect()
+    /// Partners of which something was seen, in order of their names.
+    pub fn partners(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.partners.keys()
+    }
+
+    /// Those of them that fail somewhere: nobody else can be accused.
+    pub fn failing(&self) -> impl Iterator<Item = &Arc<str>> {
+        let fails = |fared: &BTreeMap<_, u32>| fared.values().any(|failures| *failures > 0);
+        let failing = self.partners.iter().filter(move |(_, fared)| fails(fared));
+        failing.map(|(partner, _)| partner)
     }
 
     fn nobody(&self, partner: &str, normal: &[&Arc<str>]) -> Judgement {
@@ -220,21 +258,16 @@ impl Picture {
 
     /// What speaks against `node` itself, if enough does.
     fn accuse(&self, node: &str) -> Option<String> {
-        let here = self.others("", node);
+        let here = self.nodes.get(node)?;
         if here.failing < 2 || here.normal > 0 {
             return None;
         }
-        let elsewhere = || {
-            self.failures
-                .iter()
-                .filter(|((_, other), _)| **other != *node)
-        };
-        let failing = elsewhere().any(|(_, failures)| *failures > 0);
-        let well: BTreeSet<_> = elsewhere().map(|((_, other), _)| other).collect();
+        let elsewhere = || self.nodes.iter().filter(|(other, _)| ***other != *node);
+        let failing = elsewhere().any(|(_, count)| count.failing > 0);
+        let well: Vec<_> = elsewhere().map(|(other, _)| other).collect();
         if failing || well.is_empty() {
             return None;
         }
-        let well: Vec<_> = well.into_iter().collect();
         let count = here.failing;
         Some(format!(
             "{count} of {count} partners fail on {node} and none on {}: {node}",
@@ -243,27 +276,29 @@ impl Picture {
     }
 
     /// How others than `partner` fare on `node`.
-    fn others(&self, partner: &str, node: &str) -> Others {
-        let mut others = Others::default();
-        for ((name, place), failures) in &self.failures {
-            if **place == *node && **name != *partner {
-                match failures {
-                    0 => others.normal += 1,
-                    _ => others.failing += 1,
-                }
-            }
+    fn others(&self, partner: &str, node: &str) -> Count {
+        let mut others = self.nodes.get(node).copied().unwrap_or_default();
+        let own = self.partners.get(partner).and_then(|own| own.get(node));
+        if let Some(failures) = own {
+            *others.of(*failures) -= 1;
         }
         others
     }
 
     /// Others than `partner` that are normal on one of `nodes`.
     fn normal_on(&self, partner: &str, nodes: &[&Arc<str>]) -> usize {
-        let normal = self.failures.iter().filter(|((name, node), failures)| {
-            **failures == 0 && **name != *partner && nodes.contains(&node)
-        });
-        let names: BTreeSet<_> = normal.map(|((name, _), _)| name).collect();
-        names.len()
+        let is_there = |normal: &[Arc<str>]| normal.iter().any(|node| nodes.contains(&node));
+        let all = self.normal.iter().filter(|(on, _)| is_there(on));
+        let all: usize = all.map(|(_, count)| count).sum();
+        let own = self.partners.get(partner).map(normal);
+        all - usize::from(own.is_some_and(|own| is_there(&own)))
     }
+}
+
+/// The nodes on which it is normal.
+fn normal(fared: &BTreeMap<Arc<str>, u32>) -> Vec<Arc<str>> {
+    let normal = fared.iter().filter(|(_, failures)| **failures == 0);
+    normal.map(|(node, _)| Arc::clone(node)).collect()
 }
 
 fn judge(verdict: Verdict, evidence: String) -> Judgement {

@@ -1,103 +1,96 @@
 //! Where partners go whose node is taken away: by its death, or by an administrator.
 //!
-//! Pure. Does not move anybody. Invariant: nobody is sent where nobody is to be placed; then they stay.
+//! Pure, and the only judge of it: a failover, a drill, maintenance and a session that finds its node gone all
+//! ask here. Does not move anybody.
+//!
+//! Invariants: nobody is sent where nobody is to be placed; then they stay. Partners leave in order of their
+//! names, and where each goes does not depend on who of the others has gone already.
+
+use std::sync::Arc;
 
 use super::placement::{PlacementKey, Subject};
-use super::select::{Candidate, Choice, Positions, Request, Standing, WARM, Why, choose};
+use super::select::{Candidate, Positions, Request, Standing, WARM, Why, choose};
+use super::share::Share;
 use crate::config::model::Balance;
 
-/// Position of the node that takes `subject` when `leaving` is gone; `full` have their share of its kind.
-/// `None`: nobody else is to take it.
-pub fn refuge<'a>(
-    key: &PlacementKey,
-    subject: &Subject,
-    candidates: impl IntoIterator<Item = Candidate<'a>>,
-    leaving: &str,
-    full: Positions,
-) -> Option<usize> {
-    let candidates = candidates.into_iter().map(|candidate| Candidate {
-        standing: if **candidate.name == *leaving {
-            Standing::Never
-        } else {
-            candidate.standing
-        },
-        // Who cannot fail over by itself goes where the key says, whatever the others do.
-        warmth: WARM,
-        sessions: 0,
-        ..candidate
-    });
-    let request = Request {
-        key,
-        subject,
-        balance: Balance::SourceHash,
-        pinned: None,
-        turn: 0,
-        tried: Positions::NONE,
-        full,
-    };
-    let choice = choose(candidates, &request).filter(is_home)?;
-    Some(choice.index)
+/// Partners of one pool and affinity that leave a node, one after the other.
+#[derive(Clone, Debug)]
+pub struct Evacuation<'a> {
+    key: &'a PlacementKey,
+    leaving: Arc<str>,
+    nodes: Vec<Candidate<'a>>,
+    /// Of legacy partners, where it is limited.
+    share: Option<Share>,
 }
 
-fn is_home(choice: &Choice) -> bool {
-    choice.why == Why::Placed
+impl<'a> Evacuation<'a> {
+    /// All that are on `leaving` are to go to others of `candidates`.
+    pub fn new(
+        key: &'a PlacementKey,
+        leaving: &str,
+        candidates: impl IntoIterator<Item = Candidate<'a>>,
+        share: Option<Share>,
+    ) -> Self {
+        let nodes = candidates.into_iter().map(|candidate| Candidate {
+            standing: if **candidate.name == *leaving {
+                Standing::Never
+            } else {
+                candidate.standing
+            },
+            // Who cannot fail over by itself goes where the key says, whatever the others do.
+            warmth: WARM,
+            sessions: 0,
+            ..candidate
+        });
+        Self {
+            key,
+            leaving: leaving.into(),
+            nodes: nodes.collect(),
+            share,
+        }
+    }
+
+    /// Position of the node that takes `subject`, the next that leaves; `None`: nobody else is to take it.
+    /// `is_counted`: it is a legacy partner, which counts in the share.
+    pub fn next(&mut self, subject: &Subject, is_counted: bool) -> Option<usize> {
+        let full = match is_counted {
+            true => self.make_room(),
+            false => Positions::NONE,
+        };
+        let request = Request {
+            key: self.key,
+            subject,
+            balance: Balance::SourceHash,
+            pinned: None,
+            turn: 0,
+            tried: Positions::NONE,
+            full,
+        };
+        let choice = choose(self.nodes.iter().copied(), &request);
+        let to = choice.filter(|choice| choice.why == Why::Placed);
+        let to = to.map(|choice| choice.index);
+        if let Some(share) = self.share.as_mut().filter(|_| is_counted) {
+            let node = to.and_then(|index| self.nodes.get(index));
+            share.enter(Arc::clone(node.map_or(&self.leaving, |node| node.name)));
+        }
+        to
+    }
+
+    /// Nodes that have their share already when the next one leaves that counts.
+    #[must_use]
+    pub fn full(mut self) -> Positions {
+        self.make_room()
+    }
+
+    /// One leaves that counts.
+    fn make_room(&mut self) -> Positions {
+        let Some(share) = &mut self.share else {
+            return Positions::NONE;
+        };
+        share.leave(&self.leaving);
+        share.full(&self.nodes)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    fn go(standings: &[Standing], leaving: &str, full: Positions) -> Option<usize> {
-        let names: Vec<Arc<str>> = (0..standings.len())
-            .map(|at| format!("edge{at}").into())
-            .collect();
-        let candidates = names
-            .iter()
-            .zip(standings)
-            .map(|(name, standing)| Candidate {
-                name,
-                weight: 1,
-                standing: *standing,
-                warmth: 0,
-                sessions: 9,
-            });
-        let subject = Subject::Partner("fabrikam".into());
-        refuge(
-            &PlacementKey::from_bytes([7; 16]),
-            &subject,
-            candidates,
-            leaving,
-            full,
-        )
-    }
-
-    #[test]
-    fn a_partner_goes_to_another_node_that_takes_sessions_or_stays() {
-        use Standing::{Down, Draining, Never, Suspect, Takes, Unproven};
-        assert_eq!(go(&[Takes, Takes], "edge0", Positions::NONE), Some(1));
-        assert_eq!(go(&[Takes, Takes], "edge1", Positions::NONE), Some(0));
-        assert_eq!(go(&[Takes, Suspect], "edge0", Positions::NONE), Some(1));
-        for nobody in [Down, Draining, Never, Unproven] {
-            assert_eq!(
-                go(&[Takes, nobody], "edge0", Positions::NONE),
-                None,
-                "{nobody:?}"
-            );
-        }
-        assert_eq!(go(&[Takes], "edge0", Positions::NONE), None);
-    }
-
-    #[test]
-    fn a_node_with_its_share_is_the_last_that_is_taken() {
-        use Standing::Takes;
-        let full = Positions::NONE.with(1);
-        assert_eq!(go(&[Takes, Takes, Takes], "edge0", full), Some(2));
-        assert_eq!(
-            go(&[Takes, Takes], "edge0", full),
-            Some(1),
-            "rather than nobody"
-        );
-    }
-}
+mod tests;

@@ -56,13 +56,19 @@ pub struct PinKey {
 }
 
 impl PinKey {
+    /// The key of the pin of `subject`.
+    #[must_use]
+    pub fn new(scope: &Arc<PinScope>, subject: Subject) -> Self {
+        Self {
+            scope: Arc::clone(scope),
+            subject,
+        }
+    }
+
     /// The key of a partner's pin.
     #[must_use]
     pub fn of_partner(scope: &Arc<PinScope>, partner: &Arc<str>) -> Self {
-        Self {
-            scope: Arc::clone(scope),
-            subject: Subject::Partner(Arc::clone(partner)),
-        }
+        Self::new(scope, Subject::Partner(Arc::clone(partner)))
     }
 }
 

@@ -75,6 +75,12 @@ impl Standing {
         }
     }
 
+    /// Whether somebody may be pinned here anew.
+    #[must_use]
+    pub const fn takes_pins(self) -> bool {
+        matches!(self, Self::Takes | Self::Suspect | Self::Held)
+    }
+
     /// Whether a client pinned here stays, although others may be better.
     #[must_use]
     pub const fn keeps_pinned(self) -> bool {

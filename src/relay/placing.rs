@@ -10,12 +10,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Context, Policy};
 use crate::clock::Moment;
 use crate::config::model::{self, Balance};
-use crate::partner::table::{Known, PartnerTable};
+use crate::partner::table::Known;
 use crate::pool::pins::{Lease, NewPin, PinKey, PinTable, PinnedBy};
 use crate::pool::placement::{PlacementKey, Subject};
 use crate::pool::select::{Choice, Positions, Request, Standing, Why, choose};
-use crate::pool::share::Share;
-use crate::snapshot::{Endpoint, Listener};
+use crate::snapshot::{Endpoint, Listener, Whereabouts};
 
 /// What a client brings to a listener: by it, and by how the nodes stand, its node is chosen. Read once;
 /// making one changes nothing.
@@ -52,7 +51,7 @@ impl Claim {
     /// The claim of `claimant` on `listener`.
     #[must_use]
     pub fn new(
-        (listener, partners, pins): (&Listener, &PartnerTable, &PinTable),
+        (listener, who): (&Listener, Whereabouts<'_>),
         claimant: Claimant<'_>,
         now: Moment,
     ) -> Self {
@@ -60,37 +59,54 @@ impl Claim {
             client, partner, ..
         } = claimant;
         let (subject, is_pinned) = subject(&listener.config, client, partner);
-        let key = is_pinned.then(|| PinKey {
-            scope: Arc::clone(&listener.pin_scope),
-            subject: subject.clone(),
-        });
-        let pinned = key.as_ref().and_then(|key| pins.look_up(key, now));
+        let key = is_pinned.then(|| PinKey::new(&listener.pin_scope, subject.clone()));
+        let pinned = key.as_ref().and_then(|key| who.pins.look_up(key, now));
         let preferred = partner
             .and_then(|partner| partner.node.as_ref())
             .filter(|_| subject.is_partner())
             .and_then(|node| listener.position(node));
-        let is_limited = listener.max_share < 100 && pinned.is_none() && subject.is_partner();
-        let full = match partner.filter(|partner| is_limited && partner.legacy) {
-            Some(_) => full_nodes(listener, partners, pins, now),
-            None => Positions::NONE,
-        };
         // Where partners are not pinned by name, nobody is pinned like one.
         let looks_legacy = claimant.looks_legacy
             && partner.is_none()
             && listener.config.unknown_legacy
             && listener.config.pin == model::Pin::Partner;
-        Self {
+        let mut claim = Self {
             subject,
             key,
             pinned,
             preferred,
-            full,
+            full: Positions::NONE,
             // As partners: the same node each time, on every appliance.
             balance: match looks_legacy {
                 true => Balance::SourceHash,
                 false => listener.balance,
             },
             looks_legacy,
+        };
+        if !claim.is_settled(listener) {
+            claim.full = claim.full(listener, who, now);
+        }
+        claim
+    }
+
+    /// Whether its pin holds, as far as the node's standing tells.
+    fn is_settled(&self, listener: &Listener) -> bool {
+        let seat = self.pinned.as_ref().and_then(|node| listener.seat(node));
+        seat.is_some_and(|seat| seat.endpoint.standing().keeps_pinned())
+    }
+
+    /// Nodes that have their share, for a legacy partner that has no pin, or whose node is gone.
+    fn full(&self, listener: &Listener, who: Whereabouts<'_>, now: Moment) -> Positions {
+        let Subject::Partner(name) = &self.subject else {
+            return Positions::NONE;
+        };
+        let is_counted = who.partners.by_name(name);
+        if !is_counted.is_some_and(|known| known.is_counted()) {
+            return Positions::NONE;
+        }
+        match &self.pinned {
+            Some(node) => listener.full_without(who, node, name, now),
+            None => listener.full(who, now),
         }
     }
 
@@ -171,8 +187,8 @@ impl<'a> Placing<'a> {
     #[must_use]
     pub fn new(context: &'a Context, policy: &'a Policy, claimant: Claimant<'_>) -> Self {
         let listener = &policy.listener;
-        let places = (&**listener, &*policy.partners, &*context.pins);
-        let claim = Claim::new(places, claimant, Moment::now());
+        let ground = (&**listener, whereabouts(context, policy));
+        let claim = Claim::new(ground, claimant, Moment::now());
         let turn = listener.state.turn.fetch_add(1, Relaxed);
         Self {
             context,
@@ -204,6 +220,11 @@ impl<'a> Placing<'a> {
         self.tried = self.tried.with(choice.index);
         let node = self.policy.listener.nodes.get(choice.index);
         if node.is_some_and(|node| Some(&node.endpoint.node) == self.claim.pinned.as_ref()) {
+            let (listener, who) = (
+                &self.policy.listener,
+                whereabouts(self.context, self.policy),
+            );
+            self.claim.full = self.claim.full(listener, who, Moment::now());
             self.left_pin_by = match how {
                 Failure::Refused => Left::Refused,
                 Failure::Unanswered => Left::Unanswered,
@@ -276,17 +297,12 @@ impl<'a> Placing<'a> {
     }
 }
 
-/// Nodes of the listener that have their share of legacy partners.
-fn full_nodes(
-    listener: &Listener,
-    partners: &PartnerTable,
-    pins: &PinTable,
-    now: Moment,
-) -> Positions {
-    let pins = (pins, &listener.pin_scope);
-    let partners = partners.legacy().map(|partner| &partner.name);
-    let share = Share::of_pins(listener.max_share, pins, partners, now);
-    Positions::of(&listener.nodes, |seat| share.is_full(&seat.endpoint.node))
+fn whereabouts<'a>(context: &'a Context, policy: &'a Policy) -> Whereabouts<'a> {
+    Whereabouts {
+        key: &context.key,
+        partners: &policy.partners,
+        pins: &context.pins,
+    }
 }
 
 /// Whom a session's placement is about, and whether it is remembered.
@@ -306,3 +322,6 @@ fn subject(
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

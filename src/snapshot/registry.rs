@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::sync::{Arc, Weak};
 
 use super::{
-    Admission, Endpoint, GroupKey, GroupPlan, Listener, ListenerState, MemberPlan, Seat, Snapshot,
+    Admission, Endpoint, GroupKey, GroupPlan, Listener, ListenerState, MemberPlan, Scope, Seat,
+    Snapshot,
 };
 use crate::addr::NodeAddr;
 use crate::config::model::{self, Config, NodeState};
@@ -98,6 +99,7 @@ impl Registry {
             revision: self.revision,
             edition: self.edition,
             config: Arc::clone(config),
+            scopes: Scope::all_of(&listeners),
             listeners,
             groups,
             partners: Arc::clone(&self.partners.1),
@@ -114,6 +116,7 @@ impl Registry {
             edition: self.edition,
             config: Arc::clone(&snapshot.config),
             listeners: snapshot.listeners.clone(),
+            scopes: Arc::clone(&snapshot.scopes),
             groups: snapshot.groups.clone(),
             partners: Arc::clone(&self.partners.1),
         }
@@ -247,7 +250,6 @@ impl Registry {
                 timing,
                 listeners: Vec::new(),
                 affinities: Vec::new(),
-                max_share: pool.max_share,
                 sources: pool.source_addresses.as_slice().into(),
                 needs: listener
                     .needs
@@ -406,7 +408,6 @@ impl GroupPlan {
             probe,
             listeners: Vec::new(),
             affinities: Vec::new(),
-            max_share: 100,
             sources: Arc::default(),
             needs: Vec::new(),
             members: Vec::new(),

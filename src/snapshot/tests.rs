@@ -297,3 +297,35 @@ mod admission {
         assert!(enter(false).is_some());
     }
 }
+
+#[test]
+fn listeners_of_one_pool_and_affinity_are_one_scope_in_every_edition() {
+    let listeners = [
+        ("a", "affinity = \"one\""),
+        ("b", "affinity = \"two\""),
+        ("c", "affinity = \"one\"\nprobe.kind = \"none\""),
+    ];
+    let mut registry = Registry::new(1);
+    let first = registry.build(&config(&[("n", 1)], &listeners));
+    let named = registry.name(&first, Arc::default());
+    for snapshot in [&first, &named] {
+        let scopes = snapshot.scopes().iter().map(|scope| {
+            let names = scope.listeners.iter().map(|each| &*each.state.name);
+            (&*scope.pins.affinity, names.collect::<Vec<_>>())
+        });
+        let expected = [("one", vec!["a", "c"]), ("two", vec!["b"])];
+        assert!(scopes.eq(expected));
+        for listener in &snapshot.listeners {
+            let scope = snapshot.scope(&listener.pin_scope).unwrap();
+            assert!(
+                scope
+                    .listeners
+                    .iter()
+                    .any(|each| Arc::ptr_eq(each, listener))
+            );
+        }
+        assert_eq!(snapshot.scopes_with("n", Some("edge")).count(), 2);
+        assert_eq!(snapshot.scopes_with("n", Some("other")).count(), 0);
+        assert_eq!(snapshot.scopes_with("other", None).count(), 0);
+    }
+}

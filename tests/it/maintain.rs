@@ -1,5 +1,8 @@
 //! `pinfold maintain` and `pinfold drill`: a node is emptied partner by partner, or all of it is undone.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::process::{Command, Output};
 
 use pinfold_loadtest::process::{Process, Signal, wait_until};
@@ -226,4 +229,52 @@ fn a_drill_says_whether_the_others_can_do_without_the_node_and_for_real_changes_
     assert!(text.contains("nothing was changed"), "{text}");
     assert_eq!(world.pinfold.node(&home)["state"], "active");
     drop(partner);
+}
+
+#[test]
+fn what_a_drill_promises_each_partner_is_where_it_is_once_the_node_has_died() {
+    let mut world = World::start_with(4, |setup| {
+        setup.pool = "max_share = \"40%\"".into();
+        for number in 0..14 {
+            let _ = write!(
+                setup.rest,
+                "[[partner]]\nname = \"p{number:02}\"\naddresses = [\"127.0.8.{number}/32\"]\n\
+                 generation = \"ocs-2007\"\n"
+            );
+        }
+    });
+    let address = world.address();
+    let call = |number| Caller::served(address, Ipv4Addr::new(127, 0, 8, number)).unwrap();
+    let (callers, homes): (Vec<_>, Vec<_>) = (0..14).map(call).unzip();
+    let count = |node: &&String| homes.iter().filter(|home| home == node).count();
+    let crowded = homes.iter().max_by_key(count).unwrap().clone();
+    let promised = |world: &World| {
+        let output = world.pinfold(&["drill", &crowded, "--dry-run", "--json"]);
+        let drill: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let partners = drill["partners"].as_array().unwrap().iter();
+        let to = |each: &Value, key: &str| each[key].as_str().unwrap_or_default().to_owned();
+        partners
+            .map(|each| (to(each, "partner"), to(each, "to")))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let pinned = wait_until(SOON, || {
+        let promised = promised(&world);
+        (promised.len() == count(&&crowded)).then_some(promised)
+    });
+    let promised = pinned.expect("all are pinned");
+    assert!(promised.len() > 2, "{promised:?}");
+
+    world.edge(&crowded).kill().unwrap();
+    // Half of them come at once, the last first, before or after the failover; the others come later.
+    let came: Vec<_> = (0..14).rev().step_by(2).map(call).collect();
+    for (name, to) in &promised {
+        let is_there = || (world.pinfold.pin(name).as_ref() == Some(to)).then_some(());
+        let now = || world.pinfold.pin(name);
+        assert!(
+            wait_until(SOON, is_there).is_some(),
+            "{name}: {to} was promised, and it is on {:?}",
+            now()
+        );
+    }
+    drop((callers, came));
 }

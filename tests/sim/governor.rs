@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use pinfold::clock::Moment;
 use pinfold::config::model::{NodeState, ProbeKind};
+use pinfold::pool::evacuation::Evacuation;
 use pinfold::pool::group::{Effect, Member};
 use pinfold::pool::health::{Event, Hold, ProbeFailure, State};
 use pinfold::pool::placement::Subject;
-use pinfold::pool::select::{Positions, Standing, Why};
+use pinfold::pool::select::Standing;
 
 use crate::driver::{Driver, Report, Rule, TIMING};
 
@@ -239,19 +240,13 @@ impl Driver {
 
     pub(crate) fn fail_over(&mut self, name: &Arc<str>) {
         self.excused.push(Arc::clone(name));
-        let mut share = self.legacy_share();
+        // All partners of this world are legacy ones.
+        let share = self.legacy_share();
+        let share = share.filter(|_| self.rule != Rule::IgnoresShare);
+        let mut evacuation = Evacuation::new(&self.key, name, self.candidates(), share);
         let place = |subject: &Subject| {
-            if let Some(share) = &mut share {
-                share.leave(name);
-            }
-            let choice = self.choose(subject, None, Positions::NONE, share.as_ref());
-            let placed = choice.filter(|choice| choice.why == Why::Placed);
-            let node = placed.and_then(|choice| self.nodes.get(choice.index));
-            let to = node.map(|node| Arc::clone(&node.name));
-            if let Some(share) = &mut share {
-                share.enter(Arc::clone(to.as_ref().unwrap_or(name)));
-            }
-            to
+            let to = evacuation.next(subject, subject.is_partner())?;
+            Some(Arc::clone(&self.nodes.get(to)?.name))
         };
         let (pool, affinity) = (&self.pool, &self.affinity);
         let outcome = self.pins.fail_over(pool, affinity, name, self.now, place);

@@ -134,7 +134,7 @@ impl Driver {
     /// Nodes that have their share, for the placing of `subject`.
     pub(crate) fn full(&self, subject: &Subject, share: Option<&Share>) -> Positions {
         match share.filter(|_| subject.is_partner() && self.rule != Rule::IgnoresShare) {
-            Some(share) => Positions::of(&self.nodes, |node| share.is_full(&node.name)),
+            Some(share) => share.full(&self.candidates().collect::<Vec<_>>()),
             None => Positions::NONE,
         }
     }
@@ -144,17 +144,19 @@ impl Driver {
         let (Some(share), Some(node)) = (share, self.nodes.get(index)) else {
             return;
         };
-        let standing = |name: &Arc<str>| self.standings.get(name).copied();
-        let own = standing(&node.name);
-        let is_alternative = |other: &&crate::world::Node| {
-            standing(&other.name) == own && !share.is_full(&other.name)
-        };
-        if share.is_full(&node.name) {
-            if let Some(other) = self.nodes.iter().find(is_alternative) {
-                let (name, other) = (&node.name, &other.name);
-                self.violation = Some(format!("{name} has its share, and {other} has not"));
+        let candidates: Vec<_> = self.candidates().collect();
+        let full = share.full(&candidates);
+        let own = candidates.get(index).map(|node| node.standing);
+        let mut others = candidates.iter().enumerate();
+        let alternative =
+            others.find(|(other, node)| Some(node.standing) == own && !full.contains(*other));
+        if full.contains(index) {
+            if let Some((_, other)) = alternative {
+                let (name, other) = (&node.name, other.name);
+                let violation = format!("{name} has its share, and {other} has not");
+                self.violation = Some(violation);
             }
-        } else if self.nodes.iter().any(|other| share.is_full(&other.name)) {
+        } else if full.count() > 0 {
             self.tally.shared += 1;
         }
     }

@@ -6,7 +6,7 @@ use crate::config::diagnostics::{Diagnostic, Findings};
 use crate::config::read::{Draft, ListenerDraft};
 use crate::config::source::Span;
 use crate::config::table::Places;
-use crate::config::value::nearest;
+use crate::config::value::did_you_mean;
 
 pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
     let named = |name: &str, places: &Places| (name.to_owned(), places.value("name"));
@@ -105,8 +105,8 @@ fn resolve(reference: &Reference<'_>, known: &BTreeSet<&str>, findings: &Finding
         return;
     }
     let known = || known.iter().copied().filter(|name| !name.is_empty());
-    let help = match nearest(name, known()) {
-        Some(near) => format!("did you mean \"{near}\"?"),
+    let help = match did_you_mean(name, known()) {
+        Some(question) => question,
         None if known().next().is_none() => format!("the file has no {what}; add one"),
         None => format!("there is: {}", known().collect::<Vec<_>>().join(", ")),
     };

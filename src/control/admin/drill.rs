@@ -11,11 +11,10 @@ use super::answers::{Drill, DrillPartner};
 use super::refusal::Refusal;
 use super::status::round;
 use crate::clock::Moment;
-use crate::control::leaving::{Hall, Leaver};
 use crate::control::{Census, Shared};
 use crate::governor::View;
 use crate::partner::table::Known;
-use crate::snapshot::{Listener, Snapshot};
+use crate::snapshot::{Leaver, Listener, Snapshot};
 
 mod play;
 
@@ -26,14 +25,14 @@ pub(super) fn drill(
     pool: Option<&str>,
 ) -> Result<Drill, Refusal> {
     let (snapshot, now) = (shared.snapshot.load_full(), Moment::now());
-    let halls = Hall::with_node(&snapshot, node, pool);
-    if halls.is_empty() {
+    let mut scopes = snapshot.scopes_with(node, pool).peekable();
+    if scopes.peek().is_none() {
         return Err(unknown(&snapshot, node, pool));
     }
-    let leavers = halls
-        .iter()
-        .flat_map(|hall| hall.leavers(shared, node, now));
-    let leavers: Vec<_> = leavers.collect();
+    let who = shared.whereabouts(&snapshot);
+    let leavers: Vec<_> = scopes
+        .flat_map(|scope| scope.leavers(who, node, now))
+        .collect();
     let partners = partners(&snapshot, &leavers, census);
     let mut play = Play {
         shared,

@@ -15,7 +15,7 @@ use super::listings;
 use super::refusal::Refusal;
 use super::status::{names, round};
 use crate::clock::Moment;
-use crate::config::model;
+use crate::config::{did_you_mean, model};
 use crate::control::Shared;
 use crate::control::us_or_them;
 use crate::governor::View;
@@ -103,12 +103,8 @@ impl Subject {
 
 fn unknown(snapshot: &Snapshot, name: &str) -> Refusal {
     let names = snapshot.config.partners.iter().map(|known| &*known.name);
-    let likeness = |known: &str| strsim::jaro_winkler(known, name);
-    let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let hint = best.filter(|best| likeness(best) > 0.8).map_or_else(
-        || "see `pinfold partners`, or give an address".into(),
-        |best| format!("did you mean \"{best}\"?"),
-    );
+    let hint = did_you_mean(name, names)
+        .unwrap_or_else(|| "see `pinfold partners`, or give an address".into());
     let error = format!("\"{name}\" is neither a partner nor an address: {hint}");
     let mut refusal = Refusal::new(StatusCode::NOT_FOUND, error);
     refusal.exits_with(64);

@@ -98,11 +98,8 @@ pub(super) fn partner(shared: &Shared, view: &View, known: &Arc<str>) -> Option<
     let snapshot = shared.snapshot.load();
     let mut partners = snapshot.config.partners.iter();
     let partner = partners.find(|each| *each.name == **known)?;
-    let pins = us_or_them::pins_of(shared, known, Moment::now());
-    let pins = pins
-        .iter()
-        .map(|(key, pin)| partner_pin(key, pin))
-        .collect();
+    let pins = us_or_them::pins_of(shared, &snapshot, known, Moment::now());
+    let pins = pins.map(|(key, pin)| partner_pin(&key, &pin)).collect();
     let chronicle = shared.chronicle.lock();
     let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
     let chapter = chronicle.partner(known);

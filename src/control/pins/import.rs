@@ -188,10 +188,7 @@ fn read(pin: &Pin, snapshot: &Snapshot, ago: Duration) -> Result<(PinKey, Option
         home: pin.home.as_deref().map(Arc::from),
         looks_legacy: pin.looks_legacy,
     };
-    let key = PinKey {
-        scope: Arc::clone(&listener.pin_scope),
-        subject,
-    };
+    let key = PinKey::new(&listener.pin_scope, subject);
     Ok((key, is_alive.then_some(kept)))
 }
 

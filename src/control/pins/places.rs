@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::super::Control;
 use super::{Scopes, Wish};
+use crate::config::did_you_mean;
 use crate::config::model::{self, NodeState};
 use crate::pool::pins::PinKey;
-use crate::pool::placement::Subject;
 use crate::pool::select::Standing;
 use crate::snapshot::{Listener, Snapshot};
 
@@ -15,7 +15,7 @@ use crate::snapshot::{Listener, Snapshot};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PinRefused {
     /// There is no such partner.
-    #[error("no partner \"{0}\" in the configuration{1}")]
+    #[error("no partner \"{0}\" in the configuration: {1}")]
     UnknownPartner(String, String),
     /// It has no pin of its own.
     #[error(
@@ -112,10 +112,7 @@ impl Control {
             let scope = &listener.pin_scope;
             let name = (Arc::clone(&scope.pool), Arc::clone(&scope.affinity));
             let place = places.entry(name).or_insert_with(|| Place {
-                key: PinKey {
-                    scope: Arc::clone(scope),
-                    subject: Subject::Partner(Arc::from(&*wish.partner)),
-                },
+                key: PinKey::of_partner(scope, &Arc::from(&*wish.partner)),
                 ttl: listener.config.pin_ttl,
                 standing: None,
             });
@@ -183,13 +180,7 @@ impl Control {
 
     pub(in crate::control) fn unknown_partner(&self, name: &str) -> PinRefused {
         let names = self.config.partners.iter().map(|known| known.name.as_str());
-        let likeness = |known: &str| strsim::jaro_winkler(known, name);
-        let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        let hint = best.filter(|best| likeness(best) > ALIKE);
-        let hint = hint.map_or_else(
-            || ": see `pinfold partners`".into(),
-            |best| format!(": did you mean \"{best}\"?"),
-        );
+        let hint = did_you_mean(name, names).unwrap_or_else(|| "see `pinfold partners`".into());
         PinRefused::UnknownPartner(name.into(), hint)
     }
 }
@@ -216,6 +207,3 @@ impl Wish {
         pool.chain(affinity).collect()
     }
 }
-
-/// As the configuration's own hints.
-const ALIKE: f64 = 0.8;

@@ -8,11 +8,9 @@ use crate::clock::Moment;
 use crate::governor::ledger::Cut;
 use crate::pool::group::Effect;
 use crate::pool::health::State;
-use crate::pool::pins::{Moved, PinScope};
-use crate::pool::placement::Subject;
-use crate::pool::share::Share;
+use crate::pool::pins::Moved;
 use crate::relay::session::{EndpointNumber, Interrupt};
-use crate::snapshot::{Endpoint, GroupPlan};
+use crate::snapshot::{Endpoint, Whereabouts};
 use crate::worker::{Order, Whose};
 
 impl Court {
@@ -121,40 +119,19 @@ impl Court {
 
     /// Moves the pins of a dead node to those who outlived it.
     fn move_pins(&self, watched: &Watched, dead: &Arc<str>, now: Moment) -> Vec<Moved> {
-        let mut moved = Vec::new();
-        let pool = &watched.plan.key.pool;
-        for affinity in &watched.plan.affinities {
-            let mut share = self.share(&watched.plan, affinity, now);
-            let place = |subject: &Subject| {
-                // Only partners are counted in shares.
-                let mut share = share.as_mut().filter(|_| subject.is_partner());
-                if let Some(share) = &mut share {
-                    share.leave(dead);
-                }
-                let to = watched.survivor(&self.key, subject, dead, share.as_deref());
-                if let Some(share) = &mut share {
-                    share.enter(Arc::clone(to.as_ref().unwrap_or(dead)));
-                }
-                to
-            };
-            let affected = self.pins.fail_over(pool, affinity, dead, now, place);
-            moved.extend(affected.moved);
-        }
-        moved
-    }
-
-    /// How many legacy partners each node of the group has, where that is limited.
-    fn share(&self, plan: &GroupPlan, affinity: &Arc<str>, now: Moment) -> Option<Share> {
-        if plan.max_share >= 100 {
-            return None;
-        }
-        let scope = Arc::new(PinScope {
-            pool: Arc::clone(&plan.key.pool),
-            affinity: Arc::clone(affinity),
-        });
-        let partners = self.snapshot.partners.legacy().map(|partner| &partner.name);
-        let pins = (&*self.pins, &scope);
-        Some(Share::of_pins(plan.max_share, pins, partners, now))
+        let who = Whereabouts {
+            key: &self.key,
+            partners: &self.snapshot.partners,
+            pins: &self.pins,
+        };
+        let (pool, affinities) = (&watched.plan.key.pool, &watched.plan.affinities);
+        let scopes =
+            self.snapshot.scopes().iter().filter(|scope| {
+                scope.pins.pool == *pool && affinities.contains(&scope.pins.affinity)
+            });
+        scopes
+            .flat_map(|scope| scope.fail_over(who, dead, now).moved)
+            .collect()
     }
 
     /// `endpoint`, and the same place as a reload found it that changed how it is asked: sessions

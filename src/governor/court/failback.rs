@@ -1,6 +1,6 @@
 //! Sending partners back to the nodes that they were moved away from.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,14 +86,9 @@ impl Court {
 
     /// Partners that are away from their node and may return some day.
     fn candidates(&self, now: Moment) -> Vec<(PinKey, Arc<str>)> {
-        let listeners = self.snapshot.listeners.iter();
-        let scopes: HashSet<_> = listeners.map(|each| &each.pin_scope).collect();
+        let scopes = self.snapshot.scopes();
         let returning = self.snapshot.partners.returning();
-        let keys = returning.flat_map(|known| {
-            scopes
-                .iter()
-                .map(|scope| PinKey::of_partner(scope, &known.name))
-        });
+        let keys = returning.flat_map(|known| scopes.iter().map(|scope| scope.key(&known.name)));
         let wall = Timestamp::now();
         keys.filter_map(|key| {
             let (_, _, known) = self.target(&key, now)?;
@@ -133,18 +128,8 @@ impl Court {
 
     /// Whether a node takes sessions on every listener of the pin.
     fn takes(&self, key: &PinKey, node: &str) -> bool {
-        let listeners = self.snapshot.listeners.iter();
-        let mut seats = listeners
-            .filter(|listener| listener.pin_scope == key.scope)
-            .map(|listener| {
-                listener
-                    .position(node)
-                    .and_then(|index| listener.nodes.get(index))
-            })
-            .peekable();
-        seats.peek().is_some()
-            && seats
-                .all(|seat| seat.is_some_and(|seat| seat.endpoint.standing() == Standing::Takes))
+        let scope = self.snapshot.scope(&key.scope);
+        scope.and_then(|scope| scope.standing(node)) == Some(Standing::Takes)
     }
 
     /// Sends back whose time it is, by what they are doing.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Court, Watched};
 use crate::clock::Moment;
 use crate::pool::invariant::{Admitted, NodeNow, Pinned, Rule, Violations, Watch};
-use crate::pool::pins::{Pin, PinKey, PinScope};
+use crate::pool::pins::Pin;
 use crate::pool::select::Standing;
 
 /// What breaks an invariant, and what was last said about it.
@@ -50,36 +50,24 @@ impl Court {
 
     /// The pins of configured partners, each once.
     fn pinned(&self, now: Moment) -> Vec<Pinned> {
-        let mut scopes: Vec<(&Arc<PinScope>, Vec<&Watched>)> = Vec::new();
-        for listener in &self.snapshot.listeners {
-            let scope = &listener.pin_scope;
-            let name = &listener.state.name;
-            let watched = self
-                .watched
-                .iter()
-                .find(|each| each.plan.listeners.contains(name));
-            let position = scopes.iter().position(|(known, _)| *known == scope);
-            let position = position.unwrap_or_else(|| {
-                scopes.push((scope, Vec::new()));
-                scopes.len() - 1
-            });
-            if let Some((_, groups)) = scopes.get_mut(position) {
-                groups.extend(watched);
-            }
-        }
         let served = self.ledger.last_served();
         let mut pinned = Vec::new();
-        for (scope, groups) in &scopes {
-            let nodes = nodes_now(groups);
+        for scope in self.snapshot.scopes() {
+            let serves = |group: &&Watched| {
+                let mut listeners = scope.listeners.iter();
+                listeners.any(|each| group.plan.listeners.contains(&each.state.name))
+            };
+            let groups: Vec<_> = self.watched.iter().filter(serves).collect();
+            let nodes = nodes_now(&groups);
             for partner in self.snapshot.partners.iter() {
-                let key = PinKey::of_partner(scope, &partner.name);
+                let key = scope.key(&partner.name);
                 if let Some(pin) = self.pins.inspect(&key, now) {
                     pinned.push(Pinned {
                         node: nodes.get(&pin.node).copied().unwrap_or(NodeNow::Unknown),
                         is_served_elsewhere: is_served_elsewhere(
                             &served,
                             &partner.name,
-                            groups,
+                            &groups,
                             &pin,
                         ),
                         key,

@@ -12,12 +12,8 @@ use tokio::sync::mpsc;
 use super::super::{Heard, Told};
 use super::mute::traffic;
 use crate::clock::Moment;
-use crate::pool::evacuation::refuge;
 use crate::pool::group::{Effect, Group};
 use crate::pool::health::Event;
-use crate::pool::placement::{PlacementKey, Subject};
-use crate::pool::select::{Candidate, Positions, WARM};
-use crate::pool::share::Share;
 use crate::probe::{self, Question};
 use crate::relay::session::EndpointNumber;
 use crate::snapshot::GroupPlan;
@@ -154,30 +150,6 @@ impl Watched {
                 member.endpoint.set_warmth(warmth);
             }
         }
-    }
-
-    /// Where a partner goes whose node is dead; `share` tells which nodes have enough of its kind.
-    pub(super) fn survivor(
-        &self,
-        key: &PlacementKey,
-        subject: &Subject,
-        dead: &str,
-        share: Option<&Share>,
-    ) -> Option<Arc<str>> {
-        let members = &self.plan.members;
-        let candidates = members.iter().map(|member| Candidate {
-            name: &member.name,
-            weight: member.weight,
-            standing: member.endpoint.standing(),
-            warmth: WARM,
-            sessions: 0,
-        });
-        let full = Positions::of(members, |member| {
-            share.is_some_and(|share| share.is_full(&member.name))
-        });
-        // Pins stay rather than go where nobody is to be placed.
-        let chosen = members.get(refuge(key, subject, candidates, dead, full)?)?;
-        Some(Arc::clone(&chosen.endpoint.node))
     }
 }
 

@@ -181,3 +181,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn where_a_name_was_seen_is_told_as_the_export_has_it() {
+    let learned = Learned::default();
+    for last in 0..200 {
+        let name = format!("sip{}.fabrikam.com", last % 3);
+        learned.observe(address(last), &names(&[&name]), SPOKEN, at(0));
+    }
+    // In doubt, and too old.
+    learned.observe(address(1), &names(&["sip.contoso.com"]), SPOKEN, at(1));
+    for now in [at(2), at(800)] {
+        let wanted = "sip1.fabrikam.com";
+        let is_wanted = |names: &Names| names.iter().any(|name| **name == *wanted);
+        let mut seen: Vec<_> = learned.seen_from(now, is_wanted);
+        seen.sort();
+        let mut exported: Vec<_> = learned
+            .export(now)
+            .into_iter()
+            .filter(|each| each.names.iter().any(|name| name == wanted))
+            .map(|each| each.address)
+            .collect();
+        exported.sort();
+        assert!(seen.iter().map(|(address, _)| *address).eq(exported));
+        assert_eq!(seen.len(), if now == at(2) { 66 } else { 0 });
+    }
+}

@@ -3,6 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod naive;
+
 fn seen(partner: &str, node: &str, is_good: bool, at: u64) -> Seen {
     Seen {
         partner: partner.into(),
@@ -166,6 +168,20 @@ proptest! {
         for partner in one.partners() {
             prop_assert_eq!(one.of_partner(partner), other.of_partner(partner));
         }
+    }
+
+    #[test]
+    fn counting_says_what_looking_at_everything_says(all in any_seen()) {
+        let (picture, naive) = (Picture::new(all.clone()), naive::Picture::new(all));
+        prop_assert_eq!(picture.accused(), naive.accused());
+        prop_assert!(picture.partners().eq(naive.partners()));
+        for partner in naive.partners() {
+            let judgement = picture.of_partner(partner);
+            prop_assert_eq!(&judgement, &naive.of_partner(partner));
+            let is_failing = picture.failing().any(|failing| failing == partner);
+            prop_assert!(is_failing || !judgement.verdict.is_accusation());
+        }
+        prop_assert_eq!(picture.of_partner("nobody"), naive.of_partner("nobody"));
     }
 
     #[test]

@@ -108,13 +108,23 @@ impl PinTable {
     /// All pins that have not lapsed, in order of their keys.
     #[must_use]
     pub fn list(&self, now: Moment) -> Vec<(PinKey, Pin)> {
-        let mut pins = Vec::with_capacity(self.len());
+        self.list_where(now, |_, _| true)
+    }
+
+    /// Those of them that are wanted; of others nothing is copied. `is_wanted` is asked with a shard locked.
+    #[must_use]
+    pub fn list_where(
+        &self,
+        now: Moment,
+        is_wanted: impl Fn(&PinKey, &Pin) -> bool,
+    ) -> Vec<(PinKey, Pin)> {
+        let mut pins = Vec::new();
         for position in 0..self.shards.len() {
             let shard = self.lock(position);
-            let live = shard
-                .entries()
-                .filter(|(key, _)| shard.live(key, now).is_some());
-            pins.extend(live.map(|(key, entry)| (key.clone(), entry.pin.clone())));
+            let wanted = shard.entries().filter(|(key, entry)| {
+                is_wanted(key, &entry.pin) && shard.live(key, now).is_some()
+            });
+            pins.extend(wanted.map(|(key, entry)| (key.clone(), entry.pin.clone())));
         }
         pins.sort_by(|a, b| a.0.cmp(&b.0));
         pins

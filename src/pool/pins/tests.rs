@@ -472,3 +472,21 @@ fn a_pin_that_is_ordered_away_keeps_its_home_and_tells_what_it_said() {
         assert_eq!(PinnedBy::from_label(by.label()), Some(by));
     }
 }
+
+#[test]
+fn the_pins_that_are_wanted_are_those_of_the_list() {
+    let table = PinTable::new(100);
+    for number in 0..60 {
+        let _ = table.pin(&address(number), to("edge1"), at(u64::from(number)));
+        let name = format!("partner{number}");
+        let _ = table.pin(&partner(&name), to("edge2"), at(0));
+    }
+    let is_wanted = |key: &PinKey, pin: &Pin| {
+        key.subject.to_string().ends_with('7') || (*pin.node == *"edge1" && pin.revision == 1)
+    };
+    let now = at(50);
+    let mut all = table.list(now);
+    all.retain(|(key, pin)| is_wanted(key, pin));
+    assert!(all.len() > 30, "lapsed ones are not among them");
+    assert_eq!(table.list_where(now, is_wanted), all);
+}

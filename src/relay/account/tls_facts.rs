@@ -238,15 +238,10 @@ impl Account {
         if are_pinned != (model::Pin::Partner, model::Pin::Partner) {
             return;
         }
-        let key = |subject| PinKey {
-            scope: Arc::clone(&listener.pin_scope),
-            subject,
-        };
+        let scope = &listener.pin_scope;
         let address = Subject::of_client(self.client().ip(), listener.config.pin_prefix);
-        let (from, to) = (
-            key(address),
-            key(Subject::Partner(Arc::clone(&partner.name))),
-        );
+        let from = PinKey::new(scope, address);
+        let to = PinKey::of_partner(scope, &partner.name);
         self.context.pins.rekey(&from, &to, now);
     }
 

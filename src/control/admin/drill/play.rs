@@ -7,13 +7,12 @@ use std::sync::Arc;
 use super::super::answers::{Drill, DrillUsers, Survivor};
 use super::super::status::names;
 use crate::config::model::PinPrefix;
-use crate::control::leaving::Leaver;
 use crate::control::{Census, Shared};
 use crate::governor::{EndpointView, GroupView};
 use crate::pool::pins::PinnedBy;
 use crate::pool::placement::Subject;
 use crate::pool::select::{Candidate, Positions, Request, Standing, choose};
-use crate::snapshot::Listener;
+use crate::snapshot::{Leaver, Listener};
 
 /// A drill while it is played.
 pub(super) struct Play<'a> {

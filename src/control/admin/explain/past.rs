@@ -86,8 +86,8 @@ fn last_at(scene: &Scene<'_>, endings: &[Ended]) -> Option<jiff::Timestamp> {
         let shaken = chronicle
             .partner(&known.name)
             .and_then(|chapter| chapter.tls.seen_at);
-        let pins = pins_of(scene.shared, &known.name, scene.now);
-        let used = pins.iter().map(|(_, pin)| pin.last_used).max();
+        let pins = pins_of(scene.shared, scene.snapshot, &known.name, scene.now);
+        let used = pins.map(|(_, pin)| pin.last_used).max();
         active().chain(shaken).chain(used).max()
     });
     let last = ended.into_iter().chain(of_partner.flatten()).max();

@@ -77,14 +77,14 @@ impl<'a> Scene<'a> {
     fn place(&self, alike: &[&'a Arc<Listener>]) -> Option<Place> {
         let listener = alike.first()?;
         let client = self.subject.client(&self.snapshot.config);
-        let (partners, pins) = (&*self.snapshot.partners, &*self.shared.pins);
+        let (who, pins) = (self.shared.whereabouts(self.snapshot), &*self.shared.pins);
         let partner = self.subject.partner.as_ref();
         let claimant = Claimant {
             client,
             partner,
             looks_legacy: self.looks_legacy(listener, client),
         };
-        let claim = Claim::new((listener, partners, pins), claimant, self.now);
+        let claim = Claim::new((listener, who), claimant, self.now);
         // The turn is that of the next session; asking does not use it up.
         let turn = listener
             .state
@@ -273,15 +273,8 @@ impl<'a> Scene<'a> {
         let node = preferred
             .or(pin.home.as_ref())
             .filter(|node| **node != pin.node)?;
-        let is_ready = self
-            .snapshot
-            .listeners
-            .iter()
-            .filter(|each| each.pin_scope == key.scope)
-            .all(|each| {
-                let seat = each.position(node).and_then(|index| each.nodes.get(index));
-                seat.is_some_and(|seat| seat.endpoint.standing() == Standing::Takes)
-            });
+        let scope = self.snapshot.scope(&key.scope);
+        let is_ready = scope.and_then(|scope| scope.standing(node)) == Some(Standing::Takes);
         let wait = if is_ready {
             String::new()
         } else {

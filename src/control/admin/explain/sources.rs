@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use super::super::answers::Source;
 use super::place::Scene;
+use crate::partner::learned::Names;
 use crate::partner::resolved::NameView;
 use crate::partner::table::Known;
 
@@ -77,15 +78,18 @@ fn of_partner(scene: &Scene<'_>, known: &Known) -> Vec<Source> {
 
 /// Certificates that were seen from addresses; where there are none, the one that it has shown last.
 fn certificates(scene: &Scene<'_>, known: &Known) -> Vec<Source> {
-    let mut sources = Vec::new();
-    for each in scene.shared.recognition.learned.export(scene.now) {
-        let shown: Vec<Box<str>> = each.names.iter().map(|name| Box::from(&**name)).collect();
-        let owner = scene.snapshot.partners.by_certificate(&shown);
-        if owner.is_some_and(|owner| owner.name == known.name) {
-            let what = format!("{} seen from {}", each.names.join(", "), each.address);
-            sources.push(source("certificate", what));
-        }
-    }
+    let is_theirs = |shown: &Names| {
+        let owner = scene.snapshot.partners.by_certificate(shown);
+        owner.is_some_and(|owner| owner.name == known.name)
+    };
+    let learned = &scene.shared.recognition.learned;
+    let seen = learned.seen_from(scene.now, is_theirs).into_iter();
+    let mut sources: Vec<_> = seen
+        .map(|(address, names)| {
+            let what = format!("{} seen from {address}", names.join(", "));
+            source("certificate", what)
+        })
+        .collect();
     if sources.is_empty() {
         let chronicle = scene.shared.chronicle.lock();
         let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,267 @@
+//! One judge: what a drill foretells is what a failover does, and what sessions do by themselves.
+
+use std::fmt::Write as _;
+
+use super::*;
+use crate::config::parse;
+use crate::snapshot::{Leaver, Registry, Scope, Snapshot};
+
+/// A pool with two listeners that share their pins, and each endpoint of its own.
+fn snapshot(rng: &mut fastrand::Rng, partners: usize) -> Snapshot {
+    let share = if rng.bool() { 100 } else { rng.u8(1..100) };
+    let mut text = format!("version = 1\n[[pool]]\nname = \"edge\"\nmax_share = \"{share}%\"\n");
+    for number in 0..rng.usize(2..6) {
+        let (port, weight) = (1000 + number, rng.u8(1..4));
+        let _ = write!(
+            text,
+            "[[pool.node]]\nname = \"edge{number}\"\naddress = \"127.0.0.1:{port}\"\n\
+             weight = {weight}\n"
+        );
+    }
+    for (name, kind) in [("inner", "tcp"), ("outer", "tls-hello")] {
+        let _ = write!(
+            text,
+            "[[listener]]\nname = \"{name}\"\nbind = \"127.0.0.1:0\"\nservice = \"federation\"\n\
+             pool = \"edge\"\nprobe.kind = \"{kind}\"\n"
+        );
+    }
+    for number in 0..partners {
+        let legacy = rng.u8(..4) > 0;
+        let _ = write!(
+            text,
+            "[[partner]]\nname = \"p{number:02}\"\naddresses = [\"192.0.2.{number}\"]\n\
+             legacy = {legacy}\npin = \"partner\"\n"
+        );
+    }
+    match parse("test.toml", &text) {
+        Ok(loaded) => Registry::new(1).build(&Arc::new(loaded.config)),
+        Err(mistakes) => panic!("{mistakes}"),
+    }
+}
+
+/// Puts every node into some state, the same on all listeners; "edge0" is up.
+fn judge(rng: &mut fastrand::Rng, snapshot: &Snapshot) {
+    use Standing::{Down, Draining, Held, Never, Suspect, Takes, Unproven};
+    let any = [
+        Takes, Takes, Takes, Takes, Suspect, Held, Draining, Unproven, Down, Never,
+    ];
+    let first = &snapshot.listeners[0];
+    for (index, seat) in first.nodes.iter().enumerate() {
+        let standing = if index == 0 {
+            Takes
+        } else {
+            any[rng.usize(..any.len())]
+        };
+        let warmth = rng.u8(..=100);
+        for listener in &snapshot.listeners {
+            let endpoint = &listener.seat(&seat.endpoint.node).unwrap().endpoint;
+            endpoint.set_standing(standing);
+            endpoint.set_warmth(warmth);
+        }
+    }
+}
+
+/// The pins of all partners: those of `homes`, which are positions of nodes.
+fn pinned(snapshot: &Snapshot, homes: &[usize]) -> PinTable {
+    let (scope, pins) = (&snapshot.scopes()[0], PinTable::new(100));
+    for (number, home) in homes.iter().enumerate() {
+        let node = &snapshot.listeners[0].nodes[*home].endpoint.node;
+        let new = NewPin {
+            node: Arc::clone(node),
+            by: PinnedBy::Placed,
+            revision: 1,
+            ttl: std::time::Duration::from_secs(60),
+            looks_legacy: false,
+        };
+        let key = scope.key(&format!("p{number:02}").into());
+        let _ = pins.pin(&key, new, Moment::START);
+    }
+    pins
+}
+
+struct Game {
+    snapshot: Snapshot,
+    key: PlacementKey,
+    homes: Vec<usize>,
+    foretold: Vec<Leaver>,
+}
+
+impl Game {
+    fn new(rng: &mut fastrand::Rng) -> Self {
+        let count = rng.usize(1..20);
+        let snapshot = snapshot(rng, count);
+        judge(rng, &snapshot);
+        let nodes = snapshot.listeners[0].nodes.len();
+        let homes: Vec<_> = (0..count).map(|_| rng.usize(..nodes)).collect();
+        let mut game = Self {
+            snapshot,
+            key: PlacementKey::from_bytes([rng.u8(..); 16]),
+            homes,
+            foretold: Vec::new(),
+        };
+        let pins = game.pins();
+        game.foretold = game
+            .scope()
+            .leavers(game.who(&pins), "edge0", Moment::START);
+        game
+    }
+
+    fn scope(&self) -> &Scope {
+        assert_eq!(self.snapshot.scopes().len(), 1);
+        &self.snapshot.scopes()[0]
+    }
+
+    fn pins(&self) -> PinTable {
+        pinned(&self.snapshot, &self.homes)
+    }
+
+    fn who<'a>(&'a self, pins: &'a PinTable) -> Whereabouts<'a> {
+        Whereabouts {
+            key: &self.key,
+            partners: &self.snapshot.partners,
+            pins,
+        }
+    }
+
+    fn set_standing_of_edge0(&self, standing: Standing) {
+        for listener in &self.snapshot.listeners {
+            listener.nodes[0].endpoint.set_standing(standing);
+        }
+    }
+
+    fn check(&self, pins: &PinTable, what: &str) {
+        for leaver in &self.foretold {
+            let now = pins.look_up(&leaver.key, Moment::START);
+            let expected = leaver.to.clone().or_else(|| Some("edge0".into()));
+            assert_eq!(now, expected, "{what}: {}", leaver.known.name);
+        }
+        for (number, home) in self
+            .homes
+            .iter()
+            .enumerate()
+            .filter(|(_, home)| **home != 0)
+        {
+            let key = self.scope().key(&format!("p{number:02}").into());
+            let stays = &self.snapshot.listeners[0].nodes[*home].endpoint.node;
+            assert_eq!(pins.look_up(&key, Moment::START).as_ref(), Some(stays));
+        }
+    }
+
+    /// A partner comes, and is refused by the node that is gone, unless that is known already.
+    fn come(&self, pins: &PinTable, leaver: &Leaver, listener: &Listener, is_known: bool) {
+        let who = self.who(pins);
+        let claimant = Claimant {
+            client: "192.0.2.1".parse().unwrap(),
+            partner: Some(&leaver.known),
+            looks_legacy: false,
+        };
+        let mut claim = Claim::new((listener, who), claimant, Moment::START);
+        let mut tried = Positions::NONE;
+        if !is_known {
+            tried = tried.with(0);
+            claim.full = claim.full(listener, who, Moment::START);
+        }
+        let request = claim.request(listener, &self.key, 7, tried);
+        let choice = choose(listener.candidates(), &request);
+        let Some(choice) = choice.filter(|choice| choice.why == Why::Placed) else {
+            return;
+        };
+        let (to, from) = (&listener.nodes[choice.index].endpoint.node, "edge0".into());
+        let by = PinnedBy::DialFailed;
+        let _ = pins.move_from(&leaver.key, &from, to, by, Moment::START);
+    }
+}
+
+#[test]
+fn what_a_drill_foretells_is_what_a_failover_does() {
+    for seed in 0..500 {
+        let game = Game::new(&mut fastrand::Rng::with_seed(seed));
+        game.set_standing_of_edge0(Standing::Down);
+        let pins = game.pins();
+        let moved = game
+            .scope()
+            .fail_over(game.who(&pins), &"edge0".into(), Moment::START);
+        game.check(&pins, &format!("seed {seed}"));
+        let gone = game.foretold.iter().filter(|leaver| leaver.to.is_some());
+        assert_eq!(moved.moved.len(), gone.count(), "seed {seed}");
+    }
+}
+
+#[test]
+fn who_comes_before_the_failover_goes_where_it_would_have_sent_them_in_whatever_order() {
+    for seed in 0..500 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let game = Game::new(&mut rng);
+        let (is_known, pins) = (rng.bool(), game.pins());
+        if is_known {
+            game.set_standing_of_edge0(Standing::Down);
+        }
+        let mut order: Vec<_> = game.foretold.iter().collect();
+        rng.shuffle(&mut order);
+        let some = rng.usize(..=order.len());
+        for leaver in order.into_iter().take(some) {
+            let listener = &game.snapshot.listeners[rng.usize(..2)];
+            game.come(&pins, leaver, listener, is_known);
+        }
+        game.set_standing_of_edge0(Standing::Down);
+        let _ = game
+            .scope()
+            .fail_over(game.who(&pins), &"edge0".into(), Moment::START);
+        game.check(&pins, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn one_who_is_sent_away_alone_goes_where_all_would_be_sent() {
+    for seed in 0..200 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (game, scope) = (Game::new(&mut rng), 0);
+        let pins = game.pins();
+        let mut order: Vec<_> = game.foretold.iter().collect();
+        rng.shuffle(&mut order);
+        for leaver in order {
+            let scope = &game.snapshot.scopes()[scope];
+            let alone = scope.leaver(game.who(&pins), &leaver.known, "edge0", Moment::START);
+            let to = alone.expect("it is there").to;
+            assert_eq!(to, leaver.to, "seed {seed}: {}", leaver.known.name);
+            if let Some(to) = to {
+                pins.move_to(&leaver.key, &to, PinnedBy::Maintenance, Moment::START);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_worse_on_one_listener_takes_nobody_while_another_is_good_on_all() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut game = loop {
+        let game = Game::new(&mut rng);
+        if game.snapshot.listeners[0].nodes.len() == 3 && game.homes.contains(&0) {
+            break game;
+        }
+    };
+    let set = |listener: usize, node: usize, standing| {
+        let seat = &game.snapshot.listeners[listener].nodes[node];
+        seat.endpoint.set_standing(standing);
+    };
+    let go = |game: &Game| -> Vec<Option<Arc<str>>> {
+        let pins = game.pins();
+        let leavers = game
+            .scope()
+            .leavers(game.who(&pins), "edge0", Moment::START);
+        leavers.into_iter().map(|leaver| leaver.to).collect()
+    };
+    for (listener, node) in [(0, 1), (0, 2), (1, 1), (1, 2)] {
+        set(listener, node, Standing::Takes);
+    }
+    set(1, 1, Standing::Down);
+    assert!(go(&game).iter().all(|to| to.as_deref() == Some("edge2")));
+    // Good nowhere wholly: rather where it is good on one of them than where it is gone.
+    set(0, 2, Standing::Down);
+    assert!(go(&game).iter().all(Option::is_some));
+    set(0, 1, Standing::Down);
+    set(1, 2, Standing::Draining);
+    assert!(go(&game).iter().all(Option::is_none));
+    game.homes.clear();
+    assert!(go(&game).is_empty());
+}
