@@ -86,15 +86,25 @@ impl Contents {
 }
 
 impl Store {
-    /// Starts the threads, and waits until the database at `path` and the journal beside it are read. Whatever is the matter with
-    /// that, the store starts, and says so.
+    /// Starts the threads, and waits until the database of `directory` and the journal beside it are read.
+    /// Whatever is the matter with that, the store starts, and says so.
     ///
     /// # Errors
     ///
     /// No thread.
+    pub fn start_in(directory: &StateDir) -> io::Result<(Self, Contents)> {
+        let (path, home) = (directory.path().join(DATABASE), directory.clone());
+        Self::start_with(move |shared, inbox| Keeper::open(&path, Some(home), shared, inbox))
+    }
+
+    /// As [`start_in`](Self::start_in), with a database at `path`, in a directory that is nobody's.
+    ///
+    /// # Errors
+    ///
+    /// As there.
     pub fn start(path: &Path) -> io::Result<(Self, Contents)> {
         let path = path.to_path_buf();
-        Self::start_with(move |shared, inbox| Keeper::open(&path, shared, inbox))
+        Self::start_with(move |shared, inbox| Keeper::open(&path, None, shared, inbox))
     }
 
     fn start_with(open: impl Open) -> io::Result<(Self, Contents)> {
@@ -213,6 +223,7 @@ impl<O> Open for O where
 }
 
 const REQUESTS_MAX: usize = 256;
+const DATABASE: &str = "state.redb";
 
 #[cfg(test)]
 mod mortal;

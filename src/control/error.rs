@@ -75,7 +75,7 @@ impl StartError {
             Self::Listen { .. }
             | Self::Admin { .. }
             | Self::File { .. }
-            | Self::State(StateError::Unusable { .. })
+            | Self::State(StateError::Unusable { .. } | StateError::Gone { .. })
             | Self::System { .. }
             | Self::Died(_) => 71,
         }

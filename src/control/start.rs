@@ -212,7 +212,7 @@ impl Ground {
                 asking: naming::begin(&self.config, Book::default(), Vec::new()),
             });
         };
-        let started = Store::start(&directory.path().join(STATE_FILE));
+        let started = Store::start_in(directory);
         let (store, mut contents) = started.map_err(|cause| StartError::System {
             what: "the store",
             cause,
@@ -349,4 +349,3 @@ const HISTORY_MAX: usize = 4096;
 const REQUESTS_MAX: usize = 64;
 /// What DNS said, by question.
 const NAMES_BOOK: &str = "names";
-const STATE_FILE: &str = "state.redb";

@@ -6,8 +6,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
 
 use super::batch::Batch;
 use super::disk::Disk;
@@ -78,7 +79,15 @@ fn run(
     tell: &SyncSender<Outcome>,
     keeper: &Thread,
 ) {
-    while let Ok(handed) = inbox.recv() {
+    loop {
+        let handed = match inbox.recv_timeout(LOOK) {
+            Ok(handed) => handed,
+            Err(RecvTimeoutError::Timeout) => {
+                disk.look();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         let (outcome, covered) = commit(&mut disk, handed);
         let is_heard = tell.send(outcome).is_ok();
         keeper.unpark();
@@ -114,3 +123,6 @@ pub(super) fn remove(shelf: &dyn Shelf, segments: &[u64]) {
         let _ = shelf.remove(*number);
     }
 }
+
+/// How long what was removed while nothing is written goes unnoticed.
+const LOOK: Duration = Duration::from_secs(5);

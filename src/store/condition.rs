@@ -109,13 +109,21 @@ impl Shared {
         self.standing().set_aside.push(aside);
     }
 
-    /// `file` is not the one any more that is open.
-    pub(super) fn is_removed(&self, file: &Path) {
-        tracing::error!(
-            file = %file.display(),
-            "state-removed: the file was removed or replaced while it is in use; pins are written to a new one, \
-             and what it alone held begins anew"
-        );
+    /// `file` is not the one any more that was open; and what was open cannot be read, if so.
+    pub(super) fn is_removed(&self, file: &Path, lost: Option<&dyn Display>) {
+        let file = file.display();
+        match lost {
+            None => tracing::error!(
+                %file,
+                "state-removed: it was removed or replaced while it is in use, and is made anew with all that \
+                 it held"
+            ),
+            Some(error) => tracing::error!(
+                %file, %error,
+                "state-removed: it was removed or replaced while it is in use, and cannot be read; it is made \
+                 anew with all pins, and what it alone held begins anew"
+            ),
+        }
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {

@@ -2,21 +2,34 @@
 //!
 //! Owns the lock that keeps a second instance out, the placement key, and the administrator's states
 //! of nodes. Every write is whole or not at all: a new file, made durable, takes the old one's name.
+//! What is removed while it is in use is made anew from memory (`upkeep`).
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The state directory of a running instance.
+mod upkeep;
+
+/// The state directory of a running instance. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct StateDir(Arc<Held>);
+
 #[derive(Debug)]
-pub struct StateDir {
+struct Held {
     path: PathBuf,
-    /// Held as long as the instance lives; the system gives it back even after kill −9.
-    _lock: File,
+    /// The directory's mode, for one that is to be made anew.
+    mode: u32,
+    /// Held as long as the instance lives; the system gives them back even after kill −9. The last is the
+    /// one in the directory, the others were, and may be elsewhere now.
+    locks: Mutex<Vec<File>>,
+    /// What is in the small files, as this instance has read or written it.
+    contents: Mutex<BTreeMap<&'static str, Vec<u8>>>,
 }
 
 /// Why a state directory cannot be used.
@@ -27,6 +40,19 @@ pub enum StateError {
         "state_dir {0}: another instance of pinfold uses it; each needs a directory of its own"
     )]
     Locked(PathBuf),
+    /// It was removed while it is in use.
+    #[error(
+        "state_dir {path} is gone and cannot be made anew: {cause}; make it again with mode {mode:o}, \
+         owned by the user that pinfold runs as"
+    )]
+    Gone {
+        /// The directory.
+        path: PathBuf,
+        /// The mode that it had.
+        mode: u32,
+        /// Why not.
+        cause: io::Error,
+    },
     /// A file or the directory cannot be used.
     #[error("state_dir: cannot {what} {path}")]
     Unusable {
@@ -95,28 +121,20 @@ impl StateDir {
     /// Another instance has it, or it cannot be written.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(path).map_err(unusable("make", path))?;
-        let name = path.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&name)
-            .map_err(unusable("write", &name))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.into(),
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(StateError::Locked(path.into())),
-            Err(TryLockError::Error(cause)) => Err(unusable("lock", &name)(cause)),
-        }
+        let lock = upkeep::lock(path)?;
+        let found = fs::metadata(path).map_err(unusable("read", path))?;
+        Ok(Self(Arc::new(Held {
+            path: path.into(),
+            mode: found.mode() & 0o7777,
+            locks: Mutex::new(vec![lock]),
+            contents: Mutex::default(),
+        })))
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
     /// The placement key, made now where there is none.
@@ -125,15 +143,18 @@ impl StateDir {
     ///
     /// The file cannot be read or written, or no random numbers are to be had.
     pub fn placement_key(&self) -> Result<String, StateError> {
-        let name = self.path.join("placement.key");
+        let name = self.path().join(KEY);
         match fs::read_to_string(&name) {
-            Ok(text) if !text.trim().is_empty() => return Ok(text.trim().into()),
+            Ok(text) if !text.trim().is_empty() => {
+                self.contents().insert(KEY, text.clone().into());
+                return Ok(text.trim().into());
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unusable("read", &name)(error)),
         }
         let key = random_key().map_err(unusable("make a key for", &name))?;
-        self.replace("placement.key", format!("{key}\n").as_bytes())?;
+        self.replace(KEY, format!("{key}\n").into())?;
         Ok(key)
     }
 
@@ -143,7 +164,7 @@ impl StateDir {
     ///
     /// The file cannot be read, or cannot be set aside.
     pub fn administered(&self) -> Result<Found, StateError> {
-        let name = self.path.join(NODES);
+        let name = self.path().join(NODES);
         let mut text = String::new();
         match File::open(&name).and_then(|mut file| file.read_to_string(&mut text)) {
             Ok(_) => {}
@@ -155,10 +176,13 @@ impl StateDir {
             Err(error) => return Err(unusable("read", &name)(error)),
         }
         match serde_json::from_str::<NodesFile>(&text) {
-            Ok(file) if file.version == NODES_VERSION => Ok(Found::States(file.nodes)),
+            Ok(file) if file.version == NODES_VERSION => {
+                self.contents().insert(NODES, text.into());
+                Ok(Found::States(file.nodes))
+            }
             Ok(_) | Err(_) => {
                 let aside = self
-                    .path
+                    .path()
                     .join(format!("{NODES}.damaged-{}", Timestamp::now().as_second()));
                 fs::rename(&name, &aside).map_err(unusable("set aside", &name))?;
                 Ok(Found::Damaged(aside))
@@ -177,26 +201,41 @@ impl StateDir {
             nodes: nodes.into(),
         };
         let text = serde_json::to_vec_pretty(&file).map_err(io::Error::other);
-        let text = text.map_err(unusable("write", &self.path.join(NODES)))?;
-        self.replace(NODES, &text)
+        let text = text.map_err(unusable("write", &self.path().join(NODES)))?;
+        self.stand()?;
+        self.replace(NODES, text)
     }
 
-    fn replace(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
-        let (target, draft) = (self.path.join(name), self.path.join(format!("{name}.new")));
-        let write = || {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .write(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&draft)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            fs::rename(&draft, &target)?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(unusable("write", &target))
+    fn replace(&self, name: &'static str, content: Vec<u8>) -> Result<(), StateError> {
+        // Held, so that nobody makes an older one anew over it.
+        let mut contents = self.contents();
+        write_whole(self.path(), name, &content)?;
+        contents.insert(name, content);
+        Ok(())
     }
+
+    fn contents(&self) -> MutexGuard<'_, BTreeMap<&'static str, Vec<u8>>> {
+        let contents = self.0.contents.lock();
+        contents.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a file of `directory`, wholly or not at all; durable on return.
+fn write_whole(directory: &Path, name: &str, content: &[u8]) -> Result<(), StateError> {
+    let (target, draft) = (directory.join(name), directory.join(format!("{name}.new")));
+    let write = || {
+        let mut file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&draft, &target)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(unusable("write", &target))
 }
 
 /// A key that nobody can guess.
@@ -215,99 +254,9 @@ fn unusable(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateE
     move |cause| StateError::Unusable { what, path, cause }
 }
 
+const KEY: &str = "placement.key";
 const NODES: &str = "nodes.json";
 const NODES_VERSION: u32 = 1;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A directory of this test's own, gone when it ends.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new() -> Self {
-            let name = format!(
-                "pinfold-store-{}-{}",
-                std::process::id(),
-                random_key().unwrap()
-            );
-            Self(std::env::temp_dir().join(name))
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn draining(node: &str) -> Administered {
-        Administered {
-            pool: "edge".into(),
-            node: node.into(),
-            state: Wanted::Draining,
-            since: Timestamp::UNIX_EPOCH,
-            by: "uid 0".into(),
-            reason: Some("CHG1".into()),
-            deadline: None,
-        }
-    }
-
-    #[test]
-    fn a_second_instance_is_refused_until_the_first_has_ended() {
-        let scratch = Scratch::new();
-        let first = StateDir::open(&scratch.0).unwrap();
-        assert!(matches!(
-            StateDir::open(&scratch.0),
-            Err(StateError::Locked(_))
-        ));
-        drop(first);
-        StateDir::open(&scratch.0).unwrap();
-    }
-
-    #[test]
-    fn the_placement_key_is_made_once() {
-        let scratch = Scratch::new();
-        let directory = StateDir::open(&scratch.0).unwrap();
-        let key = directory.placement_key().unwrap();
-        assert_eq!(key.len(), 32);
-        assert_eq!(directory.placement_key().unwrap(), key);
-    }
-
-    #[test]
-    fn states_of_nodes_last() {
-        let scratch = Scratch::new();
-        let states = vec![draining("edge1"), draining("edge2")];
-        StateDir::open(&scratch.0)
-            .unwrap()
-            .save_administered(&states)
-            .unwrap();
-        let found = StateDir::open(&scratch.0).unwrap().administered().unwrap();
-        assert!(matches!(found, Found::States(found) if found == states));
-    }
-
-    #[test]
-    fn a_damaged_file_is_set_aside_and_nothing_is_lost() {
-        let scratch = Scratch::new();
-        let directory = StateDir::open(&scratch.0).unwrap();
-        for damage in [
-            &b"{\"version\": 1, \"nodes\": [{"[..],
-            b"\xff\xfe",
-            b"{\"version\":9,\"nodes\":[]}",
-        ] {
-            fs::write(scratch.0.join(NODES), damage).unwrap();
-            let Found::Damaged(aside) = directory.administered().unwrap() else {
-                panic!("damage is noticed")
-            };
-            assert_eq!(fs::read(aside).unwrap(), damage);
-            assert!(matches!(directory.administered().unwrap(), Found::States(s) if s.is_empty()));
-        }
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_written_is_named() {
-        let error = StateDir::open(Path::new("/proc/pinfold")).unwrap_err();
-        assert!(error.to_string().contains("/proc/pinfold"), "{error}");
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The database, and what is done while it cannot be written or read.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -8,17 +8,22 @@ use std::sync::Arc;
 
 use super::batch::Batch;
 use super::condition::{Part, Shared, name_aside};
-use super::file::{Rows, StateFile, Unusable, guarded};
+use super::directory::StateDir;
+use super::file::{Failure, Rows, StateFile, Unusable, guarded};
 
 /// The file, where it can be had.
 pub(super) struct Disk {
     path: PathBuf,
+    /// The directory, where it is somebody's to keep.
+    home: Option<StateDir>,
     shared: Arc<Shared>,
     file: Option<StateFile>,
     /// Which file that is, where it is one.
     identity: Option<Identity>,
     /// What the file held is known, or there was none: it may be written over.
     is_read: bool,
+    /// It was missing when it was last looked for, and could not be made.
+    is_missed: bool,
     open: Open,
 }
 
@@ -31,18 +36,23 @@ pub(super) type Open = Box<dyn FnMut(&Path) -> Result<(StateFile, Rows), Unusabl
 impl Disk {
     /// Opens and reads the file. One that is damaged is set aside; one that cannot be written is read
     /// all the same.
-    pub(super) fn open(path: PathBuf, shared: Arc<Shared>) -> (Self, Rows) {
-        Self::open_by(Box::new(open), path, shared)
+    pub(super) fn open(path: PathBuf, home: Option<StateDir>, shared: Arc<Shared>) -> (Self, Rows) {
+        // Half of one that was to take the place of one that was removed.
+        let _ = fs::remove_file(draft(&path));
+        let (disk, rows) = Self::open_by(Box::new(open), path, shared);
+        (Self { home, ..disk }, rows)
     }
 
     /// As [`open`](Self::open), by other means.
     pub(super) fn open_by(open: Open, path: PathBuf, shared: Arc<Shared>) -> (Self, Rows) {
         let mut disk = Self {
             path,
+            home: None,
             shared,
             file: None,
             identity: None,
             is_read: true,
+            is_missed: false,
             open,
         };
         match disk.try_open() {
@@ -56,13 +66,16 @@ impl Disk {
         }
     }
 
-    /// Opens the file where it is not open; whether it was opened now, so that what it holds is old. A file
-    /// that is no longer the one at its path keeps nothing: whoever removed or replaced it would have all
-    /// that is written lost at the next start.
+    /// Opens the file where it is not open; whether it was opened now, so that what it holds is old.
     pub(super) fn ready(&mut self) -> Result<bool, String> {
-        if self.is_removed() {
-            self.drop_file();
-            self.shared.is_removed(&self.path);
+        match self.keep_in_place() {
+            Ok(()) => {}
+            // What it alone held is lost, and pins are in memory.
+            Err(Failure::Old(error)) => {
+                self.shared.is_removed(&self.path, Some(&error));
+                self.drop_file();
+            }
+            Err(Failure::New(error)) => return self.fails(&error),
         }
         if self.file.is_some() {
             return Ok(false);
@@ -88,6 +101,7 @@ impl Disk {
         };
         match guarded(|| file.commit(batch, covers)) {
             Ok(()) => {
+                self.is_missed = false;
                 self.shared.succeeds(Part::Database, &self.path);
                 Ok(())
             }
@@ -122,6 +136,50 @@ impl Disk {
         Ok(rows)
     }
 
+    /// Sees whether the file is still in its place, while there is nothing to write.
+    pub(super) fn look(&mut self) {
+        match self.keep_in_place() {
+            Ok(()) if self.is_missed => {
+                self.is_missed = false;
+                self.shared.succeeds(Part::Database, &self.path);
+            }
+            Ok(()) => {}
+            Err(Failure::Old(error) | Failure::New(error)) => {
+                self.is_missed = true;
+                let _: Result<(), _> = self.fails(&error);
+            }
+        }
+    }
+
+    /// A file that is no longer the one at its path keeps nothing: whoever removed or replaced it would have
+    /// all that is written lost at the next start. It can be read as long as it is open, so all of it goes
+    /// to a new one.
+    fn keep_in_place(&mut self) -> Result<(), Failure> {
+        let refused = |error: io::Error| Failure::New(Unusable::Disk(error.to_string()));
+        if let Some(home) = &self.home {
+            home.stand()
+                .map_err(|error| Failure::New(Unusable::Disk(chain(&error))))?;
+        }
+        let Some(old) = self.file.as_ref().filter(|_| self.is_removed()) else {
+            return Ok(());
+        };
+        if fs::symlink_metadata(&self.path).is_ok() {
+            self.set_aside("it was put there while another was in use")
+                .map_err(refused)?;
+        }
+        let draft = draft(&self.path);
+        let _ = fs::remove_file(&draft);
+        let (new, _) = guarded(|| (self.open)(&draft)).map_err(Failure::New)?;
+        new.take_over(old)?;
+        fs::rename(&draft, &self.path).map_err(refused)?;
+        sync_directory(&self.path).map_err(refused)?;
+        self.drop_file();
+        self.file = Some(new);
+        self.identity = identity(&self.path);
+        self.shared.is_removed(&self.path, None);
+        Ok(())
+    }
+
     fn is_removed(&self) -> bool {
         self.file.is_some() && self.identity.is_some() && identity(&self.path) != self.identity
     }
@@ -153,6 +211,24 @@ fn identity(path: &Path) -> Option<Identity> {
     Some((file.dev(), file.ino()))
 }
 
+/// What is to take the place of the file at `path`.
+fn draft(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+/// Makes the names in the directory of `path` durable.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
+/// An error and its cause.
+fn chain(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
 /// Opens and reads the file at `path`, or makes it.
 fn open(path: &Path) -> Result<(StateFile, Rows), Unusable> {
     let refused = |error: io::Error| Unusable::Disk(error.to_string());
@@ -164,6 +240,9 @@ fn open(path: &Path) -> Result<(StateFile, Rows), Unusable> {
         options.open(path).map_err(refused)?;
     }
     let opened = guarded(|| StateFile::open(path));
+    if is_new && opened.is_ok() {
+        sync_directory(path).map_err(refused)?;
+    }
     if is_new && opened.is_err() {
         // Half a new file would look damaged the next time.
         let _ = fs::remove_file(path);

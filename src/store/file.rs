@@ -10,10 +10,12 @@ use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
 use redb::{TableDefinition, TableError, WriteTransaction};
 
+pub(super) use self::copy::Failure;
 pub(super) use self::unusable::Unusable;
 use super::batch::{Batch, Name};
 use crate::telemetry::panics;
 
+mod copy;
 mod unusable;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");

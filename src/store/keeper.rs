@@ -21,6 +21,7 @@ use super::batch::Batch;
 use super::codec::{self, Present};
 use super::committer::{Committer, Outcome};
 use super::condition::Shared;
+use super::directory::StateDir;
 use super::disk::Disk;
 use super::file::Rows;
 use super::journal::Journal;
@@ -66,10 +67,11 @@ impl Keeper {
     /// Opens and reads the database at `path` and its journal, on the thread that is to run it.
     pub(super) fn open(
         path: &Path,
+        home: Option<StateDir>,
         shared: Arc<Shared>,
         inbox: Receiver<Request>,
     ) -> io::Result<(Self, Contents)> {
-        let disk = Disk::open(path.into(), Arc::clone(&shared));
+        let disk = Disk::open(path.into(), home, Arc::clone(&shared));
         Self::open_with(disk, Arc::new(Beside::new(path)), shared, inbox)
     }
 

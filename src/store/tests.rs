@@ -23,6 +23,8 @@ use crate::pool::pins::{Kept, Lease, NewPin, Order, Pin, PinKey, PinScope, PinTa
 use crate::pool::placement::Subject;
 use crate::snapshot::{Registry, Snapshot};
 
+mod removal;
+
 /// A directory of this test's own, gone when it ends.
 struct Scratch(PathBuf);
 

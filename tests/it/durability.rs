@@ -202,28 +202,70 @@ fn a_state_file_that_cannot_be_read_is_set_aside_and_the_service_starts() {
 }
 
 #[test]
-fn a_state_file_that_is_removed_under_it_is_made_anew_before_anything_is_promised() {
-    let mut world = World::start(2);
+fn whatever_is_removed_under_it_is_there_at_the_next_start() {
+    let mut world = World::start(4);
+    let (mut caller, first) = Caller::served(world.address(), FABRIKAM).unwrap();
+    world.edge(&first).kill().unwrap();
+    assert!(caller.ends_within(SOON));
+    failovers(&world, 1);
     Caller::served(world.address(), caller_address(1)).unwrap();
-    fs::remove_file(world.directory.state().join("state.redb")).unwrap();
-    let wish = serde_json::json!({ "node": "edge2" });
-    let answer = world.pinfold.send("PUT", "/v1/pins/fabrikam", &wish);
-    let answer = answer.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert!(world.pinfold.process.output().contains("state-removed"));
-    again(&mut world, Signal::KILL);
-    assert_eq!(world.pinfold.pin("fabrikam").as_deref(), Some("edge2"));
-    let stranger = caller_address(1).to_string();
-    assert!(
-        world.pinfold.pin(&stranger).is_some(),
-        "nor is anything else lost"
-    );
+    let others: Vec<_> = ["edge1", "edge2", "edge3", "edge4"]
+        .into_iter()
+        .filter(|node| *node != first)
+        .collect();
+    let drain = format!("/v1/nodes/{}/drain", others[0]);
+    assert_eq!(world.pinfold.post(&drain).unwrap().status, 200);
+    let key_file = world.directory.state().join("placement.key");
+    let key = || fs::read_to_string(&key_file).unwrap();
+    let placement = key();
+    let empty: fn(&Path) = |state| {
+        for entry in fs::read_dir(state).unwrap() {
+            // A segment of the journal comes and goes.
+            let _ = fs::remove_file(entry.unwrap().path());
+        }
+    };
+    let file: fn(&Path) = |state| fs::remove_file(state.join("state.redb")).unwrap();
+    let all: fn(&Path) = |state| fs::remove_dir_all(state).unwrap();
+    for (harm, node) in [(file, others[1]), (empty, others[2]), (all, others[1])] {
+        harm(&world.directory.state());
+        let wish = serde_json::json!({ "node": node });
+        let answer = world.pinfold.send("PUT", "/v1/pins/fabrikam", &wish);
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(world.pinfold.process.output().contains("state-removed"));
+        again(&mut world, Signal::KILL);
+        assert_eq!(world.pinfold.pin("fabrikam").as_deref(), Some(node));
+        let stranger = caller_address(1).to_string();
+        assert!(world.pinfold.pin(&stranger).is_some(), "nor is it lost");
+        failovers(&world, 1);
+        let nodes = world.pinfold.json("/v1/nodes").to_string();
+        assert!(nodes.contains("draining"), "{nodes}");
+        assert_eq!(key(), placement);
+    }
 }
 
 #[test]
-fn a_state_directory_that_is_gone_keeps_nothing_and_says_so() {
+fn what_is_removed_while_nothing_changes_is_made_anew_all_the_same() {
     let world = World::start(2);
-    fs::remove_dir_all(world.directory.state()).unwrap();
+    let state = world.directory.state();
+    fs::remove_file(state.join("state.redb")).unwrap();
+    fs::remove_file(state.join("lock")).unwrap();
+    let is_there = || {
+        let names = ["state.redb", "lock"];
+        names
+            .iter()
+            .all(|name| state.join(name).exists())
+            .then_some(())
+    };
+    assert!(wait_until(SOON, is_there).is_some());
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_made_anew_keeps_nothing_says_so_and_is_made_up_for() {
+    let mut world = World::start(2);
+    let state = world.directory.state();
+    fs::remove_dir_all(&state).unwrap();
+    fs::write(&state, b"no directory").unwrap();
     let wish = serde_json::json!({ "node": "edge2" });
     let answer = world.pinfold.send("PUT", "/v1/pins/fabrikam", &wish);
     let answer = answer.unwrap();
@@ -234,11 +276,14 @@ fn a_state_directory_that_is_gone_keeps_nothing_and_says_so() {
         Some("edge2"),
         "it stands all the same"
     );
-    assert!(
-        attention(&world).contains("NOT KEPT"),
-        "{}",
-        attention(&world)
-    );
+    let told = attention(&world);
+    assert!(told.contains("NOT KEPT"), "{told}");
+    assert!(told.contains("make it again with mode"), "{told}");
+    fs::remove_file(&state).unwrap();
+    let told = || (!attention(&world).contains("NOT KEPT")).then_some(());
+    assert!(wait_until(SOON, told).is_some(), "{}", attention(&world));
+    again(&mut world, Signal::KILL);
+    assert_eq!(world.pinfold.pin("fabrikam").as_deref(), Some("edge2"));
 }
 
 /// Starts Pinfold so that a write beyond a limit is an error, and no signal that kills; `limit` is that of

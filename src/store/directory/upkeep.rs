@@ -1,0 +1,99 @@
+//! The directory while it is in use: what somebody removes from it is made anew.
+//!
+//! Done by whoever is about to write there, and now and then by the thread that waits for the disk.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::PoisonError;
+
+use super::{StateDir, StateError, unusable, write_whole};
+
+impl StateDir {
+    /// Sees to it that the directory, the lock and the small files are there, and says what was not.
+    ///
+    /// # Errors
+    ///
+    /// Another instance has taken the directory, so that nothing may be written there; or what is missing
+    /// cannot be made.
+    pub(in crate::store) fn stand(&self) -> Result<(), StateError> {
+        self.make_again()?;
+        self.hold()?;
+        for (name, content) in &*self.contents() {
+            let path = self.path().join(name);
+            if !path.try_exists().map_err(unusable("read", &path))? {
+                write_whole(self.path(), name, content)?;
+                tell(&path);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_again(&self) -> Result<(), StateError> {
+        let (path, mode) = (self.path(), self.0.mode);
+        if path.is_dir() {
+            return Ok(());
+        }
+        let make = || {
+            DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+            fs::set_permissions(path, Permissions::from_mode(mode))
+        };
+        make().map_err(|cause| StateError::Gone {
+            path: path.into(),
+            mode,
+            cause,
+        })?;
+        tell(path);
+        Ok(())
+    }
+
+    /// Holds the lock that is in the directory. Those that were there before stay held: the directory may
+    /// have another name now, and be somebody's.
+    fn hold(&self) -> Result<(), StateError> {
+        let locks = self.0.locks.lock();
+        let mut locks = locks.unwrap_or_else(PoisonError::into_inner);
+        let path = self.path().join(LOCK);
+        let ours = locks.last().map(File::metadata).transpose();
+        let ours = ours.map_err(unusable("read", &path))?;
+        let there = match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            there => Some(there.map_err(unusable("read", &path))?),
+        };
+        let identity = |file: fs::Metadata| (file.dev(), file.ino());
+        if there.is_some() && there.map(identity) == ours.map(identity) {
+            return Ok(());
+        }
+        let lock = lock(self.path())?;
+        if locks.len() >= LOCKS_MAX {
+            drop(locks.pop());
+        }
+        locks.push(lock);
+        tell(&path);
+        Ok(())
+    }
+}
+
+/// Locks a directory.
+pub(super) fn lock(directory: &Path) -> Result<File, StateError> {
+    let path = directory.join(LOCK);
+    let mut options = OpenOptions::new();
+    let options = options.create(true).truncate(false).write(true).mode(0o600);
+    let lock = options.open(&path).map_err(unusable("write", &path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StateError::Locked(directory.into())),
+        Err(TryLockError::Error(cause)) => Err(unusable("lock", &path)(cause)),
+    }
+}
+
+fn tell(path: &Path) {
+    tracing::error!(
+        file = %path.display(),
+        "state-removed: it was removed or replaced while it is in use, and is made anew from memory"
+    );
+}
+
+const LOCK: &str = "lock";
+/// The newest goes for another one beyond it.
+const LOCKS_MAX: usize = 8;
