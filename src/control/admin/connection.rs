@@ -1,11 +1,13 @@
 //! Connections of the admin API: accepted, bounded, answered once.
 //!
 //! The API shares control's thread, so nothing here blocks, and a client that is slow or hostile
-//! costs one of a few dozen places for a limited time. One request for each connection: a limit on
-//! the life of the connection is then a limit on the request.
+//! costs one of a few dozen places for a limited time, and gives it up for the next one if it has not asked
+//! anything yet. One request for each connection: a limit on the life of the connection is then a limit on
+//! the request.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::asker::Asker;
@@ -32,6 +34,7 @@ pub(super) async fn accept(socket: Socket, shared: Arc<Shared>) {
         router: routes::router(Arc::clone(&shared)),
         shared,
         places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        silent: Arc::default(),
     };
     match socket {
         Socket::Unix(listener, _) => gate.accept_unix(listener).await,
@@ -43,17 +46,15 @@ struct Gate {
     router: Router,
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
+    silent: Arc<Silent>,
 }
 
 impl Gate {
     async fn accept_unix(self, listener: UnixListener) {
         loop {
-            let Some(place) = self.place().await else {
-                return;
-            };
             match listener.accept().await {
                 Ok((stream, _)) => match stream.peer_cred() {
-                    Ok(credentials) => self.spawn(stream, Asker::local(&credentials), place),
+                    Ok(credentials) => self.seat(stream, Asker::local(&credentials)).await,
                     Err(error) => tracing::debug!(%error, "an admin client without credentials"),
                 },
                 Err(error) => rest(&error).await,
@@ -64,19 +65,27 @@ impl Gate {
     async fn accept_tcp(self, listener: TcpListener) {
         let port = listener.local_addr().map_or(0, |address| address.port());
         loop {
-            let Some(place) = self.place().await else {
-                return;
-            };
             match listener.accept().await {
-                Ok((stream, peer)) => self.spawn(stream, Asker::Tcp(peer, port), place),
+                Ok((stream, peer)) => self.seat(stream, Asker::Tcp(peer, port)).await,
                 Err(error) => rest(&error).await,
             }
         }
     }
 
-    /// A place for one more connection; who comes while there is none waits in the kernel's queue.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).acquire_owned().await.ok()
+    /// Serves a client on a task of its own, once it has a place. Where all are taken, whoever has been
+    /// silent for longest gives up its own; where all have asked something, the client waits.
+    async fn seat<S>(&self, stream: S, asker: Asker)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let places = || Arc::clone(&self.places);
+        if let Ok(place) = places().try_acquire_owned() {
+            return self.spawn(stream, asker, place);
+        }
+        self.silent.dismiss_oldest();
+        if let Ok(place) = places().acquire_owned().await {
+            self.spawn(stream, asker, place);
+        }
     }
 
     fn spawn<S>(&self, stream: S, asker: Asker, place: OwnedSemaphorePermit)
@@ -84,9 +93,12 @@ impl Gate {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (router, shared) = (self.router.clone(), Arc::clone(&self.shared));
+        let (number, dismissed) = self.silent.enter();
+        let silent = Arc::clone(&self.silent);
         tokio::spawn(async move {
             let _place = place;
-            let service = service_fn(move |request| {
+            let service = service_fn(|request| {
+                silent.leave(number);
                 answer(router.clone(), Arc::clone(&shared), asker.clone(), request)
             });
             let connection = http1::Builder::new()
@@ -96,12 +108,46 @@ impl Gate {
                 .max_buf_size(HEAD_MAX)
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), service);
-            match timeout(CONNECTION_TIMEOUT, connection).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "an admin client went away"),
-                Err(_) => tracing::debug!("an admin client was too slow"),
+            tokio::select! {
+                served = timeout(CONNECTION_TIMEOUT, connection) => match served {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "an admin client went away"),
+                    Err(_) => tracing::debug!("an admin client was too slow"),
+                },
+                Ok(()) = dismissed => tracing::debug!("a silent admin client gave its place to another"),
             }
+            silent.leave(number);
         });
+    }
+}
+
+/// Clients that have not asked anything yet, the oldest first.
+#[derive(Debug, Default)]
+struct Silent(Mutex<(u64, BTreeMap<u64, oneshot::Sender<()>>)>);
+
+impl Silent {
+    /// A client comes; by what it leaves again, and what tells it to go.
+    fn enter(&self) -> (u64, oneshot::Receiver<()>) {
+        let (tell, dismissed) = oneshot::channel();
+        let mut silent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.0 += 1;
+        let number = silent.0;
+        silent.1.insert(number, tell);
+        (number, dismissed)
+    }
+
+    /// It has asked something, or is gone. Dropping its sender dismisses nobody.
+    fn leave(&self, number: u64) {
+        let mut silent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.1.remove(&number);
+    }
+
+    fn dismiss_oldest(&self) {
+        let mut silent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, tell)) = silent.1.pop_first() {
+            // It may be going by itself.
+            let _ = tell.send(());
+        }
     }
 }
 
