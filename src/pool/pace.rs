@@ -25,7 +25,7 @@ pub struct Recovery {
     lost: AtomicU64,
     /// What of those belongs to the time before the cut.
     lost_before: AtomicU64,
-    /// Strangers admitted since the cut.
+    /// Strangers that a node has served since the cut.
     back: AtomicU64,
 }
 
@@ -60,6 +60,13 @@ impl Recovery {
         }
         let since = now.since(Moment::from_micros(cut_at));
         since < SETTLING || (since < LONGEST && self.missing() > 0)
+    }
+
+    /// A node has answered a stranger. Whoever was only admitted may yet be refused, or try another node.
+    pub fn serve(&self, now: Moment) {
+        if self.is_under_way(now) {
+            self.back.fetch_add(1, Relaxed);
+        }
     }
 
     /// Strangers that were displaced and have not come back.
@@ -126,7 +133,6 @@ impl Pace {
         match self.next.fetch_update(Relaxed, Relaxed, book) {
             Err(_) => Admittance::Never,
             Ok(before) => {
-                self.recovery.back.fetch_add(1, Relaxed);
                 self.admitted.fetch_add(1, Relaxed);
                 match place(before).at {
                     at if at == now => Admittance::Now,
@@ -211,12 +217,21 @@ mod tests {
         for _ in 0..10 {
             assert_ne!(pace.admit(RATE, ms(1500)), Admittance::Never);
         }
+        assert_eq!(pace.recovery().missing(), 10, "nobody has been served yet");
+        (0..10).for_each(|_| pace.recovery().serve(ms(1600)));
         assert!(
             pace.recovery().is_under_way(ms(1999)),
             "more may yet be found lost"
         );
         assert!(!pace.recovery().is_under_way(ms(2000)));
         assert_eq!(pace.recovery().missing(), 0);
+        pace.recovery().serve(ms(2100));
+        pace.recovery().lose();
+        assert_eq!(
+            pace.recovery().missing(),
+            1,
+            "who comes later makes up for nobody"
+        );
     }
 
     #[test]

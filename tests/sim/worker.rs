@@ -192,6 +192,9 @@ impl Driver {
         };
         session.answered = true;
         session.asked_at = None;
+        if !session.client.subject.is_partner() {
+            self.recovery.recovery.serve(now);
+        }
         self.heard.insert(Arc::clone(&session.node), now);
         let (why, refused, node) = (session.why, session.refused, Arc::clone(&session.node));
         let leased = session.lease.is_some();

@@ -252,6 +252,9 @@ impl<'a> Life<'a> {
         endpoint: &Endpoint,
     ) -> Option<Hold<'a>> {
         let hold = placing.answered(choice, endpoint);
+        if !self.account.is_configured() {
+            endpoint.pace.recovery().serve(Moment::now());
+        }
         if let Some(partner) = self.account.partner()
             && self.context().reports.is_anybody_awaited()
         {
