@@ -1,20 +1,26 @@
 //! Events of names, as lines of the log.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt::{Display, Write};
+use std::mem::{Discriminant, discriminant};
 
 use crate::partner::resolved::{Event, Question};
 use crate::telemetry::log::Limiter;
 
-/// Writes them, and keeps names that change all the time from filling the log.
+/// Writes them, and keeps names that change all the time from filling the log: each kind for itself, so that
+/// many failures do not hide where a partner has moved.
 #[derive(Debug, Default)]
 pub(super) struct Telling {
-    limiter: Limiter,
+    limiters: RefCell<HashMap<Discriminant<Event>, Limiter>>,
 }
 
 impl Telling {
     pub(super) fn tell_all(&self, events: Vec<Event>) {
+        let mut limiters = self.limiters.borrow_mut();
         for event in events {
-            if let Some(suppressed) = self.limiter.allow() {
+            let limiter = limiters.entry(discriminant(&event)).or_default();
+            if let Some(suppressed) = limiter.allow() {
                 tell(&event, suppressed);
             }
         }
