@@ -36,6 +36,7 @@ pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
     }
     references(draft, findings);
     cycles(&draft.listeners, findings);
+    strangers(draft, findings);
 }
 
 fn unique(what: &str, names: impl Iterator<Item = (String, Span)>, findings: &Findings<'_>) {
@@ -136,6 +137,40 @@ fn cycles(listeners: &[ListenerDraft], findings: &Findings<'_>) {
                         .help("remove one of the needs"),
                 );
             }
+        }
+    }
+}
+
+/// A node that the pool of a needed listener does not know: nothing there can take it down here.
+fn strangers(draft: &Draft, findings: &Findings<'_>) {
+    let nodes_of = |pool: &str| -> Option<Vec<&str>> {
+        let pool = draft.pools.iter().find(|each| each.pool.name == pool)?;
+        Some(pool.pool.nodes.iter().map(|node| &*node.name).collect())
+    };
+    for listener in &draft.listeners {
+        let Some(own) = nodes_of(&listener.listener.pool) else {
+            continue;
+        };
+        for (need, span) in &listener.needs {
+            let mut all = draft.listeners.iter();
+            let needed = all.find(|each| each.listener.name == *need);
+            let pool = needed.map(|each| &*each.listener.pool);
+            let Some((pool, known)) = pool.and_then(|pool| Some((pool, nodes_of(pool)?))) else {
+                continue;
+            };
+            let strangers: Vec<_> = own.iter().filter(|node| !known.contains(node)).collect();
+            if strangers.is_empty() {
+                continue;
+            }
+            let names = strangers.iter().map(|name| format!("\"{name}\""));
+            let names = names.collect::<Vec<_>>().join(", ");
+            let title = format!(
+                "listener \"{need}\" is needed, and its pool \"{pool}\" has no node {names}"
+            );
+            let why = "the same name in two pools is the same machine: of one that is not there nobody \
+                       knows whether it is dead inside";
+            let help = format!("add it to pool \"{pool}\", or give both pools the same names");
+            findings.push(Diagnostic::warning(span, title).why(why).help(help));
         }
     }
 }
