@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::drill::{
-    Drill, DrillPartner, DrillUsers, PinMoved, PinsMoved, SessionsEnded, Survivor,
+    Drill, DrillPartner, DrillUsers, MaintenanceBegun, PinMoved, PinsMoved, SessionsEnded, Survivor,
 };
 pub use self::explanation::{
     Attempts, Back, Candidate, CutOff, Explanation, Judged, Place, SessionsOn, Source, Trouble,
@@ -145,6 +145,20 @@ pub struct Administered {
     pub reason: Option<String>,
     /// When a drain cuts what is left.
     pub deadline: Option<Timestamp>,
+    /// Its maintenance, while that lasts.
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
+}
+
+/// A node is being emptied, or is empty, for maintenance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Since when.
+    pub since: Timestamp,
+    /// Who began it.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 /// A node's address as one kind of probe judges it.
