@@ -171,7 +171,14 @@ pub enum Request {
         /// Where the answer goes.
         answer: oneshot::Sender<maintenance::Done<PinsMoved>>,
     },
-    /// Put back what was moved away from a node.
+    /// Begin the maintenance of a node.
+    Maintain {
+        /// Which node, who asks, and why.
+        task: maintenance::Task,
+        /// Where the answer goes.
+        answer: oneshot::Sender<maintenance::Done<Vec<NodeChanged>>>,
+    },
+    /// Put back what was moved away from a node, and the state that it had.
     Return {
         /// Which node, who asks, and why.
         task: maintenance::Task,

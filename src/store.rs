@@ -34,7 +34,9 @@ pub use self::book::Book;
 use self::codec::{Key, Present, Record};
 use self::condition::Shared;
 pub use self::condition::{Condition, Trouble};
-pub use self::directory::{Administered, Found, StateDir, StateError, Wanted, random_key};
+pub use self::directory::{
+    Administered, Found, Maintenance, StateDir, StateError, Wanted, random_key,
+};
 use self::keeper::{Keeper, Request};
 pub use self::restore::Tally;
 use crate::clock::Moment;

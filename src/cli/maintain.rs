@@ -58,9 +58,12 @@ pub(super) fn maintain(node: &Node, manner: Manner) -> Result<ExitCode, Failure>
     output::print(&drill::takers(&drill, &drill::layout()))?;
     let daemon = Daemon::new(node);
     let stop = Stop::listen()?;
+    // First, or whoever is to return to it, or has no pin yet, would come while others leave. One that drains
+    // already, or is disabled, stays as it is.
+    let troubled = daemon.troubled()?;
+    daemon.begin()?;
     let mut conductor = Conductor {
-        was_active: daemon.is_active()?,
-        troubled: daemon.troubled()?,
+        troubled,
         begun: Instant::now(),
         name: &node.node,
         daemon: &daemon,
@@ -89,19 +92,12 @@ struct Conductor<'a> {
     manner: Manner,
     stop: Stop,
     begun: Instant,
-    /// Whether the node took sessions before.
-    was_active: bool,
     /// What was the matter with other nodes before.
     troubled: BTreeSet<String>,
 }
 
 impl Conductor<'_> {
     fn conduct(&mut self, drill: &Drill) -> Result<(), Halt> {
-        // First, or whoever is to return to it, or has no pin yet, would come while others leave. One that
-        // drains already, or is disabled, stays as it is.
-        if self.was_active {
-            self.daemon.drain()?;
-        }
         let (legacy, others): (Vec<_>, Vec<_>) =
             names(drill).into_iter().partition(|each| each.legacy);
         for partner in legacy {
@@ -241,7 +237,7 @@ impl Conductor<'_> {
 
     fn undo(&self, why: &str) -> Result<ExitCode, Failure> {
         tell(&line("UNDOING", why)).map_err(Halt::into_failure)?;
-        undo(self.daemon, self.name, self.was_active)?;
+        undo(self.daemon, self.name)?;
         Ok(ExitCode::FAILURE)
     }
 
@@ -250,28 +246,25 @@ impl Conductor<'_> {
             "{} carries nothing that Pinfold can see: the drill has succeeded.",
             self.name
         ))?;
-        undo(self.daemon, self.name, self.was_active)?;
+        undo(self.daemon, self.name)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// `pinfold maintain --undo`.
 pub(super) fn undo_maintenance(node: &Node) -> Result<ExitCode, Failure> {
-    undo(&Daemon::new(node), &node.node, true)?;
+    undo(&Daemon::new(node), &node.node)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts pins back, and lets the node take sessions again.
-fn undo(daemon: &Daemon<'_>, name: &str, is_resumed: bool) -> Result<(), Failure> {
+/// Puts pins back, and the node into the state that it had.
+fn undo(daemon: &Daemon<'_>, name: &str) -> Result<(), Failure> {
     let moved = daemon.put_back()?;
-    if is_resumed {
-        daemon.resume()?;
-    }
+    let states: Vec<_> = daemon.states()?.into_iter().collect();
     let pins = count(moved.len() as u64, "pin");
-    let state = if is_resumed {
-        "takes sessions again"
-    } else {
-        "is drained or disabled, as before"
+    let state = match states.as_slice() {
+        [state] if state == "active" => "takes sessions again".into(),
+        states => format!("is {} as before", states.join(" and ")),
     };
     let text = format!(
         "{pins} of partners went back to {name}, which {state}; sessions on other nodes stay as long as they last"

@@ -19,13 +19,15 @@ use tokio::time::timeout;
 use super::admin::answers::{PinMoved, PinsMoved, SessionsEnded};
 use super::doors::tell;
 use super::pins::{PinRefused, durable, gather, locate};
-use super::{Census, Control};
+use super::{Census, Control, NodeRefused};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::pool::pins::{Kept, Order as Word, Pin, PinKey, PinnedBy};
 use crate::relay::session::EndpointNumber;
 use crate::snapshot::{Endpoint, Leaver, Scope, Snapshot};
 use crate::worker::{Order, Strays};
+
+mod state;
 
 /// What is wanted of a node under maintenance.
 #[derive(Clone, Debug)]
@@ -52,6 +54,27 @@ pub enum TaskRefused {
     /// Whoever is ended would come right back.
     #[error("{0} takes new sessions: `pinfold drain {0}` first")]
     NotDraining(String),
+    /// There is no such node, or its state could not be made durable.
+    #[error(transparent)]
+    Node(#[from] NodeRefused),
+    /// Another node of the pool is under maintenance.
+    #[error(
+        "{node} (pool {pool}) is under maintenance, begun by {by} at {since}{reason}: one node of a pool at a time, \
+         or each would be blamed for what the other does. It ends with `pinfold resume {node}` when it is done, \
+         or `pinfold maintain {node} --undo`"
+    )]
+    Busy {
+        /// The other node.
+        node: String,
+        /// The pool.
+        pool: String,
+        /// Who began it.
+        by: String,
+        /// Since when.
+        since: String,
+        /// Why, in brackets.
+        reason: String,
+    },
 }
 
 /// What came of a task.
@@ -157,9 +180,9 @@ impl Control {
         })
     }
 
-    /// Puts back what was moved away from the node. Sessions stay where they are as long as they last. The
-    /// answer goes out once that is durable.
-    pub(super) fn put_back(&mut self, task: &Task, answer: oneshot::Sender<Done<PinsMoved>>) {
+    /// Puts back what was moved away from the node, and the node into the state that it had. Sessions stay where
+    /// they are as long as they last. The answer goes out once that is durable.
+    pub(super) async fn put_back(&mut self, task: &Task, answer: oneshot::Sender<Done<PinsMoved>>) {
         let now = Moment::now();
         // One that had been away before keeps its first home, or has come home.
         let home: Arc<str> = Arc::from(&*task.node);
@@ -192,6 +215,9 @@ impl Control {
                 "maintenance-undone"
             );
             moved.push(told(key, &pin.node, &home));
+        }
+        if let Err(refused) = self.end_maintenance(task).await {
+            return drop(answer.send(Err(refused.into())));
         }
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {

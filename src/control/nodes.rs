@@ -10,7 +10,7 @@ use super::{Control, NodeChanged, NodeRefused};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::governor::Command;
-use crate::store::{Administered, Wanted};
+use crate::store::{Administered, Maintenance, Wanted};
 
 /// One order of an administrator.
 #[derive(Debug)]
@@ -44,47 +44,33 @@ pub(super) fn wanted(states: &[Administered]) -> HashMap<(Arc<str>, Arc<str>), N
 
 /// When drains that were given a deadline cut what is left. One that has passed meanwhile cuts at once.
 pub(super) fn drains(states: &[Administered]) -> Vec<(Moment, Arc<str>, Arc<str>)> {
-    let (now, wall) = (Moment::now(), Timestamp::now());
+    let now = Moment::now();
     let drains = states.iter().filter_map(|state| {
-        let deadline = state.deadline?;
-        let left = Duration::try_from(deadline.duration_since(wall)).unwrap_or_default();
+        let left = left_until(state.deadline?);
         Some((now + left, Arc::from(&*state.pool), Arc::from(&*state.node)))
     });
     drains.collect()
 }
 
+fn left_until(deadline: Timestamp) -> Duration {
+    let left = deadline.duration_since(Timestamp::now());
+    Duration::try_from(left).unwrap_or_default()
+}
+
 impl Control {
     /// Gives a node another state in every pool that uses the name; durable on return.
     pub(super) async fn administer(&self, order: Order) -> Result<Vec<NodeChanged>, NodeRefused> {
-        let pools = self.pools_of(&order)?;
-        let mut states = self.shared.administered.load().as_ref().clone();
-        states.retain(|state| state.node != order.node || !pools.contains(&state.pool));
-        for pool in &pools {
+        let pools = self.pools_of(&order.node, order.pool.as_deref())?;
+        let change = |pool: &str, word: Option<Administered>| {
             // What the file says already needs no word of an administrator.
-            if order.wanted != Wanted::Active || !self.is_active_in_file(pool, &order.node) {
-                states.push(order.record(pool));
-            }
-        }
-        if let Some(directory) = &self.state_dir {
-            let saved = directory.save_administered(&states);
-            saved.map_err(|error| NodeRefused::Store(super::error::chain(&error)))?;
-        }
-        self.shared.administered.store(states.into());
-        let mut changed = Vec::new();
-        for pool in pools {
-            changed.push(NodeChanged {
-                sessions: self.sessions_of(&pool, &order.node),
-                pool: pool.clone(),
-                node: order.node.clone(),
-            });
-            let command = Command::Administer {
-                pool: pool.as_str().into(),
-                node: order.node.as_str().into(),
-                state: Some(order.wanted.into()),
-                deadline: order.deadline,
-            };
-            let _ = self.shared.governor.send(command).await;
-            let reason = order.reason.as_deref().unwrap_or("-");
+            let is_needed =
+                order.wanted != Wanted::Active || !self.is_active_in_file(pool, &order.node);
+            let maintenance = word.and_then(|word| word.maintenance);
+            is_needed.then(|| order.record(pool, maintenance))
+        };
+        let changed = self.change_words(&order.node, pools, change).await?;
+        for done in &changed {
+            let (pool, reason) = (&done.pool, order.reason.as_deref().unwrap_or("-"));
             tracing::warn!(
                 node = order.node, pool, state = ?order.wanted, by = order.by, reason,
                 "node-administered"
@@ -93,10 +79,55 @@ impl Control {
         Ok(changed)
     }
 
-    fn pools_of(&self, order: &Order) -> Result<Vec<String>, NodeRefused> {
-        let wanted = |pool: &&crate::config::model::Pool| {
-            order.pool.as_ref().is_none_or(|name| *name == pool.name)
-                && pool.nodes.iter().any(|node| node.name == order.node)
+    /// Has administrators want something else of a node in `pools`: kept, and then obeyed. `change` makes the
+    /// new word on the node in a pool from the one that there is.
+    pub(super) async fn change_words(
+        &self,
+        node: &str,
+        pools: Vec<String>,
+        change: impl Fn(&str, Option<Administered>) -> Option<Administered>,
+    ) -> Result<Vec<NodeChanged>, NodeRefused> {
+        let mut states = self.shared.administered.load().as_ref().clone();
+        let mut commands = Vec::new();
+        for pool in &pools {
+            let mut words = states.iter();
+            let place = words.position(|word| word.node == node && word.pool == *pool);
+            let word = change(pool, place.map(|place| states.remove(place)));
+            let deadline = word.as_ref().and_then(|word| word.deadline);
+            commands.push(Command::Administer {
+                pool: pool.as_str().into(),
+                node: node.into(),
+                state: word.as_ref().map(|word| word.state.into()),
+                deadline: deadline.map(left_until),
+            });
+            states.extend(word);
+        }
+        if let Some(directory) = &self.state_dir {
+            let saved = directory.save_administered(&states);
+            saved.map_err(|error| NodeRefused::Store(super::error::chain(&error)))?;
+        }
+        self.shared.administered.store(states.into());
+        let mut changed = Vec::new();
+        for (pool, command) in pools.into_iter().zip(commands) {
+            changed.push(NodeChanged {
+                sessions: self.sessions_of(&pool, node),
+                pool,
+                node: node.into(),
+            });
+            let _ = self.shared.governor.send(command).await;
+        }
+        Ok(changed)
+    }
+
+    /// The pools that use the name of a node, or the one that is meant.
+    pub(super) fn pools_of(
+        &self,
+        node: &str,
+        pool: Option<&str>,
+    ) -> Result<Vec<String>, NodeRefused> {
+        let wanted = |known: &&crate::config::model::Pool| {
+            pool.is_none_or(|name| *name == known.name)
+                && known.nodes.iter().any(|known| known.name == node)
         };
         let pools: Vec<_> = self
             .config
@@ -106,11 +137,11 @@ impl Control {
             .map(|pool| pool.name.clone())
             .collect();
         if pools.is_empty() {
-            let place = match &order.pool {
+            let place = match pool {
                 Some(pool) => format!("pool \"{pool}\""),
                 None => "any pool".into(),
             };
-            return Err(NodeRefused::Unknown(order.node.clone(), place));
+            return Err(NodeRefused::Unknown(node.into(), place));
         }
         Ok(pools)
     }
@@ -136,7 +167,8 @@ impl Control {
 }
 
 impl Order {
-    fn record(&self, pool: &str) -> Administered {
+    /// Its word on the node; an order meanwhile does not end a maintenance, save that to take sessions.
+    fn record(&self, pool: &str, maintenance: Option<Maintenance>) -> Administered {
         let since = Timestamp::now();
         let deadline = self.deadline.and_then(|limit| {
             since
@@ -151,6 +183,7 @@ impl Order {
             by: self.by.clone(),
             reason: self.reason.clone(),
             deadline: deadline.filter(|_| self.wanted == Wanted::Draining),
+            maintenance: maintenance.filter(|_| self.wanted != Wanted::Active),
         }
     }
 }

@@ -181,7 +181,10 @@ impl Control {
                 partner,
                 answer,
             } => self.move_away(&task, &partner, answer),
-            Request::Return { task, answer } => self.put_back(&task, answer),
+            Request::Maintain { task, answer } => {
+                let _ = answer.send(self.begin_maintenance(&task).await);
+            }
+            Request::Return { task, answer } => self.put_back(&task, answer).await,
             Request::End { task, most, answer } => self.end_some(&task, most, answer),
             Request::Locate { partner, answer } => self.locate(partner, answer),
             Request::Unpin { unwish, answer } => self.unpin(&unwish, answer),

@@ -225,9 +225,11 @@ impl Listener {
     /// Nodes that have their share of legacy partners already, for one that has no pin.
     #[must_use]
     pub fn full(&self, who: Whereabouts<'_>, now: Moment) -> Positions {
-        let candidates: Vec<_> = self.candidates().collect();
         let share = self.share(who, now);
-        share.map_or(Positions::NONE, |share| share.full(&candidates))
+        share.map_or(Positions::NONE, |share| {
+            let candidates: Vec<_> = self.candidates().collect();
+            share.full(&candidates)
+        })
     }
 
     /// The same for the legacy partner `name`, which leaves `node`: as if all had left that come before it.

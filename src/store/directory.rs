@@ -83,6 +83,22 @@ pub struct Administered {
     pub reason: Option<String>,
     /// When a drain cuts what is left.
     pub deadline: Option<Timestamp>,
+    /// The maintenance of the node, while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+}
+
+/// A node is being emptied, or is empty, for maintenance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Since when.
+    pub since: Timestamp,
+    /// Who began it.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// What an administrator wanted of the node before; none: what the file says.
+    pub before: Option<Box<Administered>>,
 }
 
 /// The states that an administrator can give a node.

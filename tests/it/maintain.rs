@@ -138,6 +138,103 @@ fn a_partner_that_does_not_come_back_undoes_it_and_a_pin_by_hand_is_by_hand_agai
     );
 }
 
+/// What an administrator wants of a node, without the maintenance.
+fn word(world: &World, node: &str) -> Value {
+    let mut word = world.pinfold.node(node)["administered"].take();
+    if let Some(word) = word.as_object_mut() {
+        word.remove("maintenance");
+    }
+    word
+}
+
+#[test]
+fn a_node_that_did_not_take_sessions_before_its_maintenance_does_not_take_them_after_it_is_undone()
+{
+    let mut world = World::start_with(2, |setup| setup.fabrikam = "alarm_after = \"1s\"".into());
+    let partner = Caller::served(world.address(), FABRIKAM).unwrap();
+    let home = partner.1.clone();
+    let drained = world.pinfold(&["drain", &home, "--reason", "CHG 1", "--deadline", "1h"]);
+    assert!(drained.status.success(), "{}", told(&drained));
+    let before = word(&world, &home);
+    assert_eq!(before["reason"], "CHG 1", "{before}");
+
+    // The partner does not come back: undone by itself.
+    let (text, code) = maintain(&world, &[&home, "--reason", "CHG 2"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("is draining as before"), "{text}");
+    assert_eq!(word(&world, &home), before);
+    assert_eq!(pin(&world)["node"], json!(home));
+
+    // It succeeds, lasts over a kill, and is undone by hand.
+    let (text, code) = maintain(&world, &[&home, "--reason", "CHG 3"]);
+    assert_eq!(code, Some(0), "{text}");
+    world.pinfold.process.signal(Signal::KILL).unwrap();
+    world.pinfold.process.wait_exit(SOON).expect("it ends");
+    world.pinfold = Pinfold::start(&world.directory);
+    world.pinfold.wait_ready();
+    world.wait_all_up();
+    let begun = &world.pinfold.node(&home)["administered"]["maintenance"];
+    assert_eq!(begun["reason"], "CHG 3", "{begun}");
+    let (text, code) = maintain(&world, &[&home, "--undo"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(word(&world, &home), before);
+    let begun = &world.pinfold.node(&home)["administered"]["maintenance"];
+    assert_eq!(*begun, Value::Null);
+
+    // Nor does one that the file has disabled.
+    assert!(world.pinfold(&["resume", &home]).status.success());
+    let other = if home == "edge1" { "edge2" } else { "edge1" };
+    world.reload_with(|setup| {
+        let mut nodes = setup.nodes.iter_mut();
+        let (_, lines) = nodes.find(|(name, _)| name == other).unwrap();
+        lines.push_str("\nstate = \"disabled\"");
+    });
+    let (text, code) = maintain(&world, &[other]);
+    assert_eq!(code, Some(0), "{text}");
+    let (text, code) = maintain(&world, &[other, "--undo"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("is disabled as before"), "{text}");
+    assert_eq!(word(&world, other), Value::Null);
+    drop(partner);
+}
+
+#[test]
+fn of_one_pool_one_node_is_maintained_at_a_time_and_the_second_is_told_by_whom() {
+    let world = World::start_with(3, |setup| setup.pool = "balance = \"round-robin\"".into());
+    let users = callers(&world, "edge1");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinfold"));
+    command.args(["maintain", "edge1", "--pace", "1/m", "--reason", "CHG 1"]);
+    let admin = format!("unix:{}", world.directory.admin().display());
+    let mut conductor = Process::spawn(command.env("PINFOLD_ADMIN", admin)).unwrap();
+    world.pinfold.wait_ended("drained", 1);
+
+    let (text, code) = maintain(&world, &["edge2"]);
+    assert_eq!(code, Some(69), "{text}");
+    for expected in [
+        "edge1 (pool edge) is under maintenance, begun by",
+        "uid",
+        "(\"CHG 1\")",
+        "pinfold resume edge1",
+        "pinfold maintain edge1 --undo",
+    ] {
+        assert!(text.contains(expected), "no {expected} in\n{text}");
+    }
+    assert_eq!(world.pinfold.node("edge2")["state"], "active");
+    let status = world.pinfold(&["nodes"]);
+    assert!(told(&status).contains("under maintenance since"));
+
+    // Its conductor goes away: still it is the first's turn, which goes on, or ends.
+    conductor.signal(Signal::INT).unwrap();
+    conductor.wait_exit(SOON).expect("it ends");
+    assert_eq!(maintain(&world, &["edge2"]).1, Some(69));
+    let (text, code) = maintain(&world, &["edge1", "--pace", "1000/s"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(world.pinfold(&["resume", "edge1"]).status.success());
+    let (text, code) = maintain(&world, &["edge2", "--pace", "1000/s"]);
+    assert_eq!(code, Some(0), "{text}");
+    drop(users);
+}
+
 #[test]
 fn another_node_that_goes_down_meanwhile_undoes_it() {
     let mut world = World::start_with(3, |setup| setup.pool = "balance = \"round-robin\"".into());

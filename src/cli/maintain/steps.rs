@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::cli::failure::Failure;
 use crate::cli::{Node, client};
-use crate::control::admin::answers::{Explanation, Nodes, PinMoved, PinsMoved, SessionsEnded};
+use crate::control::admin::answers::{
+    Explanation, MaintenanceBegun, Nodes, PinMoved, PinsMoved, SessionsEnded,
+};
 
 /// Why it does not go on.
 #[derive(Debug)]
@@ -51,13 +53,11 @@ impl<'a> Daemon<'a> {
         )
     }
 
-    /// Whether the node takes sessions, as far as administrators and the file are concerned.
-    pub(super) fn is_active(&self) -> Result<bool, Failure> {
-        let nodes = self.nodes()?.nodes;
-        let mut of_name = nodes
-            .iter()
-            .filter(|each| each.name == self.node.node && self.is_pool(&each.pool));
-        Ok(of_name.any(|each| each.state == "active"))
+    /// What administrators or the file want of the node: each state once.
+    pub(super) fn states(&self) -> Result<BTreeSet<String>, Failure> {
+        let nodes = self.nodes()?.nodes.into_iter();
+        let of_name = nodes.filter(|each| each.name == self.node.node && self.is_pool(&each.pool));
+        Ok(of_name.map(|each| each.state).collect())
     }
 
     /// Other nodes of its pools that are down, each with where.
@@ -111,12 +111,9 @@ impl<'a> Daemon<'a> {
         Ok(moved.iter().all(is_served))
     }
 
-    pub(super) fn drain(&self) -> Result<(), Failure> {
-        self.post::<serde_json::Value>("drain", &[]).map(drop)
-    }
-
-    pub(super) fn resume(&self) -> Result<(), Failure> {
-        self.post::<serde_json::Value>("resume", &[]).map(drop)
+    /// The node takes no new sessions from now on, and no other of its pools may be maintained.
+    pub(super) fn begin(&self) -> Result<(), Failure> {
+        self.post::<MaintenanceBegun>("maintain", &[]).map(drop)
     }
 
     /// Ends at most so many sessions.
@@ -124,7 +121,7 @@ impl<'a> Daemon<'a> {
         self.post("end", &[("sessions", Some(&most.to_string()))])
     }
 
-    /// Puts back what was moved.
+    /// Puts back what was moved, and the node into the state that it had.
     pub(super) fn put_back(&self) -> Result<Vec<PinMoved>, Failure> {
         let moved: PinsMoved = self.post("return", &[])?;
         Ok(moved.moved)

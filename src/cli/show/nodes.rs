@@ -89,8 +89,12 @@ fn notes(node: &Node, now: Timestamp) -> Vec<String> {
         let deadline = word
             .deadline
             .map(|time| format!("; what is left is cut at {}", clock(time)));
+        let maintenance = word.maintenance.as_ref().map(|begun| {
+            let (since, by) = (clock(begun.since), &begun.by);
+            format!("; under maintenance since {since} by {by}")
+        });
         notes.push(format!(
-            "{} (pool {}) {} since {} by {}{}{}",
+            "{} (pool {}) {} since {} by {}{}{}{}",
             node.name,
             node.pool,
             node.state,
@@ -98,6 +102,7 @@ fn notes(node: &Node, now: Timestamp) -> Vec<String> {
             word.by,
             reason.unwrap_or_default(),
             deadline.unwrap_or_default(),
+            maintenance.unwrap_or_default(),
         ));
     }
     for service in &node.services {

@@ -107,7 +107,8 @@ impl From<TaskRefused> for Refusal {
     fn from(error: TaskRefused) -> Self {
         match error {
             TaskRefused::Pin(refused) => refused.into(),
-            TaskRefused::NoRefuge(..) | TaskRefused::NotDraining(_) => {
+            TaskRefused::Node(refused) => refused.into(),
+            TaskRefused::NoRefuge(..) | TaskRefused::NotDraining(_) | TaskRefused::Busy { .. } => {
                 let mut refusal = Self::new(StatusCode::CONFLICT, error.to_string());
                 refusal.body.exit_code = Some(69);
                 refusal

@@ -43,6 +43,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/failovers", get(show_failovers))
         .route("/v1/explain/{subject}", get(show_explanation))
         .route("/v1/drill/{node}", get(maintenance::show_drill))
+        .route("/v1/nodes/{node}/maintain", post(maintenance::begin))
         .route("/v1/nodes/{node}/move", post(maintenance::move_away))
         .route("/v1/nodes/{node}/return", post(maintenance::put_back))
         .route("/v1/nodes/{node}/end", post(maintenance::end_some))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::{Timestamp, TimestampRound, Unit};
 
 use super::answers::{
-    Administered, Listener, ListenerNode, Node, NodeCertificate, NodeService, Nodes, PartnerCounts,
-    PinCounts, Status,
+    Administered, Listener, ListenerNode, Maintenance, Node, NodeCertificate, NodeService, Nodes,
+    PartnerCounts, PinCounts, Status,
 };
 use super::{attention, readiness};
 use crate::clock::Moment;
@@ -213,6 +213,11 @@ fn administrators_word(word: &store::Administered) -> Administered {
         since: round(word.since),
         reason: word.reason.clone(),
         deadline: word.deadline.map(round),
+        maintenance: word.maintenance.as_ref().map(|begun| Maintenance {
+            since: round(begun.since),
+            by: begun.by.clone(),
+            reason: begun.reason.clone(),
+        }),
     }
 }
 

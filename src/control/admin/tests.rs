@@ -216,6 +216,9 @@ async fn control(mut requests: mpsc::Receiver<Request>) {
             Request::Import { by, answer, .. } => {
                 let _ = answer.send(Err(PinRefused::Mistakes(vec![by])));
             }
+            Request::Maintain { answer, .. } => {
+                let _ = answer.send(Ok(Vec::new()));
+            }
             Request::Move { answer, .. } | Request::Return { answer, .. } => {
                 let _ = answer.send(Ok(PinsMoved::default()));
             }

@@ -33,6 +33,7 @@ fn draining(node: &str) -> Administered {
         by: "uid 0".into(),
         reason: Some("CHG1".into()),
         deadline: None,
+        maintenance: None,
     }
 }
 

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::control::NodeChanged;
+
 /// `GET /v1/drill/{node}`: what would happen if the node were gone at this moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Drill {
@@ -81,6 +83,13 @@ pub struct Survivor {
     pub sessions_then: u64,
     /// Ports that there are towards its address; a session takes one.
     pub ports: u64,
+}
+
+/// `POST /v1/nodes/{node}/maintain`: the node takes no new sessions from now on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct MaintenanceBegun {
+    /// One for each pool that uses the node.
+    pub changed: Vec<NodeChanged>,
 }
 
 /// `POST /v1/nodes/{node}/move` and `/return`: pins that were moved.

@@ -344,7 +344,7 @@ fn conclude(listener: &Listener, claim: &Claim, choice: Choice, steps: &mut Vec<
     if !full.is_empty() {
         let share = listener.max_share;
         steps.push(format!(
-            "{full}: no more than {share} % of the legacy partners (max_share)"
+            "{full}: its share of the legacy partners is there already (max_share = {share} %)"
         ));
     }
     let chosen = listener.nodes.get(choice.index);

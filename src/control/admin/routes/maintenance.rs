@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Answer, Ours, ask, clean, view};
 use crate::control::Request;
-use crate::control::admin::answers::{self, PinsMoved, SessionsEnded};
+use crate::control::admin::answers::{self, MaintenanceBegun, PinsMoved, SessionsEnded};
 use crate::control::admin::asker::Asker;
 use crate::control::admin::drill;
 use crate::control::admin::refusal::Refusal;
@@ -45,6 +45,17 @@ pub(super) async fn show_drill(
     });
     let census = census.await?;
     drill::drill((&shared, &view, &census), &node, query.pool.as_deref()).map(Json)
+}
+
+pub(super) async fn begin(
+    State(shared): Ours,
+    Extension(asker): Extension<Asker>,
+    Path(node): Path<String>,
+    Query(query): Query<TaskQuery>,
+) -> Answer<MaintenanceBegun> {
+    let task = query.task(node, &asker)?;
+    let changed = ask(&shared, |answer| Request::Maintain { task, answer }).await??;
+    Ok(Json(MaintenanceBegun { changed }))
 }
 
 pub(super) async fn move_away(

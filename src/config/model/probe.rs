@@ -1,0 +1,45 @@
+//! `[listener.probe]`: how nodes are asked.
+
+use std::time::Duration;
+
+/// `[listener.probe]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// Port asked where the node's address has none.
+    pub port: u16,
+    /// Time between probes at rest.
+    pub interval: Duration,
+    /// Time between probes while in doubt.
+    pub fast_interval: Duration,
+    /// Deadline of an answer.
+    pub timeout: Duration,
+    /// Silence counts only once it has lasted this long.
+    pub silence: Duration,
+    /// Failures in a row that take a node down.
+    pub fall: u32,
+    /// Successes in a row that bring a node back.
+    pub rise: u32,
+}
+
+/// What a probe asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProbeKind {
+    /// A connection.
+    Tcp,
+    /// A ServerHello or an alert.
+    TlsHello,
+    /// Later: a whole handshake.
+    Tls,
+    /// Later: an answer to OPTIONS.
+    SipOptions,
+    /// Later: a 401 to an Allocate.
+    TurnAllocate,
+    /// Later: a stream header.
+    Xmpp,
+    /// Later: a status.
+    Http,
+    /// Nothing: nodes are eligible at once.
+    None,
+}
