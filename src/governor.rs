@@ -32,6 +32,7 @@ use crate::worker::Order;
 mod certificates;
 mod court;
 mod ledger;
+mod mailboxes;
 mod view;
 
 /// What the governor is told by control.

@@ -12,6 +12,7 @@ use self::recovering::Recovering;
 use self::watched::Watched;
 use super::certificates::Certificates;
 use super::ledger::Ledger;
+use super::mailboxes::Mailboxes;
 use super::{Heard, LOOK_INTERVAL, Setup, Told};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
@@ -21,7 +22,6 @@ use crate::pool::placement::PlacementKey;
 use crate::relay::report::{Report, Reports};
 use crate::relay::session::{EndpointNumber, Interrupt};
 use crate::snapshot::{GroupKey, GroupPlan, MemberPlan, Snapshot};
-use crate::worker::Order;
 
 mod announce;
 mod awaited;
@@ -42,7 +42,7 @@ pub(super) struct Court {
     revision: u64,
     administered: HashMap<(Arc<str>, Arc<str>), NodeState>,
     drains: Vec<(Moment, Arc<str>, Arc<str>)>,
-    workers: Vec<mpsc::Sender<Order>>,
+    workers: Mailboxes,
     pins: Arc<PinTable>,
     key: Arc<PlacementKey>,
     snapshot: Arc<Snapshot>,
@@ -65,7 +65,7 @@ impl Court {
             revision: 0,
             administered: setup.administered,
             drains: setup.drains,
-            workers: setup.workers,
+            workers: Mailboxes::new(setup.workers),
             pins: setup.pins,
             key: setup.key,
             snapshot: Arc::clone(&setup.snapshot),
@@ -199,6 +199,7 @@ impl Court {
     /// Looks at the traffic, lets time pass, and cuts what has drained for long enough.
     pub(super) fn look(&mut self, now: Moment) {
         self.looked = now;
+        self.workers.settle();
         for index in 0..self.watched.len() {
             let Some(watched) = self.watched.get_mut(index) else {
                 break;

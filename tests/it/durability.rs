@@ -225,7 +225,11 @@ fn whatever_is_removed_under_it_is_there_at_the_next_start() {
         }
     };
     let file: fn(&Path) = |state| fs::remove_file(state.join("state.redb")).unwrap();
-    let all: fn(&Path) = |state| fs::remove_dir_all(state).unwrap();
+    let all: fn(&Path) = |state| {
+        // A segment that is made meanwhile keeps the directory for another moment.
+        let gone = wait_until(SOON, || fs::remove_dir_all(state).ok());
+        gone.expect("it can be removed");
+    };
     for (harm, node) in [(file, others[1]), (empty, others[2]), (all, others[1])] {
         harm(&world.directory.state());
         let wish = serde_json::json!({ "node": node });

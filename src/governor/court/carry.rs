@@ -162,19 +162,9 @@ impl Court {
     }
 
     pub(super) fn interrupt(&self, endpoint: EndpointNumber, with: Interrupt) {
-        self.order(|| Order::Interrupt {
+        self.workers.give(|| Order::Interrupt {
             of: Whose::Endpoint(endpoint),
             with,
         });
-    }
-
-    /// Tells every worker. One whose mailbox is full has stood still for thousands of orders; the
-    /// watchdog ends the process then.
-    pub(super) fn order(&self, order: impl Fn() -> Order) {
-        for worker in &self.workers {
-            if worker.try_send(order()).is_err() {
-                tracing::error!("a worker takes no orders");
-            }
-        }
     }
 }

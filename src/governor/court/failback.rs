@@ -185,7 +185,7 @@ impl Court {
         self.pins.move_to(key, to, by, now);
         let strays = Arc::new(Strays::of(&self.snapshot, key, to, true));
         let (answer, _) = mpsc::channel(1);
-        self.order(|| Order::Gather {
+        self.workers.give(|| Order::Gather {
             strays: Arc::clone(&strays),
             answer: answer.clone(),
         });

@@ -58,7 +58,7 @@ impl Court {
     /// What sessions are doing, in all workers that answer in time.
     pub(super) fn survey(&self, of: &Surveyed) -> impl Future<Output = Survey> + use<> {
         let (answer, mut answers) = mpsc::channel(self.workers.len().max(1));
-        self.order(|| Order::Survey {
+        self.workers.ask(|| Order::Survey {
             of: of.clone(),
             answer: answer.clone(),
         });
