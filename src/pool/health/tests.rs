@@ -1,7 +1,8 @@
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use super::*;
-use crate::config::model::{Flap, ProbeKind};
+use crate::config::model::{Flap, ProbeKind, ReturnAfter};
 
 const FEDERATION: Timing = Timing {
     kind: ProbeKind::TlsHello,
