@@ -29,6 +29,8 @@ fn partners_are_admitted_at_once_and_strangers_at_the_pace_while_the_pool_recove
     world.edge(&node).kill().unwrap();
     let back = fabrikam.wait_for(SOON, |stats| stats.gaps_total > before.gaps_total);
     world.stage.wait(back).expect("the partner is served again");
+    // Until the verdict nobody knows that there is anything to recover from.
+    world.pinfold.wait_health(&node, "down");
     // Its forty strangers call again at once, and others with them.
     let mut admitted = 0_u32;
     let mut refused = 0_u32;
