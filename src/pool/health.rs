@@ -26,20 +26,21 @@
 //! only by probes that began after it; soft evidence counts for nothing but a probe; shortages of our own
 //! and probes begun before a stun count for nothing at all.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use self::downs::Downs;
 use self::soft::SoftMemory;
 use crate::clock::Moment;
-use crate::config::model::{ProbeKind, ReturnAfter};
 
+mod doubt;
 mod downs;
 mod evidence;
+mod returning;
 mod soft;
 mod timing;
 
 pub use evidence::{Event, Evidence, ProbeFailure};
+pub use returning::Hold;
 pub use timing::Timing;
 
 /// What is known of an endpoint.
@@ -66,17 +67,6 @@ impl State {
             Self::Down => "down",
         }
     }
-}
-
-/// Until when an endpoint that answers again is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// It is up and takes only its pinned clients until this moment.
-    Until(Moment),
-    /// The same until an administrator resumes it.
-    Manual,
-    /// It has come and gone too often: it stays down until this moment.
-    Flapping(Moment),
 }
 
 /// One endpoint. Feed it with [`Health::observe`], ask it with [`Health::poll`].
@@ -159,29 +149,6 @@ impl Health {
     #[must_use]
     pub const fn since(&self) -> Moment {
         self.since
-    }
-
-    /// Until when it is held.
-    #[must_use]
-    pub const fn hold(&self) -> Option<Hold> {
-        self.hold
-    }
-
-    /// Whether it answers again and is kept down because it came and went too often.
-    #[must_use]
-    pub const fn is_damped(&self) -> bool {
-        matches!(self.hold, Some(Hold::Flapping(_)))
-    }
-
-    /// Its share of new sessions in percent, at least 1: 100 unless it has just come back.
-    #[must_use]
-    pub fn warmth(&self, now: Moment) -> u8 {
-        let whole = self.timing.warm_up.as_micros();
-        let passed = self.warming.map(|since| now.since(since).as_micros());
-        let percent = passed.and_then(|passed| (passed * 100).checked_div(whole));
-        percent.map_or(100, |percent| {
-            u8::try_from(percent.clamp(1, 100)).unwrap_or(100)
-        })
     }
 
     /// Failures since the last good probe.
@@ -291,32 +258,6 @@ impl Health {
         self.probe_soon(now);
     }
 
-    /// An administrator ends the hold, and has it begin anew with a small share.
-    pub fn resume(&mut self, now: Moment) {
-        match self.hold {
-            Some(Hold::Flapping(_)) => {
-                self.downs = Downs::default();
-                self.enter(State::Up, now);
-            }
-            Some(Hold::Until(_) | Hold::Manual) | None => {}
-        }
-        self.warm(now);
-    }
-
-    /// It is the last that answers: it comes back although it came and went too often.
-    pub fn undamp(&mut self, now: Moment) {
-        if self.is_damped() {
-            self.come_back(now);
-        }
-    }
-
-    /// It was kept from its work by something else that was down, and is held as if it had been down.
-    pub fn hold_again(&mut self, now: Moment) {
-        if self.state != State::Down {
-            self.hold = Some(self.return_hold(now));
-        }
-    }
-
     /// Takes another timing; one that asks something else begins anew.
     pub fn set_timing(&mut self, timing: &Timing, now: Moment) {
         if self.timing.kind == timing.kind {
@@ -377,70 +318,6 @@ impl Health {
         }
     }
 
-    fn end_hold(&mut self, now: Moment) {
-        match self.hold {
-            Some(Hold::Until(end)) if end <= now && self.state != State::Down => self.warm(now),
-            Some(Hold::Flapping(end)) if end <= now => self.come_back(now),
-            Some(Hold::Until(_) | Hold::Manual | Hold::Flapping(_)) | None => {}
-        }
-    }
-
-    fn come_back(&mut self, now: Moment) {
-        self.mute_until = None;
-        self.hold = Some(self.return_hold(now));
-        self.enter(State::Up, now);
-    }
-
-    fn return_hold(&self, now: Moment) -> Hold {
-        match self.timing.return_after {
-            ReturnAfter::Healthy(time) => Hold::Until(now + time),
-            ReturnAfter::Manual => Hold::Manual,
-        }
-    }
-
-    /// Ends the hold: from here on its share of new sessions grows.
-    fn warm(&mut self, now: Moment) {
-        self.hold = None;
-        self.warming = Some(now);
-    }
-
-    fn failed(&mut self, started: Moment, how: ProbeFailure, now: Moment) {
-        if started < self.void_before {
-            return;
-        }
-        match how {
-            ProbeFailure::Refused | ProbeFailure::WrongAnswer => self.refusals += 1,
-            ProbeFailure::TimedOut => {
-                if self.last_good.is_some_and(|good| good >= started) {
-                    return;
-                }
-                let from = self.last_life.map_or(started, |life| life.max(started));
-                self.silent_since = Some(self.silent_since.map_or(from, |since| since.min(from)));
-            }
-        }
-        self.failures += 1;
-        self.rises = 0;
-        if self.is_damped() {
-            self.hold = None;
-        }
-        self.suspect(Evidence::Probe(how), now);
-        self.judge(now);
-    }
-
-    /// A dial brings an endpoint to the brink; only a probe may push it over.
-    fn dial_refused(&mut self, now: Moment) {
-        let brink = self.timing.fall.saturating_sub(1);
-        self.refusals = self.refusals.max((self.refusals + 1).min(brink));
-        self.failures = self.failures.max((self.failures + 1).min(brink));
-        self.suspect(Evidence::DialRefused, now);
-    }
-
-    fn session_reset(&mut self, client: IpAddr, now: Moment) {
-        if self.soft.is_news(client, now) {
-            self.suspect(Evidence::SessionReset, now);
-        }
-    }
-
     fn heard(&mut self, at: Moment) {
         self.life(at);
         self.silent_since = self.silent_since.map(|since| since.max(at));
@@ -460,69 +337,8 @@ impl Health {
         self.unheard_since = Some(self.unheard_since.map_or(at, |since| since.min(at)));
     }
 
-    /// Traffic alone condemns where no probe can: a connection is accepted by a frozen process's kernel.
-    fn mute(&mut self, now: Moment) {
-        let is_blind = matches!(self.timing.kind, ProbeKind::Tcp | ProbeKind::None);
-        if !is_blind || !matches!(self.state, State::Up | State::Suspect) {
-            return;
-        }
-        self.evidence = Some((Evidence::Mute, now));
-        self.first_evidence.get_or_insert(now);
-        self.mute_until = Some(now + MUTE_HOLD);
-        self.condemn(now);
-    }
-
     fn life(&mut self, at: Moment) {
         self.last_life = Some(self.last_life.map_or(at, |life| life.max(at)));
-    }
-
-    /// Notes evidence against the endpoint, and has it probed fast.
-    fn suspect(&mut self, evidence: Evidence, now: Moment) {
-        self.evidence = Some((evidence, now));
-        self.first_evidence.get_or_insert(now);
-        match self.state {
-            State::Up => {
-                self.enter(State::Suspect, now);
-                self.probe_soon(now);
-            }
-            State::Unproven => {
-                let first_fast = self
-                    .last_probe
-                    .map_or(now, |last| last + self.timing.fast_interval);
-                self.next_probe = self.next_probe.min(first_fast.max(now));
-            }
-            State::Suspect | State::Down => {}
-        }
-    }
-
-    /// Condemns the endpoint if enough speaks against it.
-    fn judge(&mut self, now: Moment) {
-        let refused = self.refusals >= self.timing.fall;
-        let silent = self.silence_due().is_some_and(|due| due <= now);
-        if self.in_doubt() && (refused || silent) {
-            self.condemn(now);
-        }
-    }
-
-    fn condemn(&mut self, now: Moment) {
-        self.rises = 0;
-        self.hold = None;
-        self.warming = None;
-        if self.state != State::Unproven {
-            self.downs.note(now);
-        }
-        self.enter(State::Down, now);
-        self.next_probe = self
-            .last_probe
-            .map_or(now, |last| last + self.timing.interval);
-    }
-
-    /// When silence condemns it, if no sign of life comes before.
-    fn silence_due(&self) -> Option<Moment> {
-        let counts = self.in_doubt() && self.failures >= self.timing.fall;
-        self.silent_since
-            .filter(|_| counts)
-            .map(|since| since + self.timing.silence)
     }
 
     /// When unheard traffic raises a suspicion.
@@ -530,14 +346,6 @@ impl Health {
         self.unheard_since
             .filter(|_| self.state == State::Up)
             .map(|since| since + UNHEARD)
-    }
-
-    fn in_doubt(&self) -> bool {
-        match self.state {
-            State::Suspect => true,
-            State::Unproven => self.first_evidence.is_some(),
-            State::Up | State::Down => false,
-        }
     }
 
     fn pace(&self) -> Duration {
@@ -563,9 +371,6 @@ impl Health {
 /// Client bytes unanswered for this long raise a suspicion: longer than a node's usual thinking,
 /// short enough that a frozen node is found out within 0.9 s while traffic flows.
 const UNHEARD: Duration = Duration::from_millis(100);
-
-/// What was condemned by traffic alone is tried again after this time, if it never shows to be awake.
-const MUTE_HOLD: Duration = Duration::from_secs(60);
 
 /// Distance of probes that evidence starts at once, so that many clients with bad news cannot make
 /// us flood a node.

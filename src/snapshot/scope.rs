@@ -241,9 +241,16 @@ impl Listener {
         name: &str,
         now: Moment,
     ) -> Positions {
-        let Some(share) = self.share(who, now) else {
+        let Some(mut share) = self.share(who, now) else {
             return Positions::NONE;
         };
+        let own = PinKey::of_partner(&self.pin_scope, &Arc::from(name));
+        let own = who.pins.look_up(&own, now);
+        if let Some(moved) = own.filter(|own| **own != *node) {
+            // A failover came before: it goes along, as if it were not there yet.
+            share.leave(&moved);
+            return share.full(&self.candidates().collect::<Vec<_>>());
+        }
         let keys = who
             .partners
             .legacy()

@@ -29,7 +29,7 @@ fn partners_are_admitted_at_once_and_strangers_at_the_pace_while_the_pool_recove
     world.edge(&node).kill().unwrap();
     let back = fabrikam.wait_for(SOON, |stats| stats.gaps_total > before.gaps_total);
     world.stage.wait(back).expect("the partner is served again");
-    // Nothing is paced before it is decided.
+    // Until the verdict nobody knows that there is anything to recover from.
     world.pinfold.wait_health(&node, "down");
     // Its forty strangers call again at once, and others with them.
     let mut admitted = 0_u32;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use pinfold::clock::Moment;
 use pinfold::config::model::Rate;
+use pinfold::pool::evacuation::Evacuation;
 use pinfold::pool::invariant::Admitted;
 use pinfold::pool::pace::{Admittance, Pace, Recovery};
-use pinfold::pool::placement::Subject;
+use pinfold::pool::pins::PinKey;
 use pinfold::pool::select::Positions;
 use pinfold::pool::share::Share;
 
@@ -131,12 +132,30 @@ impl Driver {
         })
     }
 
-    /// Nodes that have their share, for the placing of `subject`.
-    pub(crate) fn full(&self, subject: &Subject, share: Option<&Share>) -> Positions {
-        match share.filter(|_| subject.is_partner() && self.rule != Rule::IgnoresShare) {
-            Some(share) => share.full(&self.candidates().collect::<Vec<_>>()),
-            None => Positions::NONE,
+    /// Nodes that have their share, for one that has no pin or whose node does not take it.
+    pub(crate) fn full(&self, key: &PinKey, pinned: Option<&Arc<str>>) -> Positions {
+        let share = self.legacy_share().filter(|_| {
+            let is_limited = self.rule != Rule::IgnoresShare;
+            is_limited && key.subject.is_partner()
+        });
+        let Some(mut share) = share else {
+            return Positions::NONE;
+        };
+        let candidates = || self.candidates().collect::<Vec<_>>();
+        let now = self.pins.look_up(key, self.now);
+        let Some(node) = pinned.filter(|pinned| now.as_ref() == Some(*pinned)) else {
+            if let Some(now) = now {
+                share.leave(&now);
+            }
+            return share.full(&candidates());
+        };
+        let mut evacuation = Evacuation::new(&self.key, node, candidates(), Some(share));
+        for (other, pin) in self.pin_list() {
+            if other.subject.is_partner() && pin.node == *node && other < *key {
+                let _ = evacuation.next(&other.subject, true);
+            }
         }
+        evacuation.full()
     }
 
     /// A partner was placed on the node at `index`: rightly, if it is not full or all like it are.

@@ -7,8 +7,6 @@ use pinfold::pool::pins::{Lease, NewPin, PinKey, Pinned, PinnedBy};
 use pinfold::pool::placement::Subject;
 use pinfold::pool::select::{Candidate, Choice, Positions, Request, Standing, Why, choose};
 
-use pinfold::pool::share::Share;
-
 use crate::driver::{Client, Driver, PIN_TTL, Rule, Session};
 
 impl Driver {
@@ -82,7 +80,7 @@ impl Driver {
         subject: &Subject,
         pinned: Option<&Arc<str>>,
         tried: Positions,
-        share: Option<&Share>,
+        full: Positions,
     ) -> Option<Choice> {
         let position = |name: &Arc<str>| self.nodes.iter().position(|node| node.name == *name);
         let request = Request {
@@ -92,7 +90,7 @@ impl Driver {
             pinned: pinned.and_then(position),
             turn: self.turn,
             tried,
-            full: self.full(subject, share.filter(|_| pinned.is_none())),
+            full,
         };
         choose(self.candidates(), &request)
     }
@@ -101,7 +99,12 @@ impl Driver {
     pub(crate) fn connect(&mut self, client: Client) {
         let key = self.pin_key(&client.subject);
         let pinned = self.pins.look_up(&key, self.now);
-        let choice = self.choose(&client.subject, pinned.as_ref(), Positions::NONE, None);
+        let choice = self.choose(
+            &client.subject,
+            pinned.as_ref(),
+            Positions::NONE,
+            Positions::NONE,
+        );
         let node = choice.and_then(|choice| self.nodes.get(choice.index));
         if let Some(name) = node.map(|node| Arc::clone(&node.name))
             && !self.may_go_ahead(&client, &name)
@@ -118,9 +121,8 @@ impl Driver {
         let pinned = self.pins.look_up(&key, self.now);
         let (mut tried, mut refused) = (Positions::NONE, false);
         let share = self.legacy_share().filter(|_| client.subject.is_partner());
-        while let Some(choice) =
-            self.choose(&client.subject, pinned.as_ref(), tried, share.as_ref())
-        {
+        let mut full = self.full(&key, pinned.as_ref());
+        while let Some(choice) = self.choose(&client.subject, pinned.as_ref(), tried, full) {
             if tried == Positions::NONE {
                 self.check_home(&client.subject, pinned.as_ref(), choice.index);
                 if pinned.is_none() {
@@ -133,8 +135,11 @@ impl Driver {
             let (name, dead, answers) = (Arc::clone(&node.name), node.dead, node.answers());
             if dead {
                 tried = tried.with(choice.index);
-                refused |= pinned.as_ref() == Some(&name);
                 self.observe(&name, Event::DialRefused);
+                if pinned.as_ref() == Some(&name) {
+                    refused = true;
+                    full = self.full(&key, pinned.as_ref());
+                }
                 continue;
             }
             self.tally.sessions += 1;

@@ -212,6 +212,30 @@ fn who_comes_before_the_failover_goes_where_it_would_have_sent_them_in_whatever_
 }
 
 #[test]
+fn who_is_refused_while_the_failover_happens_goes_where_its_pin_has_gone() {
+    for seed in 0..500 {
+        let game = Game::new(&mut fastrand::Rng::with_seed(seed));
+        let (pins, listener) = (game.pins(), &game.snapshot.listeners[0]);
+        let (who, client) = (game.who(&pins), "192.0.2.1".parse().unwrap());
+        let claim = |leaver: &Leaver| {
+            Claim::new((listener, who), client, Some(&leaver.known), Moment::START)
+        };
+        let claims: Vec<_> = game.foretold.iter().map(claim).collect();
+        game.set_standing_of_edge0(Standing::Down);
+        let _ = game.scope().fail_over(who, &"edge0".into(), Moment::START);
+        for (leaver, mut claim) in game.foretold.iter().zip(claims) {
+            claim.full = claim.full(listener, who, Moment::START);
+            let request = claim.request(listener, &game.key, 7, Positions::NONE.with(0));
+            let choice = choose(listener.candidates(), &request);
+            if let Some(to) = &leaver.to {
+                let at = &listener.nodes[choice.unwrap().index].endpoint.node;
+                assert_eq!(at, to, "seed {seed}: {}", leaver.known.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn one_who_is_sent_away_alone_goes_where_all_would_be_sent() {
     for seed in 0..200 {
         let mut rng = fastrand::Rng::with_seed(seed);
