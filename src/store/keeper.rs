@@ -86,10 +86,16 @@ impl Keeper {
         if let Some(found) = &found {
             rows.add(found);
         }
+        // Committed at once in any case: what the first commit of a thread takes of memory is there from the
+        // start, and a disk that cannot be written to is known.
+        let first = found.unwrap_or_else(|| Batch {
+            lived: rows.lived,
+            ..Batch::default()
+        });
         let mut keeper = Self {
             shared,
             inbox,
-            backlog: Backlog::new(journal, found),
+            backlog: Backlog::new(journal, Some(first)),
             committer: Committer::start(disk, shelf, thread::current())?,
             pins: None,
             unreadable: Vec::new(),
