@@ -34,6 +34,7 @@ pub mod admin;
 pub mod chronicle;
 mod doors;
 mod error;
+mod learning;
 mod leaving;
 pub mod maintenance;
 mod naming;
@@ -259,6 +260,8 @@ pub struct Control {
     /// Whether it was said that the table of pins is nearly full.
     was_crowded: bool,
     teller: us_or_them::Teller,
+    /// What is kept of learned names.
+    learning: learning::Learning,
     moves: maintenance::Moves,
 }
 
