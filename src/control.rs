@@ -35,6 +35,7 @@ pub mod chronicle;
 mod doors;
 mod error;
 mod guess;
+mod learning;
 pub mod maintenance;
 mod naming;
 mod nodes;
@@ -266,6 +267,8 @@ pub struct Control {
     /// Whether it was said that the table of pins is nearly full.
     was_crowded: bool,
     teller: us_or_them::Teller,
+    /// What is kept of learned names.
+    learning: learning::Learning,
     moves: maintenance::Moves,
 }
 

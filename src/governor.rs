@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::court::Court;
+pub use self::court::KeptReturns;
 pub(crate) use self::ledger::wall;
 pub use self::ledger::{Failover, Gap, Kept, Totals};
 pub use self::view::{EndpointView, GroupView, View};
@@ -76,6 +77,8 @@ pub struct Setup {
     pub drains: Vec<(Moment, Arc<str>, Arc<str>)>,
     /// The ledger of an earlier instance.
     pub ledger: Kept,
+    /// Returns of partners that an earlier instance has begun or given up.
+    pub returns: KeptReturns,
 }
 
 /// A running governor, as others see it.

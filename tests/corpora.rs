@@ -15,17 +15,20 @@ mod handshake;
 mod journal;
 #[path = "../fuzz/src/bin/proxy_protocol.rs"]
 mod proxy_protocol;
+#[path = "../fuzz/src/bin/state.rs"]
+mod state;
 
 /// A name, which is its corpus's too, and what is fuzzed.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     ("certificate", certificate::run),
     ("client_hello", client_hello::run),
     ("configuration", configuration::run),
     ("handshake", handshake::run),
     ("journal", journal::run),
     ("proxy_protocol", proxy_protocol::run),
+    ("state", state::run),
 ];
 
 fn corpora() -> std::path::PathBuf {

@@ -12,6 +12,7 @@ use super::doors::tell;
 use super::error::{StartError, chain};
 use super::{Control, NodeRefused, Request, admin, notify};
 use crate::clock::Moment;
+use crate::partner::learned::Learned;
 use crate::relay::session::Interrupt;
 use crate::store::Wanted;
 use crate::worker::{Order, Whose, Worker};
@@ -220,6 +221,7 @@ impl Control {
             self.follow().await;
         }
         self.watch_pins();
+        self.learning.look(&self.shared.recognition.learned, now);
         self.teller.look(&self.shared, now);
         Ok(())
     }
@@ -267,6 +269,9 @@ impl Control {
         if timeout(LAST_MOMENTS, self.workers_ended()).await.is_err() {
             tracing::warn!("some sessions did not end in time");
         }
+        let learned = &self.shared.recognition.learned;
+        self.learning
+            .write(learned, Moment::now(), Learned::MAX / 2);
         if let Some(store) = &self.shared.store {
             // It has said itself why, where it cannot.
             let _ = timeout(LAST_MOMENTS, store.finish()).await;

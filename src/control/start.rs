@@ -12,8 +12,10 @@ use super::admin;
 use super::chronicle::{self, Chronicle};
 use super::doors::Doors;
 use super::error::StartError;
+use super::learning::Learning;
 use super::{Control, Shared};
 use super::{naming, nodes};
+use crate::clock::Moment;
 use crate::config::model::Config;
 use crate::config::{Diagnostics, Loaded, load, parse, sessions_carried};
 use crate::governor::{self, Governor};
@@ -77,7 +79,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let mut registry = Registry::new(ground.workers);
     let first = Arc::new(registry.build(config));
     let pins = Arc::new(PinTable::new(config.server.max_pins));
-    let before = ground.take_up(&pins, &first)?;
+    let mut before = ground.take_up(&pins, &first)?;
     let first = Arc::new(before.name(&mut registry, &first));
     let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
     let mut doors = Doors::new(ground.workers);
@@ -86,6 +88,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
 
     let (reports, inbox) = Reports::new(REPORTS_MAX);
     let (recognition, chronicle) = recognition(ground.workers);
+    before.learning.teach(&recognition.learned, Moment::now());
     let workers = ground.start_workers(&snapshot, &pins, &reports, &recognition)?;
     let governor = Governor::start(governor::Setup {
         snapshot: first,
@@ -97,6 +100,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         administered: nodes::wanted(&ground.administered),
         drains: nodes::drains(&ground.administered),
         ledger: before.ledger,
+        returns: before.returns,
     })
     .map_err(system("the governor"))?;
 
@@ -140,6 +144,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         was_crowded: false,
         teller: super::us_or_them::Teller::default(),
         moves: super::maintenance::Moves::default(),
+        learning: before.learning,
     })
 }
 
@@ -152,6 +157,8 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
 struct Before {
     store: Option<Store>,
     ledger: governor::Kept,
+    returns: governor::KeptReturns,
+    learning: Learning,
     asking: Asking,
 }
 
@@ -209,6 +216,8 @@ impl Ground {
             return Ok(Before {
                 store: None,
                 ledger: governor::Kept::default(),
+                returns: governor::KeptReturns::default(),
+                learning: Learning::default(),
                 asking: naming::begin(&self.config, Book::default(), Vec::new()),
             });
         };
@@ -229,10 +238,14 @@ impl Ground {
             tracing::info!(restored, lapsed, homeless, beyond, "pins of before");
         }
         let ledger = governor::Kept::open(&store, &mut contents);
+        let returns = governor::KeptReturns::open(&store, &mut contents);
+        let learning = Learning::open(&store, &mut contents);
         let (book, pages) = store.book(NAMES_BOOK, &mut contents);
         Ok(Before {
             store: Some(store),
             ledger,
+            returns,
+            learning,
             asking: naming::begin(&self.config, book, pages),
         })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use self::failback::Failbacks;
+pub use self::failback::KeptReturns;
 use self::invariants::Invariants;
 use self::recovering::Recovering;
 use self::watched::Watched;
@@ -69,7 +70,7 @@ impl Court {
             pins: setup.pins,
             key: setup.key,
             snapshot: Arc::clone(&setup.snapshot),
-            failbacks: Failbacks::default(),
+            failbacks: Failbacks::go_on(setup.returns, Moment::now()),
             invariants: Invariants::default(),
             reports: setup.reports,
             told,

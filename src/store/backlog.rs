@@ -47,15 +47,21 @@ impl Backlog {
 
     /// Adds what has changed: a kill cannot take it back, where the journal can be written.
     pub(super) fn add(&mut self, batch: Batch) {
-        let pending = self.pending.get_or_insert_default();
         if batch.are_all_pins {
             (self.grown, self.handed) = (0, 0);
-            pending.merge(batch);
-            self.journal.append(pending, pending, self.under_way);
         } else {
             self.grown += batch.size();
-            pending.merge(batch.clone());
-            self.journal.append(&batch, pending, self.under_way);
+        }
+        // An entry that is all that waits comes after it is put together; any other one is written as it
+        // is, so that nothing is copied.
+        let is_anew = self.journal.begins_anew(&batch);
+        if !is_anew {
+            self.journal.append(&batch, false, self.under_way);
+        }
+        let pending = self.pending.get_or_insert_default();
+        pending.merge(batch);
+        if is_anew {
+            self.journal.append(pending, true, self.under_way);
         }
     }
 

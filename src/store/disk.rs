@@ -139,7 +139,7 @@ impl Disk {
     /// Sees whether the file is still in its place, while there is nothing to write.
     pub(super) fn look(&mut self) {
         match self.keep_in_place() {
-            Ok(()) if self.is_missed => {
+            Ok(()) if self.is_missed && self.file.is_some() => {
                 self.is_missed = false;
                 self.shared.succeeds(Part::Database, &self.path);
             }

@@ -103,19 +103,22 @@ impl Journal {
         }
     }
 
-    /// Writes `batch`; or, where the segments are to be replaced by a shorter one or the last entry could
-    /// not be written, all of `pending`, of which it is part. `busy` is what a commit that is under way
-    /// covers.
-    pub(super) fn append(&mut self, batch: &Batch, pending: &Batch, busy: Option<u64>) {
-        let is_anew = batch.are_all_pins || self.is_in_trouble || self.kept.len() >= SEGMENTS_MAX;
+    /// Whether the next entry is to be all that waits: where the segments are to be replaced by a shorter one,
+    /// or the last entry could not be written.
+    pub(super) fn begins_anew(&self, batch: &Batch) -> bool {
+        batch.are_all_pins || self.is_in_trouble || self.kept.len() >= SEGMENTS_MAX
+    }
+
+    /// Writes `batch`; where it [begins anew](Self::begins_anew) to a segment that replaces all others, save
+    /// what a commit that is under way covers, up to `busy`.
+    pub(super) fn append(&mut self, batch: &Batch, is_anew: bool, busy: Option<u64>) {
         if self.has_gap || (self.is_in_trouble && Instant::now() < self.patience.next_try) {
             return;
         }
         if is_anew {
             self.current = None;
         }
-        let written = self.write(if is_anew { pending } else { batch });
-        match written {
+        match self.write(batch) {
             Ok(()) => {
                 if is_anew {
                     self.drop_before_current(busy);

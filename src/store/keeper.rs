@@ -71,8 +71,9 @@ impl Keeper {
         shared: Arc<Shared>,
         inbox: Receiver<Request>,
     ) -> io::Result<(Self, Contents)> {
+        let shelf = Arc::new(Beside::new(path, home.clone()));
         let disk = Disk::open(path.into(), home, Arc::clone(&shared));
-        Self::open_with(disk, Arc::new(Beside::new(path)), shared, inbox)
+        Self::open_with(disk, shelf, shared, inbox)
     }
 
     /// As [`open`](Self::open), with any disk.
@@ -86,10 +87,16 @@ impl Keeper {
         if let Some(found) = &found {
             rows.add(found);
         }
+        // Committed at once in any case: what the first commit of a thread takes of memory is there from the
+        // start, and a disk that cannot be written to is known.
+        let first = found.unwrap_or_else(|| Batch {
+            lived: rows.lived,
+            ..Batch::default()
+        });
         let mut keeper = Self {
             shared,
             inbox,
-            backlog: Backlog::new(journal, found),
+            backlog: Backlog::new(journal, Some(first)),
             committer: Committer::start(disk, shelf, thread::current())?,
             pins: None,
             unreadable: Vec::new(),
@@ -241,11 +248,19 @@ impl Keeper {
         }
     }
 
-    /// Has everything committed and the file let go of, and tells whoever waits for that.
+    /// Has everything committed and the files and their directory let go of, and tells whoever waits for that.
     fn end(mut self) {
         let written = self.finish();
-        self.committer.end();
-        for answer in self.served.drain(..).chain(self.waiting) {
+        let Self {
+            backlog,
+            committer,
+            served,
+            waiting,
+            ..
+        } = self;
+        committer.end();
+        drop(backlog);
+        for answer in served.into_iter().chain(waiting) {
             let _ = answer.send(written.clone());
         }
     }

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::condition::name_aside;
+use super::directory::StateDir;
 
 /// Segments by number. A trait for the sake of tests whose disks die.
 pub(super) trait Shelf: Debug + Send + Sync {
@@ -22,13 +23,13 @@ pub(super) trait Shelf: Debug + Send + Sync {
     fn path(&self, number: u64) -> PathBuf;
 }
 
-/// The files beside a database.
+/// The files beside a database, in a directory that may be somebody's to keep.
 #[derive(Debug)]
-pub(super) struct Beside(PathBuf);
+pub(super) struct Beside(PathBuf, Option<StateDir>);
 
 impl Beside {
-    pub(super) fn new(database: &Path) -> Self {
-        Self(database.into())
+    pub(super) fn new(database: &Path, home: Option<StateDir>) -> Self {
+        Self(database.into(), home)
     }
 }
 
@@ -57,6 +58,12 @@ impl Shelf for Beside {
     }
 
     fn create(&self, number: u64) -> io::Result<Box<dyn Write + Send>> {
+        // Its next start would read what is written here over what is its own.
+        if self.1.as_ref().is_some_and(StateDir::is_taken) {
+            return Err(io::Error::other(
+                "another instance of pinfold uses the directory",
+            ));
+        }
         let mut options = OpenOptions::new();
         let options = options.create_new(true).append(true).mode(0o600);
         Ok(Box::new(options.open(self.path(number))?))

@@ -5,12 +5,12 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use pinfold_loadtest::process::{Process, wait_until};
+use pinfold_loadtest::process::{Process, Signal, wait_until};
 
 use crate::scripted::{Script, ScriptedNode};
 use crate::tls::{ANY_CIPHER, certify, openssl, server};
 use crate::wire::Wire;
-use crate::world::{Directory, FABRIKAM, SOON, Setup, World};
+use crate::world::{Directory, FABRIKAM, Pinfold, SOON, Setup, World};
 
 /// The partner's certificate, as `certify` makes it.
 const NAMED: &str = "certificate_names = [\"client.test\"]";
@@ -161,6 +161,24 @@ fn a_partner_is_named_by_its_certificate_in_tls_1_1() {
 #[test]
 fn a_partner_is_named_by_its_certificate_in_tls_1_2() {
     is_named_by_its_certificate("-tls1_2", "1.2");
+}
+
+#[test]
+fn a_partner_that_was_named_by_its_certificate_is_known_after_a_stop_and_after_a_kill() {
+    let mut scene = Scene::of("-tls1_2", |_| {});
+    let (source, arguments) = ("127.0.0.40", format!("-tls1_2 {CERTIFICATE}"));
+    let (_, first) = scene.call(source, &arguments);
+    assert_eq!(field(&first, "certificate"), "client.test", "{first}");
+    for signal in [Signal::TERM, Signal::KILL] {
+        let world = &mut scene.world;
+        world.pinfold.process.signal(signal).unwrap();
+        world.pinfold.process.wait_exit(SOON).expect("it ends");
+        world.pinfold = Pinfold::start(&world.directory);
+        world.pinfold.wait_ready();
+        assert_eq!(scene.metric("pinfold_learned_names"), Some(1.0));
+        let (_, next) = scene.call(source, &arguments);
+        assert_eq!(field(&next, "partner"), "fabrikam", "{next}");
+    }
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use pinfold_loadtest::background;
-use pinfold_loadtest::process::wait_until;
+use pinfold_loadtest::process::{Signal, wait_until};
 
-use crate::world::{Caller, FABRIKAM, Listener, SOON, World, caller_address, edge, find};
+use crate::world::{Caller, FABRIKAM, Listener, Pinfold, SOON, World, caller_address, edge, find};
 
 /// Strangers who are connected when a node dies, and call again and again until they are served.
 fn strangers(world: &World, count: usize) -> Vec<Caller> {
@@ -299,6 +299,34 @@ fn a_return_is_undone_when_the_partner_does_not_come_back() {
     });
     reverted.expect("nobody came to its node");
     assert!(world.pinfold.process.output().contains("failback-reverted"));
+}
+
+#[test]
+fn a_return_under_way_is_undone_and_not_tried_again_whatever_happens_to_the_process() {
+    let lines = open_window() + "\nalarm_after = \"2s\"";
+    let (mut world, mut caller, [_, away]) = moved_away(&lines);
+    assert!(caller.ends_within(SOON), "it is sent back");
+    // Each change has long been written when its effect is seen from outside.
+    let again = |world: &mut World| {
+        crate::world::pass(Duration::from_millis(100));
+        world.pinfold.process.signal(Signal::KILL).unwrap();
+        world.pinfold.process.wait_exit(SOON).expect("it ends");
+        world.pinfold = Pinfold::start(&world.directory);
+        world.pinfold.wait_ready();
+    };
+    again(&mut world);
+    assert_eq!(pinned_by(&world), "failback");
+    let is_reverted = |world: &World| {
+        world.pinfold.pin("fabrikam").unwrap() == away && pinned_by(world) == "reverted"
+    };
+    let reverted = wait_until(SOON, || is_reverted(&world).then_some(()));
+    reverted.expect("nobody came to its node");
+    again(&mut world);
+    world.wait_all_up();
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        assert!(is_reverted(&world), "once a window is enough");
+    }
 }
 
 #[test]

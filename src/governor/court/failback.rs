@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+pub use self::kept::KeptReturns;
 use super::{Court, Told};
 use crate::clock::Moment;
 use crate::partner::failback::{Arrival, Return, is_due, is_expected, may_be_due};
@@ -16,6 +17,8 @@ use crate::pool::placement::Subject;
 use crate::pool::select::Standing;
 use crate::relay::session::Survey;
 use crate::worker::{Order, Strays, Surveyed};
+
+mod kept;
 
 /// Returns under way, and those that went wrong.
 #[derive(Debug, Default)]
@@ -27,6 +30,7 @@ pub(super) struct Failbacks {
     is_asking: bool,
     /// Who of those that are away is asked next.
     turn: usize,
+    kept: KeptReturns,
 }
 
 /// A partner that was sent back.
@@ -170,6 +174,7 @@ impl Court {
             to: Arc::clone(to),
             is_served: false,
         };
+        self.failbacks.kept.sent(key, &away);
         self.failbacks.under_way.insert(key.clone(), away);
         // Before anybody is sent, so that who is back at once is not overlooked.
         self.tell_awaited();
@@ -211,9 +216,13 @@ impl Court {
             };
             if arrival == Arrival::Missing {
                 self.revert(&key, &away, now);
+            } else {
+                self.failbacks.kept.forget(&key);
             }
         }
-        self.failbacks.declined.retain(|_, until| now < *until);
+        let Failbacks { declined, kept, .. } = &mut self.failbacks;
+        let lapsed = declined.extract_if(|_, until| now >= *until);
+        lapsed.for_each(|(key, _)| kept.forget(&key));
     }
 
     fn revert(&mut self, key: &PinKey, away: &Away, now: Moment) {
@@ -223,6 +232,7 @@ impl Court {
             "failback-reverted: it did not come back to its node; see pinfold explain"
         );
         self.move_with_sessions(key, to, PinnedBy::Reverted, now);
+        self.failbacks.kept.declined(key, DECLINED_FOR);
         self.failbacks
             .declined
             .insert(key.clone(), now + DECLINED_FOR);

@@ -61,6 +61,14 @@ fn judge(rng: &mut fastrand::Rng, snapshot: &Snapshot) {
     }
 }
 
+fn claimant(known: &Arc<Known>) -> Claimant<'_> {
+    Claimant {
+        client: "192.0.2.1".parse().unwrap(),
+        partner: Some(known),
+        looks_legacy: false,
+    }
+}
+
 /// The pins of all partners: those of `homes`, which are positions of nodes.
 fn pinned(snapshot: &Snapshot, homes: &[usize]) -> PinTable {
     let (scope, pins) = (&snapshot.scopes()[0], PinTable::new(100));
@@ -150,12 +158,7 @@ impl Game {
     /// A partner comes, and is refused by the node that is gone, unless that is known already.
     fn come(&self, pins: &PinTable, leaver: &Leaver, listener: &Listener, is_known: bool) {
         let who = self.who(pins);
-        let claimant = Claimant {
-            client: "192.0.2.1".parse().unwrap(),
-            partner: Some(&leaver.known),
-            looks_legacy: false,
-        };
-        let mut claim = Claim::new((listener, who), claimant, Moment::START);
+        let mut claim = Claim::new((listener, who), claimant(&leaver.known), Moment::START);
         let mut tried = Positions::NONE;
         if !is_known {
             tried = tried.with(0);
@@ -216,10 +219,9 @@ fn who_is_refused_while_the_failover_happens_goes_where_its_pin_has_gone() {
     for seed in 0..500 {
         let game = Game::new(&mut fastrand::Rng::with_seed(seed));
         let (pins, listener) = (game.pins(), &game.snapshot.listeners[0]);
-        let (who, client) = (game.who(&pins), "192.0.2.1".parse().unwrap());
-        let claim = |leaver: &Leaver| {
-            Claim::new((listener, who), client, Some(&leaver.known), Moment::START)
-        };
+        let who = game.who(&pins);
+        let claim =
+            |leaver: &Leaver| Claim::new((listener, who), claimant(&leaver.known), Moment::START);
         let claims: Vec<_> = game.foretold.iter().map(claim).collect();
         game.set_standing_of_edge0(Standing::Down);
         let _ = game.scope().fail_over(who, &"edge0".into(), Moment::START);

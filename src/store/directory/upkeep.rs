@@ -3,7 +3,6 @@
 //! Done by whoever is about to write there, and now and then by the thread that waits for the disk.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::PoisonError;
@@ -30,6 +29,21 @@ impl StateDir {
         Ok(())
     }
 
+    /// Whether the lock in the directory is not the one that this instance holds, and there is one. Locked by
+    /// somebody or not: that is seen when it is next [made sure of](Self::stand).
+    pub(in crate::store) fn is_taken(&self) -> bool {
+        let there = fs::metadata(self.path().join(LOCK)).ok();
+        let there = there.as_ref().map(identity);
+        there.is_some() && there != self.held()
+    }
+
+    fn held(&self) -> Option<(u64, u64)> {
+        let locks = self.0.locks.lock();
+        let locks = locks.unwrap_or_else(PoisonError::into_inner);
+        let held = locks.last()?.metadata().ok()?;
+        Some(identity(&held))
+    }
+
     fn make_again(&self) -> Result<(), StateError> {
         let (path, mode) = (self.path(), self.0.mode);
         if path.is_dir() {
@@ -51,20 +65,14 @@ impl StateDir {
     /// Holds the lock that is in the directory. Those that were there before stay held: the directory may
     /// have another name now, and be somebody's.
     fn hold(&self) -> Result<(), StateError> {
-        let locks = self.0.locks.lock();
-        let mut locks = locks.unwrap_or_else(PoisonError::into_inner);
         let path = self.path().join(LOCK);
-        let ours = locks.last().map(File::metadata).transpose();
-        let ours = ours.map_err(unusable("read", &path))?;
-        let there = match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            there => Some(there.map_err(unusable("read", &path))?),
-        };
-        let identity = |file: fs::Metadata| (file.dev(), file.ino());
-        if there.is_some() && there.map(identity) == ours.map(identity) {
+        let is_there = path.try_exists().map_err(unusable("read", &path))?;
+        if is_there && !self.is_taken() {
             return Ok(());
         }
         let lock = lock(self.path())?;
+        let locks = self.0.locks.lock();
+        let mut locks = locks.unwrap_or_else(PoisonError::into_inner);
         if locks.len() >= LOCKS_MAX {
             drop(locks.pop());
         }
@@ -72,6 +80,11 @@ impl StateDir {
         tell(&path);
         Ok(())
     }
+}
+
+/// Device and number of a file.
+fn identity(file: &fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// Locks a directory.

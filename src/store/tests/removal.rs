@@ -127,3 +127,35 @@ fn whatever_is_removed_from_the_directory_of_a_running_store_is_there_at_the_nex
         );
     });
 }
+
+#[test]
+fn who_has_lost_the_directory_to_another_instance_keeps_everything_in_memory() {
+    run(async {
+        let scratch = Scratch::new();
+        let place = scratch.0.join("state");
+        let directory = StateDir::open(&place).unwrap();
+        let (store, _) = Store::start_in(&directory).unwrap();
+        let pins = table();
+        store.keep(&pins);
+        pins.pin(&address(1), to("edge1"), Moment::now());
+        store.flush().await.unwrap();
+        fs::remove_dir_all(&place).unwrap();
+        let other = StateDir::open(&place).unwrap();
+        for number in 2..5 {
+            pins.pin(&address(number), to("edge1"), Moment::now());
+            let refused = store.flush().await.unwrap_err();
+            assert!(refused.contains("another instance"), "{refused}");
+            let files = fs::read_dir(&place).unwrap().count();
+            assert_eq!(files, 1, "the other's lock alone");
+        }
+        drop(other);
+        store.flush().await.unwrap();
+        let deadline = Instant::now() + SOON;
+        while store.condition().trouble.is_some() {
+            assert!(Instant::now() < deadline, "the journal is tried again");
+        }
+        store.finish().await.unwrap();
+        let (_, contents) = Store::start_in(&directory).unwrap();
+        assert_eq!(contents.pins.len(), 4);
+    });
+}
