@@ -1,16 +1,17 @@
 //! What outlives the process, in `state_dir`: pins, the ledger, and what other parts ask to be kept.
 //!
-//! Two threads of its own write, so that nobody else ever waits for a disk. The *keeper* is told of changes
+//! Three threads of its own write, so that nobody else ever waits for a disk. The *keeper* is told of changes
 //! by keys and reads how things stand when it writes, so their order does not matter. At most 8 ms after
 //! the first change that waits it appends them to a segment of the *journal* (`state.journal-<number>`) by
-//! a plain write, where a kill cannot reach them, and never waits for the disk itself. The *committer* takes
-//! all that waits to the database, `state.redb`, durably, as fast as the disk lets one commit follow the
-//! other, and removes the segments that are in it. Whoever waits for a change is answered after that.
+//! a plain write, where a kill cannot reach them, and never waits for the disk itself. The *syncer* makes
+//! them durable, at most every 40 ms, each time with all that came meanwhile; whoever waits for a change is
+//! answered after that. The *committer* takes them to the database, `state.redb`, once a second, and removes
+//! the segments that are in it. Where the journal cannot be written or synced, what waits is committed at once.
 //! At the start the segments are read on top of the database, and committed like any other change. Owns
 //! no decision: what is pinned where is `pool::pins`'s, what happened is the governor's.
 //!
 //! Invariants: a commit is there wholly or not at all, whenever the process or the machine dies, and so is
-//! an entry of the journal when the process does; what a segment holds is in the database, in the commit
+//! an entry of the journal; none is there without those before it; what a segment holds is in the database, in the commit
 //! under way, or in the next; a segment that a commit covers is never read again; a file that cannot be
 //! read is set aside, never overwritten; without a disk everything goes on in memory, bounded, is told
 //! once, and is written when there is one again.
@@ -56,6 +57,7 @@ mod keeper;
 mod restore;
 pub mod segment;
 mod shelf;
+mod syncer;
 
 /// A running store, as others see it.
 #[derive(Clone, Debug)]

@@ -1,15 +1,18 @@
 //! What has changed and is not committed: in memory, and in the journal.
 //!
+//! The journal is what makes it durable; a commit takes it to the database once in a while, so that the
+//! journal stays short, and at once where the journal cannot be relied on.
+//!
 //! Invariant: whatever a segment holds is in the database, in the batch under way, or in what waits.
 //! So a commit of what waits covers every segment there is when it is handed over; and where it fails, its
 //! batch comes back beneath what came meanwhile, and nothing is missing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::committer::{Handed, Outcome};
 use super::condition::Patience;
-use super::journal::Journal;
+use super::journal::{Closed, Journal};
 
 pub(super) struct Backlog {
     journal: Journal,
@@ -21,6 +24,12 @@ pub(super) struct Backlog {
     grown: usize,
     /// Those among them that are in the commit under way.
     handed: usize,
+    /// Bytes that were added since the last commit was handed over.
+    added: usize,
+    /// When what waits is committed, if nothing else asks for it.
+    next_commit: Instant,
+    /// The last commit came about.
+    is_committed: bool,
     patience: Patience,
 }
 
@@ -41,12 +50,16 @@ impl Backlog {
             under_way: None,
             grown: 0,
             handed: 0,
+            added: 0,
+            next_commit: Instant::now(),
+            is_committed: false,
             patience: Patience::new(),
         }
     }
 
     /// Adds what has changed: a kill cannot take it back, where the journal can be written.
     pub(super) fn add(&mut self, batch: Batch) {
+        self.added = self.added.saturating_add(batch.size());
         if batch.are_all_pins {
             (self.grown, self.handed) = (0, 0);
         } else {
@@ -56,12 +69,12 @@ impl Backlog {
         // is, so that nothing is copied.
         let is_anew = self.journal.begins_anew(&batch);
         if !is_anew {
-            self.journal.append(&batch, false, self.under_way);
+            self.journal.append(&batch, false);
         }
         let pending = self.pending.get_or_insert_default();
         pending.merge(batch);
         if is_anew {
-            self.journal.append(pending, true, self.under_way);
+            self.journal.append(pending, true);
         }
     }
 
@@ -76,16 +89,28 @@ impl Backlog {
         pages < PAGES_MAX
     }
 
-    /// When there is something to do, without any news.
-    pub(super) fn next_try(&self) -> Option<Instant> {
-        let commit = self.pending.is_some() && self.under_way.is_none();
-        let commit = commit.then_some(self.patience.next_try);
-        commit.into_iter().chain(self.journal.next_try()).min()
+    /// When what waits is to be committed; nothing while a commit is under way, or nothing waits.
+    pub(super) fn next_commit(&self) -> Option<Instant> {
+        let is_urgent = !self.journal.is_whole() || self.added >= ADDED_MAX;
+        let next = match is_urgent {
+            true => self.patience.next_try,
+            false => self.patience.next_try.max(self.next_commit),
+        };
+        (self.pending.is_some() && !self.is_under_way()).then_some(next)
     }
 
-    /// Whether the journal is to be tried again.
-    pub(super) fn is_journal_due(&self, now: Instant) -> bool {
-        self.journal.next_try().is_some_and(|next| next <= now)
+    /// When the journal is to be tried again, if it is in trouble.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        self.journal.next_try()
+    }
+
+    /// Whether what is added is in the journal, and will be read there on top of what is committed.
+    pub(super) const fn is_sound(&self) -> bool {
+        self.is_committed && self.journal.is_whole()
+    }
+
+    pub(super) const fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
     }
 
     /// Somebody waits: what has failed is tried now.
@@ -93,30 +118,34 @@ impl Backlog {
         self.journal.lose_patience();
     }
 
-    /// Whether there is something to commit, and nobody who commits at this moment.
-    pub(super) fn is_commit_due(&self, now: Instant) -> bool {
-        self.pending.is_some() && !self.is_under_way() && self.patience.next_try <= now
-    }
-
-    pub(super) fn is_under_way(&self) -> bool {
+    pub(super) const fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }
 
-    /// All that waits, to be committed; its outcome is to be [settled](Self::settle) before the next.
-    pub(super) fn hand_over(&mut self) -> Handed {
-        let (covers, segments) = self.journal.close();
+    /// All that waits, to be committed; its outcome is to be [settled](Self::settle) before the next. Whether
+    /// it `goes_on` after that.
+    pub(super) fn hand_over(&mut self, goes_on: bool) -> Handed {
+        let Closed {
+            covers,
+            segments,
+            next,
+        } = self.journal.close(goes_on);
+        self.added = 0;
+        self.next_commit = Instant::now() + COMMIT;
         self.under_way = Some(covers);
         self.handed = self.grown;
         Handed {
             batch: self.pending.take().unwrap_or_default(),
             covers,
             segments,
+            next,
         }
     }
 
     pub(super) fn settle(&mut self, outcome: Outcome) -> Settled {
         let covers = self.under_way.take();
         self.journal.is_settled();
+        self.is_committed = matches!(outcome, Outcome::Committed);
         match outcome {
             Outcome::Committed => {
                 self.journal.is_covered(covers.unwrap_or(0));
@@ -137,6 +166,7 @@ impl Backlog {
     }
 
     fn put_back(&mut self, older: Batch) {
+        self.next_commit = Instant::now();
         let newer = self.pending.replace(older);
         if let (Some(pending), Some(newer)) = (&mut self.pending, newer) {
             pending.merge(newer);
@@ -146,6 +176,9 @@ impl Backlog {
 
 /// What a commit that hangs, or fails again and again, may make of the journal, besides all pins.
 const GROWN_MAX: usize = 32 << 20;
+/// How long what is in the journal waits for the database, and how large it may grow meanwhile.
+const COMMIT: Duration = Duration::from_secs(1);
+const ADDED_MAX: usize = 1 << 20;
 /// Some minutes of a busy ledger while a disk hangs.
 const PAGES_MAX: usize = 16_384;
 

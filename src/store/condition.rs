@@ -4,6 +4,8 @@
 //! them is, and once when neither is any more.
 
 use std::fmt::Display;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +49,8 @@ struct Standing {
     database: Option<Trouble>,
     journal: Option<Trouble>,
     set_aside: Vec<PathBuf>,
+    /// The file of the database that is open, where it is one.
+    in_use: Option<Identity>,
 }
 
 /// Whose trouble it is.
@@ -126,6 +130,16 @@ impl Shared {
         }
     }
 
+    /// The database that is open is this file.
+    pub(super) fn database_is(&self, file: Option<Identity>) {
+        self.standing().in_use = file;
+    }
+
+    /// The file of the database that is open, where it is one.
+    pub(super) fn database(&self) -> Option<Identity> {
+        self.standing().in_use
+    }
+
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,6 +177,21 @@ impl Patience {
     pub(super) fn succeeds(&mut self) {
         self.pause = PAUSE_MIN;
     }
+}
+
+/// Device and number of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity(u64, u64);
+
+impl Identity {
+    pub(super) fn of(file: &Metadata) -> Self {
+        Self(file.dev(), file.ino())
+    }
+}
+
+/// Which file has this name.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|file| Identity::of(&file))
 }
 
 /// A name that no file has.

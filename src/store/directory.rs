@@ -28,6 +28,8 @@ struct Held {
     /// Held as long as the instance lives; the system gives them back even after kill −9. The last is the
     /// one in the directory, the others were, and may be elsewhere now.
     locks: Mutex<Vec<File>>,
+    /// Held by the one thread that sees to it that all of it is there.
+    upkeep: Mutex<()>,
     /// What is in the small files, as this instance has read or written it.
     contents: Mutex<BTreeMap<&'static str, Vec<u8>>>,
 }
@@ -143,6 +145,7 @@ impl StateDir {
             path: path.into(),
             mode: found.mode() & 0o7777,
             locks: Mutex::new(vec![lock]),
+            upkeep: Mutex::default(),
             contents: Mutex::default(),
         })))
     }

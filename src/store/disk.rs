@@ -1,15 +1,16 @@
 //! The database, and what is done while it cannot be written or read.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::condition::{Part, Shared, name_aside};
+use super::condition::{Part, Shared, identity, name_aside};
 use super::directory::StateDir;
 use super::file::{Failure, Rows, StateFile, Unusable, guarded};
+use super::shelf::sync_directory;
 
 /// The file, where it can be had.
 pub(super) struct Disk {
@@ -18,17 +19,12 @@ pub(super) struct Disk {
     home: Option<StateDir>,
     shared: Arc<Shared>,
     file: Option<StateFile>,
-    /// Which file that is, where it is one.
-    identity: Option<Identity>,
     /// What the file held is known, or there was none: it may be written over.
     is_read: bool,
     /// It was missing when it was last looked for, and could not be made.
     is_missed: bool,
     open: Open,
 }
-
-/// Device and number of a file.
-type Identity = (u64, u64);
 
 /// Opens and reads the database at a path, or makes it.
 pub(super) type Open = Box<dyn FnMut(&Path) -> Result<(StateFile, Rows), Unusable> + Send>;
@@ -50,7 +46,6 @@ impl Disk {
             home: None,
             shared,
             file: None,
-            identity: None,
             is_read: true,
             is_missed: false,
             open,
@@ -132,7 +127,7 @@ impl Disk {
     fn open_once(&mut self) -> Result<Rows, Unusable> {
         let (file, rows) = guarded(|| (self.open)(&self.path))?;
         self.file = Some(file);
-        self.identity = identity(&self.path);
+        self.shared.database_is(identity(&self.path));
         Ok(rows)
     }
 
@@ -175,17 +170,19 @@ impl Disk {
         sync_directory(&self.path).map_err(refused)?;
         self.drop_file();
         self.file = Some(new);
-        self.identity = identity(&self.path);
+        self.shared.database_is(identity(&self.path));
         self.shared.is_removed(&self.path, None);
         Ok(())
     }
 
     fn is_removed(&self) -> bool {
-        self.file.is_some() && self.identity.is_some() && identity(&self.path) != self.identity
+        let in_use = self.shared.database();
+        self.file.is_some() && in_use.is_some() && identity(&self.path) != in_use
     }
 
     fn drop_file(&mut self) {
         let file = self.file.take();
+        self.shared.database_is(None);
         // It writes when it is dropped, which may fail, and panic.
         let _ = guarded(|| {
             drop(file);
@@ -206,21 +203,11 @@ impl Disk {
     }
 }
 
-fn identity(path: &Path) -> Option<Identity> {
-    let file = fs::metadata(path).ok()?;
-    Some((file.dev(), file.ino()))
-}
-
 /// What is to take the place of the file at `path`.
 fn draft(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     name.into()
-}
-
-/// Makes the names in the directory of `path` durable.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
 /// An error and its cause.

@@ -1,9 +1,10 @@
 //! Disks that die, for tests.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use fastrand::Rng;
@@ -11,7 +12,7 @@ use redb::StorageBackend;
 
 use super::batch::Batch;
 use super::file::Rows;
-use super::shelf::Shelf;
+use super::shelf::{Leaf, Shelf};
 
 /// Operations that succeed, and how many fail after them; what shares a life dies in the same moment.
 #[derive(Clone, Debug)]
@@ -231,29 +232,57 @@ impl Model {
     }
 }
 
-/// Segments on a disk that dies. None is ever synced.
+/// Segments on a disk that dies: what is written stays in a cache until it is synced.
 #[derive(Clone, Debug)]
 pub(super) struct MortalShelf {
     files: Arc<Mutex<Files>>,
     life: Life,
+    gate: Gate,
+    is_displaced: Arc<AtomicBool>,
+    are_syncs_broken: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Files {
-    there: BTreeMap<u64, Vec<u8>>,
+    there: BTreeMap<u64, File>,
     /// A power failure may bring them back.
-    removed: BTreeMap<u64, Vec<u8>>,
+    removed: BTreeMap<u64, File>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct File {
+    bytes: Vec<u8>,
+    /// Bytes that survive for certain, where its name does.
+    durable: usize,
+    /// What a sync that failed was to make durable: the system counts it as written, and no later sync does it.
+    forgotten: Vec<Range<usize>>,
+    has_durable_name: bool,
 }
 
 /// Segments by number.
 pub(super) type Images = BTreeMap<u64, Vec<u8>>;
 
 impl MortalShelf {
+    /// Nothing in the segments that are `there` is durable: a kill has left them.
     pub(super) fn new(there: Images, life: Life) -> Self {
-        let removed = BTreeMap::new();
+        let there = there.into_iter();
+        let file = |(number, bytes)| {
+            let file = File {
+                bytes,
+                ..File::default()
+            };
+            (number, file)
+        };
+        let files = Files {
+            there: there.map(file).collect(),
+            removed: BTreeMap::new(),
+        };
         Self {
-            files: Arc::new(Mutex::new(Files { there, removed })),
+            files: Arc::new(Mutex::new(files)),
             life,
+            gate: Gate::default(),
+            is_displaced: Arc::default(),
+            are_syncs_broken: Arc::default(),
         }
     }
 
@@ -261,26 +290,76 @@ impl MortalShelf {
         self.files.lock().unwrap()
     }
 
-    pub(super) fn after_kill(&self) -> Images {
-        self.files().there.clone()
+    /// What syncs wait at.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
-    /// Each is there, cut, filled with zeros, or not there at all; removed ones as well.
+    /// The next start would look elsewhere.
+    pub(super) fn displace(&self, is_displaced: bool) {
+        self.is_displaced.store(is_displaced, SeqCst);
+    }
+
+    /// Whether syncs fail, and nothing else.
+    pub(super) fn break_syncs(&self, are_broken: bool) {
+        self.are_syncs_broken.store(are_broken, SeqCst);
+    }
+
+    fn sync_lives(&self) -> io::Result<()> {
+        self.gate.pass();
+        if self.are_syncs_broken.load(SeqCst) {
+            return Err(io::Error::other("the disk is broken"));
+        }
+        self.life.live()
+    }
+
+    /// Somebody removes a segment.
+    pub(super) fn steal(&self, number: u64) {
+        self.files().there.remove(&number).unwrap();
+    }
+
+    pub(super) fn after_kill(&self) -> Images {
+        let files = self.files();
+        let image = |(number, file): (&u64, &File)| (*number, file.bytes.clone());
+        files.there.iter().map(image).collect()
+    }
+
+    /// Of what was not synced any block may be missing, and the end; so may a name, and a removal.
     pub(super) fn after_power_loss(&self, random: &mut Rng) -> Images {
         let files = self.files();
         let mut images = Images::new();
-        for (number, bytes) in files.there.iter().chain(&files.removed) {
-            let kept = random.usize(..=bytes.len());
-            let mut image = bytes.clone();
+        let removed: Vec<_> = files.removed.iter().filter(|_| random.bool()).collect();
+        for (number, file) in files.there.iter().chain(removed) {
+            if !file.has_durable_name && random.bool() {
+                continue;
+            }
+            let mut image = file.bytes.clone();
             match random.u8(..4) {
-                0 => continue,
-                1 => image.truncate(kept),
-                2 => image[kept..].fill(0),
+                0 => image.truncate(file.durable),
+                1 => image.truncate(random.usize(file.durable..=file.bytes.len())),
+                2 => lose_blocks(&mut image, file.durable, random),
                 _ => {}
+            }
+            for forgotten in file.forgotten.iter().filter(|_| random.bool()) {
+                let end = forgotten.end.min(image.len());
+                image[forgotten.start.min(end)..end].fill(0);
             }
             images.insert(*number, image);
         }
         images
+    }
+}
+
+/// Zeros where blocks never reached the disk. One that did before holds at least what it held then.
+fn lose_blocks(image: &mut [u8], durable: usize, random: &mut Rng) {
+    let mut start = durable;
+    while start < image.len() {
+        let end = (start / BLOCK + 1) * BLOCK;
+        let end = end.min(image.len());
+        if random.bool() {
+            image[start..end].fill(0);
+        }
+        start = end;
     }
 }
 
@@ -291,26 +370,23 @@ impl Shelf for MortalShelf {
 
     fn read(&self, number: u64) -> io::Result<Vec<u8>> {
         let files = self.files();
-        Ok(files
-            .there
-            .get(&number)
-            .ok_or(io::ErrorKind::NotFound)?
-            .clone())
+        let file = files.there.get(&number).ok_or(io::ErrorKind::NotFound)?;
+        Ok(file.bytes.clone())
     }
 
-    fn create(&self, number: u64) -> io::Result<Box<dyn Write + Send>> {
+    fn create(&self, number: u64) -> io::Result<Arc<dyn Leaf>> {
         self.life.live()?;
-        let old = self.files().there.insert(number, Vec::new());
-        assert_eq!(old, None, "a number is given once");
+        let old = self.files().there.insert(number, File::default());
+        assert!(old.is_none(), "a number is given once");
         let shelf = self.clone();
-        Ok(Box::new(MortalSegment { shelf, number }))
+        Ok(Arc::new(MortalSegment { shelf, number }))
     }
 
     fn remove(&self, number: u64) -> io::Result<()> {
         self.life.live()?;
         let mut files = self.files();
-        let bytes = files.there.remove(&number).ok_or(io::ErrorKind::NotFound)?;
-        files.removed.insert(number, bytes);
+        let file = files.there.remove(&number).ok_or(io::ErrorKind::NotFound)?;
+        files.removed.insert(number, file);
         Ok(())
     }
 
@@ -322,15 +398,30 @@ impl Shelf for MortalShelf {
     fn path(&self, number: u64) -> PathBuf {
         format!("state.journal-{number}").into()
     }
+
+    fn is_in_place(&self) -> bool {
+        !self.is_displaced.load(SeqCst)
+    }
 }
 
+#[derive(Debug)]
 struct MortalSegment {
     shelf: MortalShelf,
     number: u64,
 }
 
-impl Write for MortalSegment {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl MortalSegment {
+    /// Does something to the file, wherever it is.
+    fn with<T>(&self, work: impl FnOnce(&mut File) -> T) -> Option<T> {
+        let mut files = self.shelf.files();
+        let Files { there, removed } = &mut *files;
+        let file = there.get_mut(&self.number);
+        file.or_else(|| removed.get_mut(&self.number)).map(work)
+    }
+}
+
+impl Leaf for MortalSegment {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
         let lives = self.shelf.life.live();
         // Who dies in the midst of it has written half.
         let length = if lives.is_ok() {
@@ -338,13 +429,37 @@ impl Write for MortalSegment {
         } else {
             bytes.len() / 2
         };
-        if let Some(file) = self.shelf.files().there.get_mut(&self.number) {
-            file.extend(&bytes[..length]);
-        }
-        lives.map(|()| length)
+        self.with(|file| file.bytes.extend(&bytes[..length]));
+        lives
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
+        // What is written while it lasts is not covered.
+        let length = self.with(|file| file.bytes.len()).unwrap_or(0);
+        let lives = self.shelf.sync_lives();
+        self.with(|file| {
+            if lives.is_err() {
+                file.forgotten.push(file.durable..length);
+            }
+            file.durable = length.max(file.durable);
+        });
+        lives?;
+        if self.with(|file| file.has_durable_name) == Some(true) {
+            return Ok(());
+        }
+        self.sync_name()
+    }
+
+    fn sync_name(&self) -> io::Result<()> {
+        self.shelf.sync_lives()?;
+        self.with(|file| file.has_durable_name = true);
         Ok(())
     }
+
+    fn is_in_place(&self) -> bool {
+        self.shelf.files().there.contains_key(&self.number)
+    }
 }
+
+/// What a disk writes at once.
+const BLOCK: usize = 512;

@@ -1,7 +1,8 @@
 //! A segment of the journal as bytes.
 //!
 //! ```text
-//! segment  magic (8) · format (u32) · number (u64) · checksum of these (u64) · entries
+//! segment  magic (8) · format (u32) · number (u64) · what it follows: number (u64), length (u64)
+//!          · checksum of these (u64) · entries
 //! entry    length of the body (u32) · checksum of the body (u64) · body
 //! body     are all pins (0 or 1) · lived (u64) · records
 //! record   kind (1) · fields, each a length (u32) and bytes
@@ -9,16 +10,28 @@
 //!
 //! Integers are little-endian. Checksums are SipHash-1-3 keyed by the segment's number and the place in
 //! it, so that what another segment left on the same blocks is no entry. An entry is there wholly or not
-//! at all: the first that is not as it was written ends the segment. Pure, and total: any bytes make a
-//! segment or an error; memory is bounded by their length.
+//! at all: the first that is not as it was written ends the segment. What comes later than something that
+//! never reached the disk may have reached it: so a segment names the one that it follows, and how much of
+//! it must be there. Pure, and total: any bytes make a segment or an error; memory is bounded by their length.
 
 use siphasher::sip::SipHasher13;
 
 pub use super::batch::{Batch, Name, Pages};
 
+/// A place in the journal: what stands before it in this segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// Of the segment; 0 is none.
+    pub number: u64,
+    /// Bytes of it.
+    pub length: u64,
+}
+
 /// What a segment holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Segment {
+    /// What must be there as well, in the database or before this one, for it to be of any use.
+    pub follows: End,
     /// Its entries in their order.
     pub batches: Vec<Batch>,
     /// Bytes that were read; what follows is torn or damaged.
@@ -38,10 +51,12 @@ pub enum Unreadable {
 
 /// The beginning of a segment.
 #[must_use]
-pub fn header(number: u64) -> Vec<u8> {
+pub fn header(number: u64, follows: End) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend(FORMAT.to_le_bytes());
-    bytes.extend(number.to_le_bytes());
+    for integer in [number, follows.number, follows.length] {
+        bytes.extend(integer.to_le_bytes());
+    }
     let sum = checksum(number, 0, &bytes);
     bytes.extend(sum.to_le_bytes());
     bytes
@@ -71,8 +86,8 @@ pub fn read(number: u64, bytes: &[u8]) -> Result<Segment, Unreadable> {
     if head.iter().all(|byte| *byte == 0) {
         return Ok(Segment::default());
     }
-    check_header(number, head)?;
     let mut segment = Segment {
+        follows: read_header(number, head)?,
         intact: HEADER,
         ..Segment::default()
     };
@@ -153,17 +168,30 @@ fn put(bytes: &mut Vec<u8>, field: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn check_header(number: u64, head: &[u8]) -> Result<(), Unreadable> {
+fn read_header(number: u64, head: &[u8]) -> Result<End, Unreadable> {
     let mut rest = head;
     if take(&mut rest, MAGIC.len()) != Some(MAGIC) {
         return Err(Unreadable::Foreign);
     }
     let format = take(&mut rest, 4).and_then(|bytes| bytes.try_into().ok());
     match format.map(u32::from_le_bytes) {
-        Some(FORMAT) if head == header(number) => Ok(()),
-        Some(newer) if newer > FORMAT => Err(Unreadable::Newer(newer)),
-        _ => Err(Unreadable::Foreign),
+        Some(FORMAT) => {}
+        Some(newer) if newer > FORMAT => return Err(Unreadable::Newer(newer)),
+        _ => return Err(Unreadable::Foreign),
     }
+    let mut integer = || {
+        let bytes = take(&mut rest, 8)?.try_into().ok()?;
+        Some(u64::from_le_bytes(bytes))
+    };
+    let (_, follows, length) = (integer(), integer(), integer());
+    let follows = End {
+        number: follows.ok_or(Unreadable::Foreign)?,
+        length: length.ok_or(Unreadable::Foreign)?,
+    };
+    if head != header(number, follows) {
+        return Err(Unreadable::Foreign);
+    }
+    Ok(follows)
 }
 
 /// The entry at `offset` and its length.
@@ -199,9 +227,9 @@ fn checksum(number: u64, offset: u64, bytes: &[u8]) -> u64 {
 }
 
 const MAGIC: &[u8] = b"pinfoldJ";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Bytes before the first entry.
-pub const HEADER: usize = 28;
+pub const HEADER: usize = 44;
 const ENTRY_HEAD: usize = 12;
 const PIN_GONE: u8 = 0;
 const PIN: u8 = 1;

@@ -17,6 +17,8 @@ impl StateDir {
     /// Another instance has taken the directory, so that nothing may be written there; or what is missing
     /// cannot be made.
     pub(in crate::store) fn stand(&self) -> Result<(), StateError> {
+        let upkeep = self.0.upkeep.lock();
+        let _upkeep = upkeep.unwrap_or_else(PoisonError::into_inner);
         self.make_again()?;
         self.hold()?;
         for (name, content) in &*self.contents() {

@@ -33,7 +33,11 @@ pub(in crate::store) fn anything(random: &mut Rng, lived: u64) -> Batch {
 
 /// A segment of a few batches, and where each of its entries ends.
 fn segment(number: u64, random: &mut Rng) -> (Vec<u8>, Vec<Batch>, Vec<usize>) {
-    let (mut bytes, mut ends) = (header(number), Vec::new());
+    let follows = End {
+        number: number - 1,
+        length: 1234,
+    };
+    let (mut bytes, mut ends) = (header(number, follows), Vec::new());
     let batches: Vec<_> = (1..8).map(|lived| anything(random, lived)).collect();
     for batch in &batches {
         bytes.extend(entry(number, bytes.len() as u64, batch).unwrap());
@@ -49,6 +53,7 @@ fn what_was_written_is_read_and_an_entry_that_is_cut_is_not_there() {
         let read = read(7, &bytes[..length]).unwrap();
         let whole = ends.iter().take_while(|end| **end <= length).count();
         assert_eq!(read.batches, batches[..whole], "cut to {length}");
+        assert_eq!(read.follows.length == 1234, length >= HEADER);
         assert!(read.intact <= length);
     }
 }
@@ -95,7 +100,7 @@ fn a_beginning_that_never_reached_the_disk_is_an_empty_segment() {
 
 #[test]
 fn a_later_format_is_told_from_damage() {
-    let mut bytes = header(7);
-    bytes[8] = 2;
-    assert_eq!(read(7, &bytes), Err(Unreadable::Newer(2)));
+    let mut bytes = header(7, End::default());
+    bytes[8] = 3;
+    assert_eq!(read(7, &bytes), Err(Unreadable::Newer(3)));
 }

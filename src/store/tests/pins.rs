@@ -21,6 +21,13 @@ fn pins_of_one_instance_stand_in_the_next_however_it_ended() {
         // Not finished: as if killed. The file is the next one's once the thread has let go of it.
         let killed = scratch.0.join("killed.redb");
         fs::copy(scratch.file(), &killed).unwrap();
+        for entry in fs::read_dir(&scratch.0).unwrap() {
+            let name = entry.unwrap().file_name();
+            if let Some(journal) = name.to_str().unwrap().strip_prefix("state.journal") {
+                let copy = format!("killed.journal{journal}");
+                fs::copy(scratch.0.join(&name), scratch.0.join(copy)).unwrap();
+            }
+        }
         first.release(lease, now);
         store.finish().await.unwrap();
         for (path, is_used) in [(scratch.file(), false), (killed, true)] {

@@ -1,6 +1,7 @@
 //! Files that cannot be read or written, and disks that hang.
 
 use super::*;
+use crate::store::segment::End;
 
 #[test]
 fn a_damaged_file_is_set_aside_whole_and_the_store_begins_anew() {
@@ -50,8 +51,8 @@ fn where_the_file_cannot_be_everything_goes_on_and_is_written_once_it_can() {
 fn a_segment_of_a_later_version_is_set_aside_whole_and_its_number_is_not_given_again() {
     run(async {
         let scratch = Scratch::new();
-        let mut later = crate::store::segment::header(7);
-        later[8] = 2;
+        let mut later = crate::store::segment::header(7, End::default());
+        later[8] = 3;
         let names = ["state.journal-7", "state.journal-+6", "other.journal-8"];
         for name in names {
             fs::write(scratch.0.join(name), &later).unwrap();
@@ -114,7 +115,7 @@ fn after_kill(database: &Mortal, shelf: &MortalShelf) -> Contents {
 }
 
 #[test]
-fn while_a_commit_hangs_a_kill_loses_nothing_that_was_gathered_and_nobody_is_told_it_is_durable() {
+fn while_the_disk_hangs_a_kill_loses_nothing_that_was_gathered_and_nobody_is_told_it_is_durable() {
     run(async {
         let database = Mortal::new(Vec::new(), Life::eternal());
         let shelf = MortalShelf::new(Images::new(), Life::eternal());
@@ -125,6 +126,7 @@ fn while_a_commit_hangs_a_kill_loses_nothing_that_was_gathered_and_nobody_is_tol
         pins.pin(&address(0), to("edge1"), now);
         store.flush().await.unwrap();
         database.gate().shut(true);
+        shelf.gate().shut(true);
         for number in 1..100 {
             pins.pin(&address(number), to("edge2"), now);
             book.put("newest", &number.into());
@@ -144,14 +146,78 @@ fn while_a_commit_hangs_a_kill_loses_nothing_that_was_gathered_and_nobody_is_tol
         assert!(flush.as_mut().poll(&mut context).is_pending());
         assert!(!shelf.after_kill().is_empty());
         assert_eq!(store.condition().trouble, None);
-        database.gate().shut(false);
+        // What is in the journal needs no commit.
+        shelf.gate().shut(false);
         flush.await.unwrap();
+        assert!(!shelf.after_kill().is_empty());
+        database.gate().shut(false);
         store.finish().await.unwrap();
         assert!(
             shelf.after_kill().is_empty(),
             "what is committed needs no journal"
         );
         assert_eq!(after_kill(&database, &shelf).pins.len(), 100);
+    });
+}
+
+#[test]
+fn what_a_sync_could_not_make_durable_is_committed_before_anybody_is_answered() {
+    run(async {
+        let database = Mortal::new(Vec::new(), Life::eternal());
+        let shelf = MortalShelf::new(Images::new(), Life::eternal());
+        let (store, _) = on_mortal(&database, &shelf);
+        let (pins, now) = (table(), Moment::now());
+        store.keep(&pins);
+        let mut random = fastrand::Rng::with_seed(1);
+        for number in 1..20 {
+            shelf.break_syncs(number % 2 == 1);
+            pins.pin(&address(number), to("edge1"), now);
+            store.flush().await.unwrap();
+            let is_told = store.condition().trouble.is_some();
+            assert_eq!(is_told, number % 2 == 1, "{number}");
+            for _ in 0..5 {
+                let image = database.after_power_loss(&mut random);
+                let segments = shelf.after_power_loss(&mut random);
+                let database = Mortal::new(image, Life::eternal());
+                let shelf = MortalShelf::new(segments, Life::eternal());
+                let (_, found) = on_mortal(&database, &shelf);
+                assert_eq!(found.pins.len(), usize::from(number));
+            }
+        }
+        store.finish().await.unwrap();
+    });
+}
+
+#[test]
+fn nobody_is_answered_by_a_journal_that_the_next_start_would_not_find() {
+    run(async {
+        let database = Mortal::new(Vec::new(), Life::eternal());
+        let shelf = MortalShelf::new(Images::new(), Life::eternal());
+        let (store, _) = on_mortal(&database, &shelf);
+        let (pins, now) = (table(), Moment::now());
+        store.keep(&pins);
+        for number in 1..20 {
+            pins.pin(&address(number), to("edge1"), now);
+            store.flush().await.unwrap();
+            // Somebody removes whatever is there, or all of it has moved.
+            shelf.displace(number % 3 == 0);
+            if number % 3 == 1 {
+                shelf
+                    .after_kill()
+                    .keys()
+                    .for_each(|number| shelf.steal(*number));
+            }
+            pins.pin(
+                &partner(number % 4),
+                to(NODES[usize::from(number) % 3]),
+                now,
+            );
+            pins.forget(&address(number));
+            store.flush().await.unwrap();
+            let found = after_kill(&database, &shelf).pins;
+            assert_eq!(found.len(), 4.min(usize::from(number)), "{number}");
+        }
+        store.finish().await.unwrap();
     });
 }
 
