@@ -123,7 +123,7 @@ fn nodes_now(groups: &[&Watched]) -> HashMap<Arc<str>, NodeNow> {
             true => NodeNow::DeadBesideOthers,
             false => NodeNow::Serves,
         };
-        // Dead only where every listener of the scope has it so: the pin goes with the last of them.
+        // Dead only where every listener of the scope has it so: what serves anybody is no lie.
         let known = nodes.entry(member.node).or_insert(now);
         if now == NodeNow::Serves {
             *known = now;
