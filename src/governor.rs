@@ -32,7 +32,7 @@ use crate::worker::Order;
 
 mod certificates;
 mod court;
-mod ledger;
+pub mod ledger;
 mod mailboxes;
 mod view;
 
