@@ -32,6 +32,7 @@ mod machine;
 mod maintain;
 mod output;
 mod pins;
+mod probe;
 mod reload;
 mod serve;
 mod show;
@@ -106,6 +107,21 @@ enum Command {
         /// Only on this listener.
         #[arg(long, value_name = "NAME")]
         listener: Option<String>,
+    },
+    /// Is it well: ask every service of a node once and now; exit 1 if one does not answer.
+    ///
+    /// For the patch night, also while the node drains or is disabled. Asks as the daemon itself does, with
+    /// each listener's own probe, and shows how long the answer took, which TLS was chosen, and the
+    /// certificate. It changes nothing: what it finds is no evidence.
+    Probe {
+        #[command(flatten)]
+        show: Show,
+        /// The node, in every pool that has it.
+        #[arg(value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
+        node: String,
+        /// Only in this pool.
+        #[arg(long, value_name = "POOL")]
+        pool: Option<String>,
     },
     /// Pin a partner to a node by hand; lasts over restarts and reloads, until `unpin`.
     Pin {
@@ -354,6 +370,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
             subject,
             listener,
         } => explain::explain(&subject, listener.as_deref(), &show).map(done),
+        Command::Probe { show, node, pool } => probe::probe(&node, pool.as_deref(), &show),
         Command::Pin {
             daemon,
             partner,

@@ -21,6 +21,7 @@ pub use self::partners::{
 pub use self::pins::{
     Pin, PinFile, PinOrder, PinWish, Pins, PinsChanged, PinsRemoved, Subject, SubjectKind,
 };
+pub use self::probing::{Probed, ProbedPool, ProbedService};
 pub use self::sessions::{ListenerSessions, NodeSessions, OutcomeCount, Sessions};
 pub use crate::control::pins::{PinChanged, PinRemoved};
 pub use crate::control::{Imported, NodeChanged, Reloaded};
@@ -32,6 +33,7 @@ mod failovers;
 mod nodes;
 mod partners;
 mod pins;
+mod probing;
 mod sessions;
 
 /// `GET /v1/status`.

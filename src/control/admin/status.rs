@@ -183,7 +183,7 @@ fn service(group: &GroupView, each: &EndpointView) -> NodeService {
         certificate: each
             .certificate
             .as_ref()
-            .map(|shown| certificate(group, shown)),
+            .map(|shown| certificate(shown, !group.certificates_differ)),
         held_until: health.hold.map(|hold| match hold {
             Hold::Until(moment) | Hold::Flapping(moment) => at(moment).to_string(),
             Hold::Manual => "resume".into(),
@@ -192,7 +192,8 @@ fn service(group: &GroupView, each: &EndpointView) -> NodeService {
     }
 }
 
-fn certificate(group: &GroupView, shown: &Certificate) -> NodeCertificate {
+/// A certificate as the answers carry it.
+pub(super) fn certificate(shown: &Certificate, is_same: bool) -> NodeCertificate {
     let hexadecimal = shown.key.iter().map(|byte| format!("{byte:02x}"));
     NodeCertificate {
         name: shown.name().into(),
@@ -202,7 +203,7 @@ fn certificate(group: &GroupView, shown: &Certificate) -> NodeCertificate {
         client: shown.for_clients,
         server: shown.for_servers,
         key: hexadecimal.collect(),
-        same: !group.certificates_differ,
+        same: is_same,
     }
 }
 
