@@ -31,6 +31,7 @@ pub use self::pins::import::Imported;
 pub use self::start::{Source, start};
 
 pub mod admin;
+mod adoption;
 pub mod chronicle;
 mod doors;
 mod error;
@@ -226,6 +227,22 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
     /// Sessions that will be cut when `drain_timeout` has passed.
     pub sessions_draining: u64,
+    /// Partners that have new addresses, and keep the node that one of them was pinned to.
+    #[serde(default)]
+    pub adopted: Vec<PinAdopted>,
+}
+
+/// A pin of an address that becomes a partner's.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct PinAdopted {
+    /// Whose it is now.
+    pub partner: String,
+    /// Whose it was.
+    pub address: String,
+    /// The affinity in which it holds.
+    pub affinity: String,
+    /// The node that it names.
+    pub node: String,
 }
 
 /// A node that has another state.

@@ -32,6 +32,7 @@ use crate::worker::Order;
 
 mod certificates;
 mod court;
+mod incident;
 mod ledger;
 mod mailboxes;
 mod view;

@@ -12,6 +12,7 @@ use self::invariants::Invariants;
 use self::recovering::Recovering;
 use self::watched::Watched;
 use super::certificates::Certificates;
+use super::incident::Incidents;
 use super::ledger::Ledger;
 use super::mailboxes::Mailboxes;
 use super::{Heard, LOOK_INTERVAL, Setup, Told};
@@ -52,6 +53,7 @@ pub(super) struct Court {
     reports: Reports,
     told: mpsc::Sender<Told>,
     ledger: Ledger,
+    incidents: Incidents,
     recovering: Recovering,
     certificates: Certificates,
     probes: u64,
@@ -75,6 +77,7 @@ impl Court {
             reports: setup.reports,
             told,
             ledger: Ledger::go_on(setup.ledger, Moment::now()),
+            incidents: Incidents::default(),
             recovering: Recovering::default(),
             certificates: Certificates::default(),
             probes: 0,
@@ -228,6 +231,7 @@ impl Court {
             self.ledger.forget(now);
             self.keep_awaited();
             self.raise_alarms(now);
+            self.sum_up(now);
             self.look_at_failbacks(now);
             self.look_at_invariants(now);
             self.tell_awaited();

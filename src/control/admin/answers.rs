@@ -24,7 +24,7 @@ pub use self::pins::{
 pub use self::probing::{Probed, ProbedPool, ProbedService};
 pub use self::sessions::{ListenerSessions, NodeSessions, OutcomeCount, Sessions};
 pub use crate::control::pins::{PinChanged, PinRemoved};
-pub use crate::control::{Imported, NodeChanged, Reloaded};
+pub use crate::control::{Imported, NodeChanged, PinAdopted, Reloaded};
 use crate::store::Wanted;
 
 mod drill;

@@ -196,6 +196,7 @@ async fn control(mut requests: mpsc::Receiver<Request>) {
                     restart_needed: Vec::new(),
                     warnings: Vec::new(),
                     sessions_draining: 0,
+                    adopted: Vec::new(),
                 }));
             }
             Request::Administer {
