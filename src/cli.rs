@@ -30,6 +30,7 @@ mod explain;
 mod failure;
 mod machine;
 mod maintain;
+mod monitor;
 mod output;
 mod pins;
 mod probe;
@@ -67,7 +68,13 @@ enum Command {
         seconds: u64,
     },
     /// How things stand: what needs you, listeners, nodes.
-    Status(Show),
+    Status {
+        #[command(flatten)]
+        show: Show,
+        /// One line for Nagios, Icinga or Checkmk: OK, WARNING, CRITICAL or UNKNOWN; exit 0, 1, 2 or 3.
+        #[arg(long, conflicts_with = "json")]
+        check: bool,
+    },
     /// Nodes: their state, their health on each service, and who changed them.
     Nodes(Show),
     /// Sessions: how many, where, and how they ended.
@@ -343,7 +350,8 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Serve { config } => Ok(serve::serve(config)),
         Command::Check { file } => check::check(&file),
         Command::Demo { seconds } => Ok(demo::demo(seconds)),
-        Command::Status(show) => show::show(&Listing::Status, &show).map(done),
+        Command::Status { show, check: true } => monitor::check(&show.daemon),
+        Command::Status { show, .. } => show::show(&Listing::Status, &show).map(done),
         Command::Nodes(show) => show::show(&Listing::Nodes, &show).map(done),
         Command::Sessions(show) => show::show(&Listing::Sessions, &show).map(done),
         Command::Partners { show, tls } => show::show(&Listing::Partners { tls }, &show).map(done),

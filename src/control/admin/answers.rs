@@ -63,6 +63,28 @@ pub struct Status {
     pub last_reload_failure: Option<String>,
     /// What an administrator must know, worst first.
     pub attention: Vec<String>,
+    /// The same, each with how severe it is.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
+}
+
+/// Something that an administrator must know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// How severe it is.
+    pub severity: Severity,
+    /// What it is, in a sentence.
+    pub text: String,
+}
+
+/// How severe something is; the greater the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Something does not work as it should; clients are served all the same.
+    Warning,
+    /// Clients of a listener are not served.
+    Critical,
 }
 
 /// A listener of [`Status`].

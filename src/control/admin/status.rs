@@ -21,6 +21,7 @@ use crate::store;
 pub(super) fn status(shared: &Shared, view: &View) -> Status {
     let snapshot = shared.snapshot.load();
     let not_ready = readiness::reasons(shared);
+    let alarms = attention::alarms(shared, view);
     let uptime = Timestamp::now().duration_since(shared.started);
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -41,7 +42,8 @@ pub(super) fn status(shared: &Shared, view: &View) -> Status {
             awaited: shared.reports.missing(),
         },
         last_reload_failure: shared.last_failure.load().as_ref().clone(),
-        attention: attention::attention(shared, view),
+        attention: alarms.iter().map(|alarm| alarm.text.clone()).collect(),
+        alarms,
     }
 }
 
