@@ -21,6 +21,7 @@ use crate::config::{self, model::Rate};
 use crate::control::admin::answers::PinWish;
 
 mod address;
+mod capture;
 mod change;
 mod check;
 mod client;
@@ -114,6 +115,19 @@ enum Command {
         /// Only on this listener.
         #[arg(long, value_name = "NAME")]
         listener: Option<String>,
+    },
+    /// Print the tcpdump line that catches somebody on both legs: to the listeners, and to the nodes.
+    ///
+    /// It is only printed, with comments, so that all of it may be pasted into a shell of root.
+    Capture {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// The partner, or the address.
+        #[arg(value_name = "PARTNER|ADDRESS", value_parser = NonEmptyStringValueParser::new())]
+        subject: String,
+        /// For how long.
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1440))]
+        minutes: u32,
     },
     /// Is it well: ask every service of a node once and now; exit 1 if one does not answer.
     ///
@@ -378,6 +392,11 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
             subject,
             listener,
         } => explain::explain(&subject, listener.as_deref(), &show).map(done),
+        Command::Capture {
+            daemon,
+            subject,
+            minutes,
+        } => capture::capture(&subject, minutes, &daemon).map(done),
         Command::Probe { show, node, pool } => probe::probe(&node, pool.as_deref(), &show),
         Command::Pin {
             daemon,
