@@ -29,10 +29,7 @@ fn render(explanation: &Explanation, minutes: u32, layout: &Layout) -> String {
     let filter = Filter::of(explanation);
     let (subject, file) = (&explanation.subject, file_name(&explanation.subject));
     let mut text = String::new();
-    let mut say = |what: String| {
-        // What follows the first line is a comment, too.
-        text += &layout.wrapped("# ", &what).replace("\n    ", "\n#   ");
-    };
+    let mut say = |what: String| text += &layout.wrapped("# ", &what);
     let minutes_text = count(u64::from(minutes), "minute");
     say(format!(
         "Catches {subject} on both legs for {minutes_text} into {file}; Ctrl-C ends it earlier. As root, here."
@@ -88,26 +85,27 @@ impl Filter {
         let legs = legs.iter().map(|leg| format!("({leg})"));
         Self {
             expression: legs.collect::<Vec<_>>().join(" or "),
-            client_words: client_words(sources.len(), is_narrow, bound.len()),
+            client_words: client_words(&explanation.comes_from, is_narrow, bound.len()),
             node_words: node_words(&nodes),
         }
     }
 }
 
-fn client_words(sources: usize, is_narrow: bool, bound: usize) -> String {
-    let bound = count(bound as u64, "address");
-    let bound = bound.replace("addresss", "addresses");
-    match (sources, is_narrow) {
-        (0, _) => format!(
-            "nobody knows where it comes from, so everybody who comes to {bound} of listeners"
-        ),
+fn client_words(sources: &[String], is_narrow: bool, bound: usize) -> String {
+    let listened = match bound {
+        1 => "one address that is listened on".to_owned(),
+        many => format!("{many} addresses that are listened on"),
+    };
+    match (sources.len(), is_narrow) {
+        (0, _) => format!("nobody knows where it comes from, so everybody who comes to {listened}"),
         (many, false) => format!(
             "it comes from {many} addresses and networks, too many for a filter, so everybody who comes \
-             to {bound} of listeners"
+             to {listened}"
         ),
-        (some, true) => format!(
-            "{some} of its addresses and networks (configured, by DNS, learned), to {bound} of listeners"
-        ),
+        (1..=NAMED_MAX, true) => format!("{}, to {listened}", sources.join(", ")),
+        (some, true) => {
+            format!("{some} addresses and networks (configured, by DNS, learned), to {listened}")
+        }
     }
 }
 
@@ -188,6 +186,8 @@ fn file_name(subject: &str) -> String {
 /// nobody checks.
 const ADDRESSES_MAX: usize = 100;
 const NAME_MAX: usize = 60;
+/// More are counted.
+const NAMED_MAX: usize = 4;
 
 #[cfg(test)]
 #[path = "capture/tests.rs"]

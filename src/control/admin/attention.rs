@@ -172,7 +172,13 @@ fn troubled(view: &View) -> Vec<String> {
         let since = clock(at(first.health.since));
         let evidence = why_down(node, &first.health);
         let whom = whom(view, pool, places.iter().map(|(group, _)| *group));
-        Some(format!("DOWN {node} since {since} for {whom}: {evidence}"))
+        let next = match first.health.hold {
+            Some(Hold::Flapping(_)) => String::new(),
+            _ => format!(". → pinfold probe {node}"),
+        };
+        Some(format!(
+            "DOWN {node} since {since} for {whom}: {evidence}{next}"
+        ))
     });
     let held = held.into_iter().map(|((node, pool), groups)| {
         let whom = whom(view, pool, groups.into_iter());
