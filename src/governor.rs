@@ -33,7 +33,7 @@ use crate::worker::Order;
 mod certificates;
 mod court;
 mod incident;
-mod ledger;
+pub mod ledger;
 mod mailboxes;
 mod view;
 

@@ -19,7 +19,7 @@ use super::{Heard, LOOK_INTERVAL, Setup, Told};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::pool::health::Event;
-use crate::pool::pins::PinTable;
+use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
 use crate::relay::report::{Report, Reports};
 use crate::relay::session::{EndpointNumber, Interrupt};
@@ -164,8 +164,12 @@ impl Court {
                     return;
                 };
                 let partner = Arc::clone(&served.partner);
-                self.failbacks.served(&partner, &node, served.first_byte);
                 let listener = Arc::clone(&served.listener);
+                let mut listeners = self.snapshot.listeners.iter();
+                if let Some(its) = listeners.find(|each| each.state.name == listener) {
+                    let key = PinKey::of_partner(&its.pin_scope, &partner);
+                    self.failbacks.served(&key, &node, served.first_byte);
+                }
                 if let Some(gap) = self.ledger.served(served, &node) {
                     announce::partner_back(&partner, &listener, &node, gap);
                 }

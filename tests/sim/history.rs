@@ -8,8 +8,9 @@ use fastrand::Rng;
 use pinfold::clock::Moment;
 use pinfold::config::model::{Balance, NodeState, ProbeKind};
 use pinfold::pool::health::Event;
+use pinfold::telemetry::outcome::Outcome;
 
-use crate::driver::{Client, Driver, Rule};
+use crate::driver::{Client, Driver, Rule, Session};
 use crate::invariants::{self, Before};
 use crate::tally::Tally;
 use crate::world::Node;
@@ -115,15 +116,15 @@ fn act(driver: &mut Driver, rng: &mut Rng) -> String {
         30..38 => leave(driver, rng),
         38..55 => traffic(driver, rng),
         55..80 => befall(driver, rng, index),
-        80..83 => {
+        80..82 => {
             driver.nodes.iter_mut().for_each(|node| node.kill(now));
             "all die".to_owned()
         }
-        83..86 => {
+        82..84 => {
             driver.nodes.iter_mut().for_each(|node| node.revive(now));
             "all live".to_owned()
         }
-        86..87 => evil(driver),
+        84..87 => trouble(driver, rng),
         87..89 => reload(driver, rng),
         89..91 => {
             let is_lacking = !driver.nodes[index].lacking;
@@ -253,6 +254,28 @@ fn pause(driver: &mut Driver, rng: &mut Rng, index: usize) -> String {
         node.freeze(now, Duration::from_millis(rng.u64(1..=500)));
     }
     format!("{} pauses until {:?}", node.name, node.frozen_until)
+}
+
+/// What happens to partners beside the death of their nodes.
+fn trouble(driver: &mut Driver, rng: &mut Rng) -> String {
+    match rng.u8(0..3) {
+        0 => evil(driver),
+        1 => {
+            let absent = Client::partner(rng.u8(..PARTNERS)).subject;
+            let until = driver.now + Duration::from_millis(rng.u64(..8_000));
+            driver.absent = Some((absent.clone(), until));
+            format!("{absent} has no way to us until {until:?}")
+        }
+        _ => {
+            let closes = |session: &Session| session.client.subject.is_partner();
+            let index = driver.sessions.iter().position(closes);
+            if let Some(index) = index {
+                driver.lose(index, Outcome::NodeClosed);
+                driver.end(index);
+            }
+            format!("a node closes the session {index:?}")
+        }
+    }
 }
 
 /// A client whose bytes make every node reset its session, again and again.

@@ -30,10 +30,17 @@ pub(crate) struct Tally {
     pub(crate) lacked: u64,
     /// Nodes kept down because they came and went.
     pub(crate) damped: u64,
+    /// Sessions of partners that ended by their node's doing.
+    pub(crate) lost: u64,
+    /// Partners that were back after a failover, and timed.
+    pub(crate) timed: u64,
+    pub(crate) never_came_back: u64,
+    /// Pins of strangers that look legacy, moved by a failover.
+    pub(crate) strangers_moved: u64,
 }
 
 impl Tally {
-    fn fields(&mut self) -> [&mut u64; 21] {
+    fn fields(&mut self) -> [&mut u64; 25] {
         [
             &mut self.steps,
             &mut self.sessions,
@@ -56,6 +63,10 @@ impl Tally {
             &mut self.muted,
             &mut self.lacked,
             &mut self.damped,
+            &mut self.lost,
+            &mut self.timed,
+            &mut self.never_came_back,
+            &mut self.strangers_moved,
         ]
     }
 
