@@ -36,6 +36,7 @@ pub mod chronicle;
 mod doors;
 mod error;
 mod guess;
+mod inventory;
 mod learning;
 pub mod maintenance;
 mod naming;
@@ -286,6 +287,7 @@ pub struct Control {
     teller: us_or_them::Teller,
     /// What is kept of learned names.
     learning: learning::Learning,
+    inventory: inventory::Inventory,
     moves: maintenance::Moves,
 }
 

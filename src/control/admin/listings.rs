@@ -170,8 +170,9 @@ fn describe_tls(spoken: &Spoken) -> PartnerTls {
     PartnerTls {
         offers: spoken.offers.map(|version| version.label().into()),
         negotiated: spoken.negotiated.iter().map(count).collect(),
-        old_last: spoken.old_at.map(at),
-        last_seen: spoken.seen_at.map(at),
+        since: spoken.since.map(round),
+        old_last: spoken.old_at.map(round),
+        last_seen: spoken.seen_at.map(round),
         certificate: spoken.certificate.as_deref().map(Into::into),
         ja4: spoken.ja4.as_deref().map(Into::into),
     }
