@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::admin::answers::{PinFile, PinsMoved, SessionsEnded};
 use crate::config::model::Config;
 use crate::governor::{self, Governor, Verdicts};
+use crate::pool::maintenance::Moves;
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::relay::recognition::Recognition;
@@ -288,7 +289,7 @@ pub struct Control {
     /// What is kept of learned names.
     learning: learning::Learning,
     inventory: inventory::Inventory,
-    moves: maintenance::Moves,
+    moves: Moves,
 }
 
 impl Shared {

@@ -143,7 +143,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         admin_socket,
         was_crowded: false,
         teller: super::us_or_them::Teller::default(),
-        moves: super::maintenance::Moves::default(),
+        moves: crate::pool::maintenance::Moves::default(),
         learning: before.learning,
         inventory: before.inventory,
     })

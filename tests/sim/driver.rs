@@ -17,6 +17,7 @@ use pinfold::pool::select::{Standing, Why};
 use crate::failback::Returns;
 use crate::invariants;
 use crate::ledger::Books;
+use crate::maintenance::Conduct;
 use crate::recovery::Recovering;
 use crate::tally::Tally;
 use crate::world::Node;
@@ -39,6 +40,11 @@ pub(crate) enum Rule {
     AlarmsTheConnected,
     MovesBehindTheLedger,
     LeavesWhoLooksLegacy,
+    SendsAwayAnywhere,
+    MaintainsTwo,
+    ForgetsWhatWasWanted,
+    UndoesWhatOthersDid,
+    ForetellsWithoutTheOthers,
 }
 
 /// A client of the simulation.
@@ -131,6 +137,7 @@ pub(crate) struct Driver {
     pub(crate) recovery: Recovering,
     pub(crate) returns: Returns,
     pub(crate) books: Books,
+    pub(crate) conduct: Conduct,
     /// A partner that has no way to us, until this moment.
     pub(crate) absent: Option<(Subject, Moment)>,
     /// When each node was last heard.
@@ -197,6 +204,7 @@ impl Driver {
             recovery: Recovering::default(),
             returns: Returns::default(),
             books: Books::default(),
+            conduct: Conduct::new(seed % 4 == 2),
             absent: None,
             heard: BTreeMap::new(),
             ignored: None,

@@ -18,6 +18,7 @@ use crate::driver::{Driver, Report, Rule, TIMING};
 impl Driver {
     /// The configuration changed: the group learns its members.
     pub(crate) fn reload(&mut self) {
+        self.obey_words();
         let members: Vec<Member> = self
             .nodes
             .iter()

@@ -111,6 +111,10 @@ fn act(driver: &mut Driver, rng: &mut Rng) -> String {
             _ => {}
         }
     }
+    // One history in four has an administrator who is always at it.
+    if driver.conduct.is_busy && rng.u8(0..3) == 0 {
+        return driver.conduct(rng, index);
+    }
     match rng.u8(0..100) {
         0..30 => arrive(driver, rng),
         30..38 => leave(driver, rng),
@@ -131,12 +135,14 @@ fn act(driver: &mut Driver, rng: &mut Rng) -> String {
             driver.set_lacking(index, is_lacking);
             format!("{} lacks: {is_lacking}", driver.nodes[index].name)
         }
-        91..93 => {
+        91..92 => driver.conduct(rng, index),
+        92..93 => {
             let node = &mut driver.nodes[index];
             node.quiet_until = now + Duration::from_millis(rng.u64(..1_400));
             let until = node.quiet_until;
             format!("{} has nothing to say until {until:?}", node.name)
         }
+        93..95 if rng.u8(..3) > 0 => driver.conduct(rng, index),
         93..95 => administer(driver, rng, index),
         95..98 => {
             driver.short_until = now + Duration::from_millis(rng.u64(0..800));
@@ -178,7 +184,7 @@ fn administer(driver: &mut Driver, rng: &mut Rng, index: usize) -> String {
         NodeState::Disabled,
     ];
     let admin = *rng.choice(&states).unwrap();
-    driver.set_admin(index, admin);
+    driver.administer(index, admin);
     format!("{} is made {admin:?}", driver.nodes[index].name)
 }
 
@@ -296,7 +302,9 @@ fn evil(driver: &mut Driver) -> String {
 fn reload(driver: &mut Driver, rng: &mut Rng) -> String {
     driver.tally.reloads += 1;
     let index = rng.usize(..driver.nodes.len());
-    match rng.u8(0..4) {
+    // Nobody removes the node that is being maintained.
+    let first = if driver.is_maintained(index) { 3 } else { 0 };
+    match rng.u8(first..4) {
         0 if driver.nodes.len() > 1 => {
             driver.nodes.remove(index);
         }

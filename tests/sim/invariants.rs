@@ -43,6 +43,7 @@ pub(crate) fn check(driver: &mut Driver, before: &mut Before) -> Result<(), Stri
     pins_move_only_with_reason(driver, before, &pins)?;
     nobody_returns_unasked(&pins)?;
     survivors_keep_their_pace(driver)?;
+    driver.one_is_maintained()?;
     driver.books.disagreement(&pins).map_or(Ok(()), Err)?;
     the_live_watch_is_content(driver, &view, &pins)?;
     driver.excused.clear();

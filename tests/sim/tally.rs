@@ -37,10 +37,18 @@ pub(crate) struct Tally {
     pub(crate) never_came_back: u64,
     /// Pins of strangers that look legacy, moved by a failover.
     pub(crate) strangers_moved: u64,
+    /// Partners sent away for maintenance.
+    pub(crate) sent_away: u64,
+    /// Pins that undoing put back.
+    pub(crate) put_back: u64,
+    /// Pins that undoing left where others had moved them.
+    pub(crate) left_alone: u64,
+    /// A second maintenance of the pool that was refused.
+    pub(crate) busy: u64,
 }
 
 impl Tally {
-    fn fields(&mut self) -> [&mut u64; 25] {
+    fn fields(&mut self) -> [&mut u64; 29] {
         [
             &mut self.steps,
             &mut self.sessions,
@@ -67,6 +75,10 @@ impl Tally {
             &mut self.timed,
             &mut self.never_came_back,
             &mut self.strangers_moved,
+            &mut self.sent_away,
+            &mut self.put_back,
+            &mut self.left_alone,
+            &mut self.busy,
         ]
     }
 
