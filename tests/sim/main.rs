@@ -30,7 +30,7 @@ use names::NameRule;
 use tally::Tally;
 
 /// Runs in a few seconds without optimisation.
-const SEEDS: u64 = 1_200;
+const SEEDS: u64 = 3_000;
 
 /// Of the world of names.
 const NAMES_SEEDS: u64 = 300;
