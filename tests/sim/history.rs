@@ -138,7 +138,9 @@ fn act(driver: &mut Driver, rng: &mut Rng) -> String {
         91..92 => driver.conduct(rng, index),
         92..93 => {
             let node = &mut driver.nodes[index];
-            node.quiet_until = now + Duration::from_millis(rng.u64(..1_400));
+            // With what was asked just before and not answered yet it stays below the second and a half
+            // after which a node counts as frozen.
+            node.quiet_until = now + Duration::from_millis(rng.u64(..1_100));
             let until = node.quiet_until;
             format!("{} has nothing to say until {until:?}", node.name)
         }

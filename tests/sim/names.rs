@@ -97,6 +97,8 @@ struct Place {
     ip: IpAddr,
     node: Arc<str>,
     at: Moment,
+    /// Somebody else who was taken for it had made a pin of its name already.
+    was_pinned: bool,
 }
 
 pub(crate) struct World {
@@ -348,18 +350,32 @@ impl World {
         let (now, node) = (self.now, Arc::clone(node));
         let moved = before.filter(|place| {
             let is_pinned = now.since(place.at) < PIN_TTL;
-            place.ip == ip && place.node != node && is_itself && is_pinned
+            place.ip == ip && place.node != node && is_itself && is_pinned && !place.was_pinned
         });
         let own = self.pins.inspect(&self.key_named(partner), now);
+        // Where DNS gives it several addresses, the pin of another of them may be the one that it got.
+        let addresses = self.table.resolved().iter();
+        let is_alone = addresses
+            .filter(|(_, named)| *named.partner == *partner)
+            .count()
+            <= 1;
         if let Some(Place { node: at, .. }) = moved
-            && own.is_some_and(|own| own.since == now)
+            && own.as_ref().is_some_and(|own| own.since == now)
+            && is_alone
         {
             self.violation = Some(format!(
                 "{partner} was on {at} and is on {node}, being known"
             ));
         }
         if known.is_none() {
-            self.placed.insert(partner, Place { ip, node, at: now });
+            let was_pinned = own.is_some();
+            let place = Place {
+                ip,
+                node,
+                at: now,
+                was_pinned,
+            };
+            self.placed.insert(partner, place);
         }
     }
 

@@ -158,6 +158,7 @@ impl World {
             let events = self.names.hear(question, heard.clone(), now);
             // One that nobody asks for any more may be forgotten.
             self.known.retain(|known| self.names.is_asked(known));
+            self.answered.retain(|known, _| self.names.is_asked(known));
             let count =
                 |wanted: fn(&Event) -> bool| events.iter().filter(|each| wanted(each)).count();
             self.happened.failed += count(|each| matches!(each, Event::Failed { .. })) as u64;
