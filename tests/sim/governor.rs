@@ -179,6 +179,7 @@ impl Driver {
         let outlived = self.nodes.iter().any(|node| {
             node.name != *victim
                 && node.admin != NodeState::Disabled
+                && !node.lacking
                 && (node.last_alive >= first_evidence || (is_blind && !node.dead))
         });
         if !outlived {
