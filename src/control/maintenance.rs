@@ -188,9 +188,16 @@ impl Control {
         let home: Arc<str> = Arc::from(&*task.node);
         let name = |key: &PinKey| (key.clone(), Arc::clone(&home));
         let was_there = |key: &PinKey| self.moves.0.contains_key(&name(key));
+        let earlier = self.begun_before_this_instance(&task.node);
+        let is_of_it = |key: &PinKey, pin: &Pin| {
+            let since = earlier.get(&*key.scope.pool);
+            let word = pin.order.as_ref();
+            pin.home.as_deref() == Some(&*task.node)
+                && word.is_some_and(|word| since.is_some_and(|since| word.at >= *since))
+        };
         let is_meant = |key: &PinKey, pin: &Pin| {
             pin.by == PinnedBy::Maintenance
-                && (was_there(key) || pin.home.as_deref() == Some(&*task.node))
+                && (was_there(key) || is_of_it(key, pin))
                 && task
                     .pool
                     .as_ref()
