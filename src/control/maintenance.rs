@@ -174,13 +174,11 @@ impl Control {
             Err(refused) => return drop(answer.send(Err(refused.into()))),
         };
         let home: Arc<str> = Arc::from(&*task.node);
-        let words = self.shared.administered.load_full();
+        let earlier = self.begun_before_this_instance(&task.node);
         let is_of_this = |key: &PinKey, pin: &Pin| {
-            let mut words = words.iter();
-            let word = words.find(|word| word.node == task.node && *word.pool == *key.scope.pool);
-            let begun = word.and_then(|word| word.maintenance.as_ref());
-            let since = begun.map_or(i64::MIN, |begun| begun.since.as_second());
-            pin.order.as_ref().is_some_and(|order| order.at >= since)
+            let since = earlier.get(&*key.scope.pool);
+            let order = pin.order.as_ref();
+            order.is_some_and(|order| since.is_some_and(|since| order.at >= *since))
         };
         let is_pool = |pool: &str| pools.iter().any(|each| *each == *pool);
         let pins = &self.shared.pins;

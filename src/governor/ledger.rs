@@ -387,6 +387,12 @@ impl Failover {
 }
 
 impl Gap {
+    /// Whether its partner is waited for.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.node.is_none() && !self.is_over
+    }
+
     fn is_like(&self, other: &Self) -> bool {
         self.partner == other.partner && self.listener == other.listener
     }

@@ -237,7 +237,7 @@ fn not_back(failovers: &[Arc<Failover>]) -> Vec<String> {
     let mut sentences = Vec::new();
     for failover in failovers.iter().rev() {
         for gap in &failover.partners {
-            if gap.is_alarmed && gap.node.is_none() && !gap.is_over {
+            if gap.is_alarmed && gap.is_open() {
                 sentences.push(format!(
                     "NOT BACK {} on {} since {}: {} went down (failover {}). → pinfold explain {}",
                     gap.partner,

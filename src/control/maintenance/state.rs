@@ -6,6 +6,8 @@
 //! Invariant: of one pool no more than one node is under maintenance. The conductor takes whatever goes wrong in
 //! the pool for its own doing, and two would undo each other.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use super::{Done, Task, TaskRefused};
@@ -48,6 +50,18 @@ impl Control {
             tracing::warn!(node, pool, state, by = task.by, reason, "maintenance-ended");
         }
         Ok(())
+    }
+
+    /// The maintenance of the node that an instance before this one began: by pool, when, in seconds since 1970.
+    /// Of what this one moved since then it knows by itself, and what was moved earlier belongs to one that is
+    /// over.
+    pub(super) fn begun_before_this_instance(&self, node: &str) -> HashMap<String, i64> {
+        let words = self.shared.administered.load();
+        let its = words.iter().filter(|word| *word.node == *node);
+        its.filter_map(|word| Some((word.pool.clone(), word.maintenance.as_ref()?.since)))
+            .filter(|(_, since)| *since < self.shared.started)
+            .map(|(pool, since)| (pool, since.as_second()))
+            .collect()
     }
 
     fn is_configured(&self, word: &Administered) -> bool {
