@@ -21,6 +21,7 @@ use crate::config::{self, model::Rate};
 use crate::control::admin::answers::PinWish;
 
 mod address;
+mod capture;
 mod change;
 mod check;
 mod client;
@@ -30,8 +31,10 @@ mod explain;
 mod failure;
 mod machine;
 mod maintain;
+mod monitor;
 mod output;
 mod pins;
+mod probe;
 mod reload;
 mod serve;
 mod show;
@@ -66,7 +69,13 @@ enum Command {
         seconds: u64,
     },
     /// How things stand: what needs you, listeners, nodes.
-    Status(Show),
+    Status {
+        #[command(flatten)]
+        show: Show,
+        /// One line for Nagios, Icinga or Checkmk: OK, WARNING, CRITICAL or UNKNOWN; exit 0, 1, 2 or 3.
+        #[arg(long, conflicts_with = "json")]
+        check: bool,
+    },
     /// Nodes: their state, their health on each service, and who changed them.
     Nodes(Show),
     /// Sessions: how many, where, and how they ended.
@@ -106,6 +115,34 @@ enum Command {
         /// Only on this listener.
         #[arg(long, value_name = "NAME")]
         listener: Option<String>,
+    },
+    /// Print the tcpdump line that catches somebody on both legs: to the listeners, and to the nodes.
+    ///
+    /// It is only printed, with comments, so that all of it may be pasted into a shell of root.
+    Capture {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// The partner, or the address.
+        #[arg(value_name = "PARTNER|ADDRESS", value_parser = NonEmptyStringValueParser::new())]
+        subject: String,
+        /// For how long.
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1440))]
+        minutes: u32,
+    },
+    /// Is it well: ask every service of a node once and now; exit 1 if one does not answer.
+    ///
+    /// For the patch night, also while the node drains or is disabled. Asks as the daemon itself does, with
+    /// each listener's own probe, and shows how long the answer took, which TLS was chosen, and the
+    /// certificate. It changes nothing: what it finds is no evidence.
+    Probe {
+        #[command(flatten)]
+        show: Show,
+        /// The node, in every pool that has it.
+        #[arg(value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
+        node: String,
+        /// Only in this pool.
+        #[arg(long, value_name = "POOL")]
+        pool: Option<String>,
     },
     /// Pin a partner to a node by hand; lasts over restarts and reloads, until `unpin`.
     Pin {
@@ -327,7 +364,8 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Serve { config } => Ok(serve::serve(config)),
         Command::Check { file } => check::check(&file),
         Command::Demo { seconds } => Ok(demo::demo(seconds)),
-        Command::Status(show) => show::show(&Listing::Status, &show).map(done),
+        Command::Status { show, check: true } => monitor::check(&show.daemon),
+        Command::Status { show, .. } => show::show(&Listing::Status, &show).map(done),
         Command::Nodes(show) => show::show(&Listing::Nodes, &show).map(done),
         Command::Sessions(show) => show::show(&Listing::Sessions, &show).map(done),
         Command::Partners { show, tls } => show::show(&Listing::Partners { tls }, &show).map(done),
@@ -354,6 +392,12 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
             subject,
             listener,
         } => explain::explain(&subject, listener.as_deref(), &show).map(done),
+        Command::Capture {
+            daemon,
+            subject,
+            minutes,
+        } => capture::capture(&subject, minutes, &daemon).map(done),
+        Command::Probe { show, node, pool } => probe::probe(&node, pool.as_deref(), &show),
         Command::Pin {
             daemon,
             partner,

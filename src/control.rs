@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::admin::answers::{PinFile, PinsMoved, SessionsEnded};
 use crate::config::model::Config;
 use crate::governor::{self, Governor, Verdicts};
+use crate::pool::maintenance::Moves;
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::relay::recognition::Recognition;
@@ -31,10 +32,12 @@ pub use self::pins::import::Imported;
 pub use self::start::{Source, start};
 
 pub mod admin;
+mod adoption;
 pub mod chronicle;
 mod doors;
 mod error;
 mod guess;
+mod inventory;
 mod learning;
 pub mod maintenance;
 mod naming;
@@ -226,6 +229,22 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
     /// Sessions that will be cut when `drain_timeout` has passed.
     pub sessions_draining: u64,
+    /// Partners that have new addresses, and keep the node that one of them was pinned to.
+    #[serde(default)]
+    pub adopted: Vec<PinAdopted>,
+}
+
+/// A pin of an address that becomes a partner's.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct PinAdopted {
+    /// Whose it is now.
+    pub partner: String,
+    /// Whose it was.
+    pub address: String,
+    /// The affinity in which it holds.
+    pub affinity: String,
+    /// The node that it names.
+    pub node: String,
 }
 
 /// A node that has another state.
@@ -269,7 +288,8 @@ pub struct Control {
     teller: us_or_them::Teller,
     /// What is kept of learned names.
     learning: learning::Learning,
-    moves: maintenance::Moves,
+    inventory: inventory::Inventory,
+    moves: Moves,
 }
 
 impl Shared {

@@ -32,7 +32,8 @@ use crate::worker::Order;
 
 mod certificates;
 mod court;
-mod ledger;
+mod incident;
+pub mod ledger;
 mod mailboxes;
 mod view;
 

@@ -22,6 +22,7 @@ pub mod evacuation;
 pub mod group;
 pub mod health;
 pub mod invariant;
+pub mod maintenance;
 pub mod pace;
 pub mod pins;
 pub mod placement;

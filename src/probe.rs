@@ -1,7 +1,8 @@
 //! Asking an endpoint whether it is alive.
 //!
 //! One call is one question. Owns no schedule and no verdict: `pool::health` does. A question may be
-//! told twice: as timed out, and as good when the answer comes late.
+//! told twice: as timed out, and as good when the answer comes late. What else it has brought to light is
+//! [`Shown`], and nobody's evidence.
 
 use std::cell::Cell;
 use std::io;
@@ -15,7 +16,7 @@ use crate::addr::NodeAddr;
 use crate::clock::Moment;
 use crate::config::model::{ProbeKind, ProxySend};
 use crate::inspect::proxy;
-use crate::inspect::tls::{self, Certificate, Handshake, Side};
+use crate::inspect::tls::{self, Certificate, Handshake, Side, Version};
 use crate::net::dial::{Opening, Refusal, Sources, dial};
 use crate::pool::health::{Event, ProbeFailure};
 
@@ -34,6 +35,17 @@ pub struct Question {
     pub source: Option<IpAddr>,
 }
 
+/// What a question has brought to light beside its verdict.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// The version of TLS that the node chose.
+    pub version: Option<Version>,
+    /// The node's certificate, up to TLS 1.2.
+    pub certificate: Option<Box<Certificate>>,
+    /// Why there is no answer, where the system has said so.
+    pub error: Option<io::ErrorKind>,
+}
+
 /// Asks `address` and tells what comes of it, dated `started`. The answer to a hello goes on with the
 /// node's certificate, which is returned once the two have parted.
 pub async fn ask(
@@ -41,7 +53,7 @@ pub async fn ask(
     address: NodeAddr,
     started: Moment,
     tell: impl Fn(Event),
-) -> Option<Box<Certificate>> {
+) -> Shown {
     let mut answer = Box::pin(answer(question, address));
     let in_time = tokio::time::timeout(question.timeout, &mut answer).await;
     let result = match in_time {
@@ -54,7 +66,7 @@ pub async fn ask(
             match tokio::time::timeout(question.patience, answer).await {
                 // Only a sign of life is worth telling after the failure has been told.
                 Ok(Ok(answered)) => Ok(answered),
-                Ok(Err(_)) | Err(_) => return None,
+                Ok(Err(_)) | Err(_) => return Shown::default(),
             }
         }
     };
@@ -65,12 +77,19 @@ pub async fn ask(
             if has_parted {
                 tell(Event::Parted);
             }
-            return shown;
+            shown
         }
-        Err(Unanswered::Failed(how)) => tell(Event::ProbeFailed { started, how }),
-        Err(Unanswered::Void) => tell(Event::ProbeVoid { started }),
+        Err(Unanswered { how, error }) => {
+            tell(match how {
+                Some(how) => Event::ProbeFailed { started, how },
+                None => Event::ProbeVoid { started },
+            });
+            Shown {
+                error,
+                ..Shown::default()
+            }
+        }
     }
-    None
 }
 
 /// A node that has answered.
@@ -81,10 +100,17 @@ struct Answered {
 }
 
 /// Why a question has no answer.
-enum Unanswered {
-    Failed(ProbeFailure),
-    /// For a reason of our own.
-    Void,
+struct Unanswered {
+    /// `None`: for a reason of our own.
+    how: Option<ProbeFailure>,
+    error: Option<io::ErrorKind>,
+}
+
+impl Unanswered {
+    const WRONG: Self = Self {
+        how: Some(ProbeFailure::WrongAnswer),
+        error: None,
+    };
 }
 
 async fn answer(question: Question, address: NodeAddr) -> Result<Answered, Unanswered> {
@@ -124,11 +150,11 @@ async fn say_hello(connection: &mut TcpStream) -> Result<Vec<u8>, Unanswered> {
     loop {
         match tls::answer(&said) {
             tls::Answer::Tls => return Ok(said),
-            tls::Answer::Other => return Err(Unanswered::Failed(ProbeFailure::WrongAnswer)),
+            tls::Answer::Other => return Err(Unanswered::WRONG),
             tls::Answer::Incomplete => {}
         }
         match connection.read_buf(&mut said).await {
-            Ok(0) => return Err(Unanswered::Failed(ProbeFailure::WrongAnswer)),
+            Ok(0) => return Err(Unanswered::WRONG),
             Ok(_) => {}
             Err(error) => return Err(judge(&error)),
         }
@@ -138,7 +164,7 @@ async fn say_hello(connection: &mut TcpStream) -> Result<Vec<u8>, Unanswered> {
 /// Parts in order: a reset, or a fatal alert, would leave a line in a Windows event log each time. Whether
 /// the node has parted in turn, which its kernel does not do for a process that is frozen; and its
 /// certificate, which is in what it still had to say, up to TLS 1.2.
-async fn part(answered: Answered) -> (bool, Option<Box<Certificate>>) {
+async fn part(answered: Answered) -> (bool, Shown) {
     let Answered {
         mut connection,
         said,
@@ -159,17 +185,24 @@ async fn part(answered: Answered) -> (bool, Option<Box<Certificate>>) {
         false
     };
     let parted = tokio::time::timeout(FAREWELL_MAX, farewell).await;
-    (
-        parted.unwrap_or(false),
-        handshake.into_facts().node_certificate,
-    )
+    let facts = handshake.into_facts();
+    let shown = Shown {
+        version: facts.negotiated,
+        certificate: facts.node_certificate,
+        error: None,
+    };
+    (parted.unwrap_or(false), shown)
 }
 
 fn judge(error: &io::Error) -> Unanswered {
-    match Refusal::of(error) {
-        Refusal::Node => Unanswered::Failed(ProbeFailure::Refused),
-        Refusal::Silence => Unanswered::Failed(ProbeFailure::TimedOut),
-        Refusal::Us => Unanswered::Void,
+    let how = match Refusal::of(error) {
+        Refusal::Node => Some(ProbeFailure::Refused),
+        Refusal::Silence => Some(ProbeFailure::TimedOut),
+        Refusal::Us => None,
+    };
+    Unanswered {
+        how,
+        error: Some(error.kind()),
     }
 }
 

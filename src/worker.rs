@@ -134,41 +134,60 @@ pub struct Strays {
     pub partner: Arc<str>,
     /// The listeners whose pin it is.
     pub listeners: Vec<u32>,
-    /// Where they belong.
-    pub home: Vec<EndpointNumber>,
+    /// Where they are.
+    pub at: Astray,
     /// Whether they are interrupted, with [`Interrupt::Moved`].
     pub are_ended: bool,
+}
+
+/// Where sessions are that do not belong there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Astray {
+    /// Elsewhere than here.
+    OutOf(Vec<EndpointNumber>),
+    /// Here.
+    On(Vec<EndpointNumber>),
+}
+
+impl Astray {
+    fn is_at(&self, endpoint: EndpointNumber) -> bool {
+        match self {
+            Self::OutOf(home) => endpoint != 0 && !home.contains(&endpoint),
+            Self::On(left) => left.contains(&endpoint),
+        }
+    }
 }
 
 impl Strays {
     /// Those of a partner whose pin `key` is and names `node`.
     #[must_use]
     pub fn of(snapshot: &Snapshot, key: &PinKey, node: &str, are_ended: bool) -> Self {
-        Self::apart_from(snapshot, key, |name| name == node, are_ended)
+        let scope = snapshot.scope(&key.scope);
+        let listeners = scope.into_iter().flat_map(|scope| &scope.listeners);
+        let seats = listeners.flat_map(|listener| &listener.nodes);
+        let home = seats.filter(|seat| *seat.endpoint.node == *node);
+        let home = home.map(|seat| seat.endpoint.number).collect();
+        Self::at(Astray::OutOf(home), snapshot, key, are_ended)
     }
 
-    /// Those of a partner that are on `node`, which it is to leave.
+    /// Those of a partner that are on `node`, which it is to leave, also where that was before it moved. What it
+    /// has on a node that the file has removed is not meant.
     #[must_use]
     pub fn leaving(snapshot: &Snapshot, key: &PinKey, node: &str, are_ended: bool) -> Self {
-        Self::apart_from(snapshot, key, |name| name != node, are_ended)
+        let members = snapshot.groups.iter().flat_map(|group| &group.members);
+        let endpoints = members.map(|member| &member.endpoint);
+        let left = endpoints.filter(|each| *each.node == *node && each.pool == key.scope.pool);
+        let left = left.map(|endpoint| endpoint.number).collect();
+        Self::at(Astray::On(left), snapshot, key, are_ended)
     }
 
-    fn apart_from(
-        snapshot: &Snapshot,
-        key: &PinKey,
-        is_home: impl Fn(&str) -> bool,
-        are_ended: bool,
-    ) -> Self {
-        let listeners = || {
-            let scope = snapshot.scope(&key.scope);
-            scope.into_iter().flat_map(|scope| &scope.listeners)
-        };
-        let seats = listeners().flat_map(|listener| &listener.nodes);
-        let home = seats.filter(|seat| is_home(&seat.endpoint.node));
+    fn at(at: Astray, snapshot: &Snapshot, key: &PinKey, are_ended: bool) -> Self {
+        let scope = snapshot.scope(&key.scope);
+        let listeners = scope.into_iter().flat_map(|scope| &scope.listeners);
         Self {
             partner: key.subject.to_string().into(),
-            listeners: listeners().map(|each| each.state.number).collect(),
-            home: home.map(|seat| seat.endpoint.number).collect(),
+            listeners: listeners.map(|each| each.state.number).collect(),
+            at,
             are_ended,
         }
     }
@@ -386,8 +405,7 @@ impl Floor {
         let is_stray = |session: &Session| {
             session.partner() == Some(&*strays.partner)
                 && strays.listeners.contains(&session.listener)
-                && session.endpoint() != 0
-                && !strays.home.contains(&session.endpoint())
+                && strays.at.is_at(session.endpoint())
         };
         let sessions = &self.context.sessions;
         if strays.are_ended {
@@ -403,5 +421,56 @@ impl Floor {
             Whose::Listener(number) => session.listener == number,
             Whose::All => true,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+    use crate::pool::placement::Subject;
+    use crate::snapshot::Registry;
+
+    fn config(nodes: &[u8]) -> Arc<crate::config::model::Config> {
+        let mut text = "version = 1\n[[pool]]\nname = \"edge\"\n".to_owned();
+        for node in nodes {
+            text +=
+                &format!("[[pool.node]]\nname = \"edge{node}\"\naddress = \"198.51.100.{node}\"\n");
+        }
+        text += "[[listener]]\nname = \"federation\"\nbind = \"203.0.113.10:5061\"\nservice = \"federation\"\n\
+                 pool = \"edge\"\n";
+        Arc::new(parse("a", &text).unwrap().config)
+    }
+
+    #[test]
+    fn who_leaves_a_node_is_not_ended_on_one_that_was_removed() {
+        let mut registry = Registry::new(1);
+        let before = registry.build(&config(&[1, 2, 3]));
+        let place = |snapshot: &Snapshot, node: &str| {
+            let seat = snapshot.listeners[0].seat(node).unwrap();
+            seat.endpoint.number
+        };
+        // A session keeps the third, which the file has no more.
+        let removed = Arc::clone(&before.listeners[0].seat("edge3").unwrap().endpoint);
+        removed.slot(0).sessions.add(1);
+        let after = registry.build(&config(&[1, 2]));
+        let key = PinKey::new(
+            &after.listeners[0].pin_scope,
+            Subject::Partner("fabrikam".into()),
+        );
+        let leaving = Strays::leaving(&after, &key, "edge1", true);
+        let is_ended = |number| leaving.at.is_at(number);
+        assert!(is_ended(place(&after, "edge1")));
+        assert!(!is_ended(place(&after, "edge2")));
+        assert!(!is_ended(removed.number) && !is_ended(0));
+
+        // Whoever is pinned elsewhere is a stray on it.
+        let strays = Strays::of(&after, &key, "edge2", true);
+        let numbers = [place(&after, "edge1"), removed.number, 0];
+        assert_eq!(
+            numbers.map(|number| strays.at.is_at(number)),
+            [true, true, false]
+        );
+        drop(before);
     }
 }

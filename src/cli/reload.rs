@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::table::count;
 use super::{Daemon, client, output};
-use crate::control::admin::answers::Reloaded;
+use crate::control::admin::answers::{PinAdopted, Reloaded};
 
 pub(super) fn reload(daemon: &Daemon, is_plan: bool, reason: Option<&str>) -> Result<(), Failure> {
     let plan = is_plan.then_some("true");
@@ -27,6 +27,15 @@ fn describe(reloaded: &Reloaded, is_plan: bool) -> String {
         let sessions = count(reloaded.sessions_draining, "session");
         text += &format!("{sessions} of what is gone will be cut after drain_timeout\n");
     }
+    for adopted in &reloaded.adopted {
+        let PinAdopted {
+            partner,
+            address,
+            affinity,
+            node,
+        } = adopted;
+        text += &format!("{partner} keeps {node}, to which {address} was pinned ({affinity})\n");
+    }
     if !reloaded.restart_needed.is_empty() {
         let keys = reloaded.restart_needed.join(", ");
         text += &format!("restart needed for: {keys}\n");
@@ -47,8 +56,15 @@ mod tests {
             restart_needed: vec!["workers".into()],
             warnings: Vec::new(),
             sessions_draining: 12,
+            adopted: vec![PinAdopted {
+                partner: "fabrikam".into(),
+                address: "192.0.2.4".into(),
+                affinity: "federation".into(),
+                node: "edge2".into(),
+            }],
         };
         let rest = "12 sessions of what is gone will be cut after drain_timeout\n\
+                    fabrikam keeps edge2, to which 192.0.2.4 was pinned (federation)\n\
                     restart needed for: workers\n";
         assert_eq!(
             describe(&reloaded, false),
@@ -62,6 +78,7 @@ mod tests {
             changed: false,
             restart_needed: Vec::new(),
             sessions_draining: 0,
+            adopted: Vec::new(),
             ..reloaded
         };
         assert_eq!(describe(&reloaded, false), "nothing changed; revision 3\n");

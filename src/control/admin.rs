@@ -24,6 +24,7 @@ mod guard;
 mod listings;
 mod metrics;
 mod named;
+mod probing;
 mod readiness;
 mod refusal;
 mod routes;

@@ -1,16 +1,17 @@
 //! What is remembered of sessions that have ended, and of what partners speak.
 //!
 //! Owns the last endings of each partner and of addresses that were refused, and what TLS each partner
-//! offers. In memory only, and bounded: what an administrator asks after an incident is recent. Filled
-//! by `record`, read by the admin API; nothing is decided by it.
+//! offers. In memory, and bounded: what an administrator asks after an incident is recent; what partners
+//! speak `inventory` keeps. Filled by `record`, read by the admin API; nothing is decided by it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::clock::Moment;
+use crate::governor::wall;
 use crate::inspect::tls::{Era, Version};
 use crate::partner::habit::{Habit, Parting};
 use crate::relay::history::{Ended, Told};
@@ -22,6 +23,8 @@ use crate::telemetry::outcome::Outcome;
 pub struct Chronicle {
     partners: HashMap<Arc<str>, Chapter>,
     addresses: HashMap<IpAddr, VecDeque<Ended>>,
+    /// Partners of whose speech something was noted since it was last written down.
+    changed: HashSet<Arc<str>>,
 }
 
 /// What is remembered of one partner.
@@ -35,17 +38,19 @@ pub struct Chapter {
     pub habit: Habit,
 }
 
-/// What TLS a partner speaks, since the start of the process.
+/// What TLS a partner speaks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spoken {
     /// The newest version it has offered lately.
     pub offers: Option<Version>,
     /// How often which version was agreed.
     pub negotiated: BTreeMap<Version, u64>,
+    /// From when on this is known.
+    pub since: Option<Timestamp>,
     /// When TLS 1.1 or less was last agreed.
-    pub old_at: Option<Moment>,
+    pub old_at: Option<Timestamp>,
     /// When it last shook hands.
-    pub seen_at: Option<Moment>,
+    pub seen_at: Option<Timestamp>,
     /// The name its certificate last had.
     pub certificate: Option<Arc<str>>,
     /// From which time its stack is, by its latest hello.
@@ -71,8 +76,9 @@ impl Chronicle {
             } => {
                 if let Some(chapter) = self.chapter(&partner) {
                     chapter.habit.began(at);
-                    chapter.tls.note(&facts, at);
+                    chapter.tls.note(&facts, wall(at));
                     chapter.tls.ja4 = ja4.or_else(|| chapter.tls.ja4.take());
+                    self.changed.insert(partner);
                 }
             }
             Told::Ended(ended) => match ended.partner.clone() {
@@ -88,6 +94,29 @@ impl Chronicle {
                 None => self.note_stranger(*ended),
             },
         }
+    }
+
+    /// Takes what an earlier instance has noted of a partner's speech; whether there was room.
+    pub(super) fn teach(&mut self, partner: &Arc<str>, spoken: Spoken) -> bool {
+        let chapter = self.chapter(partner);
+        chapter.map(|chapter| chapter.tls = spoken).is_some()
+    }
+
+    /// What has changed of partners' speech and `is_due` to be written down, at most so many.
+    pub(super) fn take_changed(
+        &mut self,
+        most: usize,
+        is_due: impl Fn(&Arc<str>, &Spoken) -> bool,
+    ) -> Vec<(Arc<str>, Spoken)> {
+        let spoken = |name: &Arc<str>| Some((Arc::clone(name), &self.partners.get(name)?.tls));
+        let due = self.changed.iter().filter_map(spoken);
+        let due = due.filter(|(name, spoken)| is_due(name, spoken));
+        let due = due.map(|(name, spoken)| (name, spoken.clone()));
+        let due: Vec<_> = due.take(most).collect();
+        for (name, _) in &due {
+            self.changed.remove(name);
+        }
+        due
     }
 
     /// Names come from the configuration, so they are few; reloads for ever might make many.
@@ -127,7 +156,8 @@ impl Chronicle {
 }
 
 impl Spoken {
-    fn note(&mut self, facts: &TlsFacts, at: Moment) {
+    fn note(&mut self, facts: &TlsFacts, at: Timestamp) {
+        self.since.get_or_insert(at);
         self.seen_at = Some(at);
         if facts.offered.is_some() {
             self.offers = facts.offered;
@@ -191,6 +221,7 @@ mod tests {
 
     use super::*;
     use crate::addr::ClientAddr;
+    use crate::clock::Moment;
 
     fn ended(partner: Option<&str>, address: [u8; 4], at: u64) -> Told {
         Told::Ended(Box::new(Ended {
@@ -241,11 +272,12 @@ mod tests {
             completed: true,
             ..TlsFacts::default()
         };
-        spoken.note(&facts(Version::TLS_1_0), Moment::from_micros(1));
-        spoken.note(&facts(Version::TLS_1_2), Moment::from_micros(2));
-        spoken.note(&facts(Version(0x7f12)), Moment::from_micros(3));
-        assert_eq!(spoken.old_at, Some(Moment::from_micros(1)));
-        assert_eq!(spoken.seen_at, Some(Moment::from_micros(3)));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        spoken.note(&facts(Version::TLS_1_0), at(1));
+        spoken.note(&facts(Version::TLS_1_2), at(2));
+        spoken.note(&facts(Version(0x7f12)), at(3));
+        assert_eq!(spoken.old_at, Some(at(1)));
+        assert_eq!((spoken.since, spoken.seen_at), (Some(at(1)), Some(at(3))));
         assert_eq!(
             spoken.negotiated.len(),
             2,

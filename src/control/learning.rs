@@ -4,7 +4,7 @@
 //! of the difference is written, so that neither a storm of handshakes nor a slow disk is felt. Life is
 //! kept as that of pins is, in lived time, which stands still while no instance runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,6 +24,9 @@ struct Page {
     negotiated: u16,
     /// When it is forgotten, in lived microseconds.
     lapses: u64,
+    /// Until when it is in doubt, likewise; 0: it is not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    doubted_until: u64,
 }
 
 /// The book, and what is written in it. By default it keeps nothing.
@@ -71,6 +74,7 @@ impl Learning {
                 address,
                 names,
                 remaining,
+                doubt: Duration::from_micros(page.doubted_until.saturating_sub(lived)),
                 spoken,
             };
             learned.import([exported], now);
@@ -91,15 +95,20 @@ impl Learning {
             return;
         }
         let (known, lived) = (learned.export(now), self.lived(now));
-        let mut room = most;
-        let mut gone: HashMap<_, _> = self.written.clone();
-        for each in known {
-            gone.remove(&each.address);
-            room = room.saturating_sub(usize::from(room > 0 && self.put(each, lived)));
-        }
-        for address in gone.into_keys().take(room) {
+        // What is forgotten goes first: the book is never larger than what is known and one such part.
+        let still: HashSet<_> = known.iter().map(|each| each.address).collect();
+        let gone = self
+            .written
+            .keys()
+            .filter(|address| !still.contains(address));
+        let gone: Vec<_> = gone.copied().take(most).collect();
+        let mut room = most - gone.len();
+        for address in gone {
             self.remove(address.to_string());
             self.written.remove(&address);
+        }
+        for each in known {
+            room = room.saturating_sub(usize::from(room > 0 && self.put(each, lived)));
         }
     }
 
@@ -110,6 +119,10 @@ impl Learning {
             offered: known.spoken.offered,
             negotiated: known.spoken.negotiated,
             lapses: lived.saturating_add(micros(known.remaining)),
+            doubted_until: match known.doubt.is_zero() {
+                true => 0,
+                false => lived.saturating_add(micros(known.doubt)),
+            },
         };
         let brief = self.brief(&page);
         let is_same = self
@@ -134,10 +147,11 @@ impl Learning {
         }
     }
 
-    /// All but its life.
+    /// All but its life, and whether it is in doubt.
     fn brief(&self, page: &Page) -> u64 {
+        let is_doubted = page.doubted_until > 0;
         self.hasher
-            .hash_one((&page.names, page.offered, page.negotiated))
+            .hash_one((&page.names, page.offered, page.negotiated, is_doubted))
     }
 
     fn lived(&self, now: Moment) -> u64 {
@@ -145,6 +159,10 @@ impl Learning {
             begun.lived.saturating_add(micros(now.since(begun.moment)))
         })
     }
+}
+
+fn is_zero(lived: &u64) -> bool {
+    *lived == 0
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -22,7 +22,8 @@ use super::pins::{PinRefused, durable, gather, locate};
 use super::{Census, Control, NodeRefused};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
-use crate::pool::pins::{Kept, Order as Word, Pin, PinKey, PinnedBy};
+use crate::pool::maintenance::Restored;
+use crate::pool::pins::{Order as Word, Pin, PinKey};
 use crate::relay::session::EndpointNumber;
 use crate::snapshot::{Endpoint, Leaver, Scope, Snapshot};
 use crate::worker::{Order, Strays};
@@ -79,19 +80,6 @@ pub enum TaskRefused {
 
 /// What came of a task.
 pub type Done<T> = Result<T, TaskRefused>;
-
-/// Pins as they were before they were moved for maintenance, by pin and the node they were moved from: two
-/// nodes may be under maintenance at once.
-#[derive(Debug, Default)]
-pub(super) struct Moves(HashMap<(PinKey, Arc<str>), Pin>);
-
-impl Moves {
-    /// The node is in use again in these pools: what was is not to come back.
-    pub(super) fn forget(&mut self, node: &str, is_pool: impl Fn(&str) -> bool) {
-        self.0
-            .retain(|(key, of), _| **of != *node || !is_pool(&key.scope.pool));
-    }
-}
 
 /// A move, and the sessions that belong elsewhere now.
 struct Gone {
@@ -159,13 +147,9 @@ impl Control {
     ) -> Option<Gone> {
         let to = leaver.to.as_ref()?;
         let from: Arc<str> = Arc::from(&*task.node);
-        let whither = (to, PinnedBy::Maintenance);
-        let before =
-            self.shared
-                .pins
-                .order_away(&leaver.key, &from, whither, Arc::clone(word), now)?;
-        let name = (leaver.key.clone(), Arc::clone(&from));
-        self.moves.0.entry(name).or_insert(before);
+        let (pins, word) = (&self.shared.pins, Arc::clone(word));
+        let has_gone = self.moves.let_go(pins, &leaver.key, (&from, to), word, now);
+        has_gone.then_some(())?;
         let scope = &leaver.key.scope;
         tracing::warn!(
             partner = %leaver.known.name, pool = %scope.pool, affinity = %scope.affinity, %from, %to,
@@ -184,37 +168,30 @@ impl Control {
     /// they are as long as they last. The answer goes out once that is durable.
     pub(super) async fn put_back(&mut self, task: &Task, answer: oneshot::Sender<Done<PinsMoved>>) {
         let now = Moment::now();
-        // One that had been away before keeps its first home, or has come home.
-        let home: Arc<str> = Arc::from(&*task.node);
-        let name = |key: &PinKey| (key.clone(), Arc::clone(&home));
-        let was_there = |key: &PinKey| self.moves.0.contains_key(&name(key));
-        let is_meant = |key: &PinKey, pin: &Pin| {
-            pin.by == PinnedBy::Maintenance
-                && (was_there(key) || pin.home.as_deref() == Some(&*task.node))
-                && task
-                    .pool
-                    .as_ref()
-                    .is_none_or(|pool| **pool == *key.scope.pool)
+        let pools = match self.pools_of(&task.node, task.pool.as_deref()) {
+            Ok(pools) => pools,
+            // Nobody is to be pinned to a node that is gone.
+            Err(refused) => return drop(answer.send(Err(refused.into()))),
         };
-        let meant = self.shared.pins.list_where(now, is_meant);
+        let home: Arc<str> = Arc::from(&*task.node);
+        let earlier = self.begun_before_this_instance(&task.node);
+        let is_of_this = |key: &PinKey, pin: &Pin| {
+            let since = earlier.get(&*key.scope.pool);
+            let order = pin.order.as_ref();
+            order.is_some_and(|order| since.is_some_and(|since| order.at >= *since))
+        };
+        let is_pool = |pool: &str| pools.iter().any(|each| *each == *pool);
+        let pins = &self.shared.pins;
+        let restored = self.moves.put_back(pins, &home, is_pool, is_of_this, now);
         let mut moved = Vec::new();
-        for (key, pin) in &meant {
-            match self.moves.0.remove(&name(key)) {
-                Some(before) => drop(self.shared.pins.put(key, again(before, pin, now), now)),
-                // Of an instance before this one it is not known what the pin said.
-                None => drop(
-                    self.shared
-                        .pins
-                        .move_to(key, &home, PinnedBy::Reverted, now),
-                ),
-            }
+        for Restored { key, from } in &restored {
             tracing::warn!(
                 partner = %key.subject, pool = %key.scope.pool, affinity = %key.scope.affinity,
-                from = %pin.node, to = %home, by = task.by,
+                %from, to = %home, by = task.by,
                 reason = task.reason.as_deref().unwrap_or("-"),
                 "maintenance-undone"
             );
-            moved.push(told(key, &pin.node, &home));
+            moved.push(told(key, from, &home));
         }
         if let Err(refused) = self.end_maintenance(task).await {
             return drop(answer.send(Err(refused.into())));
@@ -323,21 +300,6 @@ impl Task {
             reason: self.reason.clone(),
             at: Timestamp::now().as_second(),
         })
-    }
-}
-
-/// The pin as it was, used since as it was used.
-fn again(before: Pin, since: &Pin, now: Moment) -> Kept {
-    Kept {
-        node: before.node,
-        since: now,
-        by: before.by,
-        last_used: since.last_used,
-        revision: before.revision,
-        ttl: before.ttl,
-        order: before.order,
-        home: before.home,
-        looks_legacy: before.looks_legacy,
     }
 }
 

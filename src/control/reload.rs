@@ -7,9 +7,11 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::adoption::adopted;
 use super::doors::tell;
 use super::error::{ReloadError, StartError};
-use super::{Control, Reloaded, notify};
+use super::{Control, PinAdopted, Reloaded, notify};
+use crate::clock::Moment;
 use crate::config::diff::{Changes, diff};
 use crate::config::model::Config;
 use crate::governor::Command;
@@ -55,6 +57,7 @@ impl Control {
         let warnings = loaded.warnings.lines();
         let config = Arc::new(keep_what_needs_a_restart(loaded.config, &self.config));
         let gone = Gone::between(&self.shared.snapshot.load(), &config);
+        let adopted = adopted(&self.config, &config, &self.shared.pins, Moment::now());
         let mut done = Reloaded {
             revision: self.shared.snapshot.load().revision,
             changed: !changes.is_empty(),
@@ -66,6 +69,7 @@ impl Control {
                 .collect(),
             warnings,
             sessions_draining: gone.sessions(),
+            adopted: adopted.iter().map(PinAdopted::from).collect(),
         };
         if is_plan || changes.is_empty() || is_only_restart(&changes) {
             return Ok(done);
@@ -74,6 +78,11 @@ impl Control {
 
         let snapshot = Arc::new(self.registry.build(&config));
         done.revision = snapshot.revision;
+        // First, so that no connection of a partner finds it without its pin.
+        for adopted in &adopted {
+            let (from, to) = (&adopted.from, &adopted.to);
+            self.shared.pins.rekey(from, to, Moment::now());
+        }
         self.shared.snapshot.store(Arc::clone(&snapshot));
         self.config = config;
 

@@ -222,6 +222,7 @@ impl Control {
         }
         self.watch_pins();
         self.learning.look(&self.shared.recognition.learned, now);
+        self.inventory.look(&self.shared.chronicle, now);
         self.teller.look(&self.shared, now);
         Ok(())
     }
@@ -272,6 +273,7 @@ impl Control {
         let learned = &self.shared.recognition.learned;
         self.learning
             .write(learned, Moment::now(), Learned::MAX / 2);
+        self.inventory.finish(&self.shared.chronicle, Moment::now());
         if let Some(store) = &self.shared.store {
             // It has said itself why, where it cannot.
             let _ = timeout(LAST_MOMENTS, store.finish()).await;

@@ -12,6 +12,7 @@ use super::admin;
 use super::chronicle::{self, Chronicle};
 use super::doors::Doors;
 use super::error::StartError;
+use super::inventory::Inventory;
 use super::learning::Learning;
 use super::{Control, Shared};
 use super::{naming, nodes};
@@ -87,8 +88,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let admin_socket = admin::bind(&config.server.admin)?;
 
     let (reports, inbox) = Reports::new(REPORTS_MAX);
-    let (recognition, chronicle) = recognition(ground.workers);
-    before.learning.teach(&recognition.learned, Moment::now());
+    let (recognition, chronicle) = before.recognition(ground.workers, config);
     let workers = ground.start_workers(&snapshot, &pins, &reports, &recognition)?;
     let governor = Governor::start(governor::Setup {
         snapshot: first,
@@ -143,8 +143,9 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         admin_socket,
         was_crowded: false,
         teller: super::us_or_them::Teller::default(),
-        moves: super::maintenance::Moves::default(),
+        moves: crate::pool::maintenance::Moves::default(),
         learning: before.learning,
+        inventory: before.inventory,
     })
 }
 
@@ -159,6 +160,7 @@ struct Before {
     ledger: governor::Kept,
     returns: governor::KeptReturns,
     learning: Learning,
+    inventory: Inventory,
     asking: Asking,
 }
 
@@ -167,6 +169,20 @@ impl Before {
     fn name(&self, registry: &mut Registry, first: &Snapshot) -> Snapshot {
         let found = Arc::clone(&self.asking.found().borrow());
         registry.name(first, found)
+    }
+
+    /// What is learned of clients, and the memory of their sessions, with what is known already.
+    fn recognition(
+        &mut self,
+        workers: usize,
+        config: &Config,
+    ) -> (Arc<Recognition>, Arc<Mutex<Chronicle>>) {
+        let (recognition, told) = Recognition::new(workers, HISTORY_MAX);
+        self.learning.teach(&recognition.learned, Moment::now());
+        let chronicle = Arc::default();
+        self.inventory.teach(&chronicle, config, Timestamp::now());
+        tokio::spawn(chronicle::record(Arc::clone(&chronicle), told));
+        (Arc::new(recognition), chronicle)
     }
 }
 
@@ -218,6 +234,7 @@ impl Ground {
                 ledger: governor::Kept::default(),
                 returns: governor::KeptReturns::default(),
                 learning: Learning::default(),
+                inventory: Inventory::default(),
                 asking: naming::begin(&self.config, Book::default(), Vec::new()),
             });
         };
@@ -240,12 +257,14 @@ impl Ground {
         let ledger = governor::Kept::open(&store, &mut contents);
         let returns = governor::KeptReturns::open(&store, &mut contents);
         let learning = Learning::open(&store, &mut contents);
+        let inventory = Inventory::open(&store, &mut contents);
         let (book, pages) = store.book(NAMES_BOOK, &mut contents);
         Ok(Before {
             store: Some(store),
             ledger,
             returns,
             learning,
+            inventory,
             asking: naming::begin(&self.config, book, pages),
         })
     }
@@ -275,14 +294,6 @@ impl Ground {
                 cause,
             })
     }
-}
-
-/// What is learned of clients, and the memory of their sessions.
-fn recognition(workers: usize) -> (Arc<Recognition>, Arc<Mutex<Chronicle>>) {
-    let (recognition, told) = Recognition::new(workers, HISTORY_MAX);
-    let chronicle = Arc::default();
-    tokio::spawn(chronicle::record(Arc::clone(&chronicle), told));
-    (Arc::new(recognition), chronicle)
 }
 
 fn cores() -> usize {

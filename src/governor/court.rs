@@ -12,13 +12,14 @@ use self::invariants::Invariants;
 use self::recovering::Recovering;
 use self::watched::Watched;
 use super::certificates::Certificates;
+use super::incident::Incidents;
 use super::ledger::Ledger;
 use super::mailboxes::Mailboxes;
 use super::{Heard, LOOK_INTERVAL, Setup, Told};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::pool::health::Event;
-use crate::pool::pins::PinTable;
+use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
 use crate::relay::report::{Report, Reports};
 use crate::relay::session::{EndpointNumber, Interrupt};
@@ -52,6 +53,7 @@ pub(super) struct Court {
     reports: Reports,
     told: mpsc::Sender<Told>,
     ledger: Ledger,
+    incidents: Incidents,
     recovering: Recovering,
     certificates: Certificates,
     probes: u64,
@@ -75,6 +77,7 @@ impl Court {
             reports: setup.reports,
             told,
             ledger: Ledger::go_on(setup.ledger, Moment::now()),
+            incidents: Incidents::default(),
             recovering: Recovering::default(),
             certificates: Certificates::default(),
             probes: 0,
@@ -161,8 +164,12 @@ impl Court {
                     return;
                 };
                 let partner = Arc::clone(&served.partner);
-                self.failbacks.served(&partner, &node, served.first_byte);
                 let listener = Arc::clone(&served.listener);
+                let mut listeners = self.snapshot.listeners.iter();
+                if let Some(its) = listeners.find(|each| each.state.name == listener) {
+                    let key = PinKey::of_partner(&its.pin_scope, &partner);
+                    self.failbacks.served(&key, &node, served.first_byte);
+                }
                 if let Some(gap) = self.ledger.served(served, &node) {
                     announce::partner_back(&partner, &listener, &node, gap);
                 }
@@ -228,6 +235,7 @@ impl Court {
             self.ledger.forget(now);
             self.keep_awaited();
             self.raise_alarms(now);
+            self.sum_up(now);
             self.look_at_failbacks(now);
             self.look_at_invariants(now);
             self.tell_awaited();

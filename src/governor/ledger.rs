@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::alarm::NotBack;
+pub use self::alarm::NotBack;
 pub use self::kept::Kept;
 use crate::clock::Moment;
 use crate::relay::report::{Lost, Served};
@@ -67,7 +67,7 @@ pub struct Gap {
     pub connected_after_ms: Option<f64>,
     /// From then to its next first byte, in milliseconds.
     pub served_after_ms: Option<f64>,
-    /// The same moment; of this instance only.
+    /// The same moment, where its pin names that node; of this instance only.
     #[serde(skip)]
     pub served_at: Option<Moment>,
     /// Whether it was in use before.
@@ -110,9 +110,9 @@ impl Totals {
     }
 }
 
-/// The ledger as the governor keeps it.
+/// The ledger as the governor keeps it, and as a simulation drives it: by default nothing is kept on a disk.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub struct Ledger {
     /// Shared with whoever looks at them: only what changes is copied.
     failovers: VecDeque<Arc<Failover>>,
     numbers: u64,
@@ -135,29 +135,41 @@ struct Loss {
 
 /// A partner that is served again.
 #[derive(Debug)]
-pub(super) struct Back {
-    pub(super) partner: Arc<str>,
-    pub(super) listener: Arc<str>,
-    pub(super) node: Arc<str>,
-    pub(super) cut_off: Duration,
+pub struct Back {
+    /// Who.
+    pub partner: Arc<str>,
+    /// On which listener.
+    pub listener: Arc<str>,
+    /// By which node.
+    pub node: Arc<str>,
+    /// From the last sign of the node before to the first byte of this one.
+    pub cut_off: Duration,
 }
 
 /// What is written down at a cut.
 #[derive(Debug)]
-pub(super) struct Cut {
-    pub(super) pool: Arc<str>,
-    pub(super) node: Arc<str>,
-    pub(super) endpoint: u32,
-    pub(super) listeners: Vec<Arc<str>>,
-    pub(super) first_evidence: Moment,
-    pub(super) evidence: &'static str,
-    pub(super) sessions: u32,
-    pub(super) pins_moved: usize,
+pub struct Cut {
+    /// The pool.
+    pub pool: Arc<str>,
+    /// The node.
+    pub node: Arc<str>,
+    /// Its endpoint.
+    pub endpoint: u32,
+    /// The listeners concerned.
+    pub listeners: Vec<Arc<str>>,
+    /// When the first thing spoke against the node.
+    pub first_evidence: Moment,
+    /// What condemned it.
+    pub evidence: &'static str,
+    /// Sessions that it had.
+    pub sessions: u32,
+    /// Pins of partners that moved.
+    pub pins_moved: usize,
 }
 
 impl Ledger {
     /// A partner lost a session. The first loss stands until it is served again.
-    pub(super) fn lost(&mut self, lost: Lost) {
+    pub fn lost(&mut self, lost: Lost) {
         let key = (Arc::clone(&lost.partner), Arc::clone(&lost.listener));
         // A connection that its node closed in order is no loss beside one that is.
         let is_news = match self.awaited.get(&key) {
@@ -186,7 +198,7 @@ impl Ledger {
     }
 
     /// A partner was served: how long a failover had cut it off, if one had.
-    pub(super) fn served(&mut self, served: Served, node: &Arc<str>) -> Option<Duration> {
+    pub fn served(&mut self, served: Served, node: &Arc<str>) -> Option<Duration> {
         let key = (Arc::clone(&served.partner), Arc::clone(&served.listener));
         // A session that began before the loss says nothing about it.
         if served.first_byte < self.awaited.get(&key)?.lost.ended {
@@ -227,7 +239,7 @@ impl Ledger {
     }
 
     /// A node's sessions were cut: the failover's number, and the partners that are back already.
-    pub(super) fn cut(&mut self, cut: Cut, now: Moment) -> (u64, Vec<Back>) {
+    pub fn cut(&mut self, cut: Cut, now: Moment) -> (u64, Vec<Back>) {
         self.numbers += 1;
         let name = (Arc::clone(&cut.pool), Arc::clone(&cut.node));
         *self.totals.failovers.entry(name).or_default() += 1;
@@ -238,10 +250,12 @@ impl Ledger {
         for cut_off in back.iter().filter_map(Loss::cut_off) {
             self.totals.count(cut_off);
         }
-        let mut partners: Vec<_> = back.iter().map(Loss::gap).collect();
+        let mut partners = Vec::new();
+        back.iter()
+            .for_each(|loss| set_down(&mut partners, loss.gap()));
         for loss in self.awaited.values_mut().filter(|loss| concerns(loss)) {
             loss.is_fault = true;
-            partners.push(loss.gap());
+            set_down(&mut partners, loss.gap());
         }
         if self.failovers.len() == FAILOVERS_MAX
             && let Some(oldest) = self.failovers.pop_front()
@@ -271,16 +285,19 @@ impl Ledger {
     }
 
     /// Failovers, oldest first.
-    pub(super) fn failovers(&self) -> Vec<Arc<Failover>> {
+    #[must_use]
+    pub fn failovers(&self) -> Vec<Arc<Failover>> {
         self.failovers.iter().map(Arc::clone).collect()
     }
 
-    pub(super) fn totals(&self) -> &Totals {
+    /// Figures since the start.
+    #[must_use]
+    pub fn totals(&self) -> &Totals {
         &self.totals
     }
 
     /// Who has not come back for a day is no longer waited for.
-    pub(super) fn forget(&mut self, now: Moment) {
+    pub fn forget(&mut self, now: Moment) {
         self.give_up(|loss| now.since(loss.lost.ended) >= FORGOTTEN_AFTER);
     }
 
@@ -308,13 +325,14 @@ impl Ledger {
 
     /// A partner that the configuration no longer has is nobody's to wait for, nor is one on a listener that
     /// is gone: it could never come back.
-    pub(super) fn keep_awaited(&mut self, is_configured: impl Fn(&str, &str) -> bool) {
+    pub fn keep_awaited(&mut self, is_configured: impl Fn(&str, &str) -> bool) {
         self.give_up(|loss| !is_configured(&loss.lost.partner, &loss.lost.listener));
     }
 
-    /// By partner and listener: the node that served it again after one of the last failovers, and since
-    /// when.
-    pub(super) fn last_served(&self) -> HashMap<(&str, &str), (&Arc<str>, Moment)> {
+    /// By partner and listener: the node that is its home again after one of the last failovers, and since when
+    /// it served it.
+    #[must_use]
+    pub fn last_served(&self) -> HashMap<(&str, &str), (&Arc<str>, Moment)> {
         let mut last = HashMap::new();
         let recent = self.failovers.iter().rev().take(LOOKED_BACK);
         for gap in recent.flat_map(|failover| &failover.partners) {
@@ -327,13 +345,23 @@ impl Ledger {
     }
 
     /// How many partners are awaited, those included whose node only closed a connection in order.
-    pub(super) fn awaited(&self) -> usize {
+    #[must_use]
+    pub fn awaited(&self) -> usize {
         self.awaited.len()
     }
 
     /// How many partners are missing by a node's fault.
-    pub(super) fn missing(&self) -> usize {
+    #[must_use]
+    pub fn missing(&self) -> usize {
         self.awaited.values().filter(|loss| loss.is_fault).count()
+    }
+}
+
+/// Of one that lost its node again before it was condemned, the last gap counts.
+fn set_down(partners: &mut Vec<Gap>, gap: Gap) {
+    match partners.iter_mut().find(|known| known.is_like(&gap)) {
+        Some(known) => *known = gap,
+        None => partners.push(gap),
     }
 }
 
@@ -359,6 +387,12 @@ impl Failover {
 }
 
 impl Gap {
+    /// Whether its partner is waited for.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.node.is_none() && !self.is_over
+    }
+
     fn is_like(&self, other: &Self) -> bool {
         self.partner == other.partner && self.listener == other.listener
     }
@@ -392,7 +426,9 @@ impl Loss {
             node: served.map(|(_, node)| Arc::clone(node)),
             connected_after_ms: served.map(|(served, _)| since(served.connected)),
             served_after_ms: served.map(|(served, _)| since(served.first_byte)),
-            served_at: served.map(|(served, _)| served.first_byte),
+            served_at: served
+                .filter(|(served, _)| served.is_home)
+                .map(|(served, _)| served.first_byte),
             was_active: self.was_active(),
             is_alarmed: self.is_alarmed,
             is_over: false,

@@ -48,6 +48,8 @@ pub struct Exported {
     pub names: Vec<String>,
     /// Life that remains.
     pub remaining: Duration,
+    /// For how long it teaches nothing yet, because it has shown another name; zero: it is known.
+    pub doubt: Duration,
     /// What it spoke.
     pub spoken: Spoken,
 }
@@ -162,18 +164,19 @@ impl Learned {
         self.len() == 0
     }
 
-    /// All that is known without doubt.
+    /// All that is remembered, what is in doubt, too: an address stays so over a restart.
     #[must_use]
     pub fn export(&self, now: Moment) -> Vec<Exported> {
         let mut all = Vec::new();
         for at in 0..self.shards.len() {
             let shard = self.lock(at);
             let known = shard.entries.iter();
-            let known = known.filter(|(_, entry)| entry.place.0 > now && !entry.is_in_doubt(now));
+            let known = known.filter(|(_, entry)| entry.place.0 > now);
             all.extend(known.map(|(address, entry)| Exported {
                 address: *address,
                 names: entry.names.iter().map(ToString::to_string).collect(),
                 remaining: entry.place.0.since(now),
+                doubt: entry.doubt(now),
                 spoken: entry.spoken,
             }));
         }
@@ -209,7 +212,10 @@ impl Learned {
             let is_welcome = !names.is_empty() && !each.remaining.is_zero();
             if is_welcome && !shard.entries.contains_key(&each.address) {
                 let until = now + each.remaining.min(Self::LIFE);
-                shard.store(each.address, (names, each.spoken, None), until);
+                let doubted = Self::DOUBT.min(each.doubt);
+                let differed = now.before(Self::DOUBT.saturating_sub(doubted));
+                let differed = (!doubted.is_zero()).then_some(differed);
+                shard.store(each.address, (names, each.spoken, differed), until);
                 while shard.entries.len() > self.max_per_shard {
                     shard.forget_first();
                 }
@@ -232,8 +238,14 @@ impl Learned {
 
 impl Entry {
     fn is_in_doubt(&self, now: Moment) -> bool {
-        self.differed
-            .is_some_and(|at| now.since(at) < Learned::DOUBT)
+        !self.doubt(now).is_zero()
+    }
+
+    fn doubt(&self, now: Moment) -> Duration {
+        let passed = self.differed.map(|at| now.since(at));
+        passed.map_or(Duration::ZERO, |passed| {
+            Learned::DOUBT.saturating_sub(passed)
+        })
     }
 }
 

@@ -166,6 +166,10 @@ impl Group {
             if was_away || seat.health.hold().is_some() {
                 seat.health.resume(now);
             }
+            // Undoing a maintenance has put pins back, whatever has become of the node meanwhile.
+            if was_away && seat.verdict == Verdict::Cut {
+                seat.verdict = Verdict::Waiting;
+            }
         }
         self.settle(now, effects);
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pins::PinKey;
+use super::pins::{Pin, PinKey};
 use crate::clock::Moment;
 use crate::config::model::Rate;
 
@@ -74,6 +74,13 @@ pub struct Admitted {
     pub count: u64,
     /// At which pace they may come.
     pub rate: Rate,
+}
+
+/// Whether a partner was `served` after a failover by another node than its pin names, and since the pin came to
+/// name that.
+#[must_use]
+pub fn is_served_elsewhere(served: Option<(Arc<str>, Moment)>, pin: &Pin) -> bool {
+    served.is_some_and(|(node, at)| node != pin.node && at > pin.since + SETTLED)
 }
 
 /// Remembers what must not last.
@@ -170,6 +177,9 @@ fn most_within(rate: Rate, time: Duration) -> u64 {
     let most = micros.div_ceil(rate.per.as_micros().max(1)) + 1;
     u64::try_from(most).unwrap_or(u64::MAX)
 }
+
+/// A pin is made with the first byte, and the report of it comes after.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Looks are a second apart.
 const STOOD_STILL: Duration = Duration::from_millis(1500);

@@ -154,8 +154,11 @@ impl Account {
         let Some(endpoint) = self.endpoint() else {
             return;
         };
-        let Some(partner) = self.partner.get() else {
+        // Whoever is paced when it comes back is counted when it is lost.
+        if !self.is_configured() {
             endpoint.pace.recovery().lose();
+        }
+        let Some(partner) = self.partner.get() else {
             return;
         };
         self.context.reports.send(Report::PartnerLost(Lost {

@@ -110,7 +110,8 @@ impl Unsent {
 /// The pipes of one worker.
 #[derive(Debug)]
 pub struct Pipes {
-    warm: RefCell<Vec<Pipe>>,
+    #[expect(clippy::vec_box, reason = "the boxes themselves are lent")]
+    warm: RefCell<Vec<Box<Pooled>>>,
     lent: Cell<usize>,
     most: usize,
     size: usize,
@@ -136,14 +137,16 @@ impl Pipes {
         }
         let warm = self.warm.borrow_mut().pop();
         // A pipe smaller than the shared buffer would cost more system calls than copying.
-        let pipe = warm
-            .or_else(|| Pipe::new(self.size).ok())
-            .filter(|pipe| pipe.size() >= SMALLEST_USEFUL)?;
+        let made = || {
+            let pipe = Pipe::new(self.size).ok()?;
+            Some(Box::new(Pooled { pipe, of: None }))
+        };
+        let mut pooled = warm
+            .or_else(made)
+            .filter(|pooled| pooled.pipe.size() >= SMALLEST_USEFUL)?;
         self.lent.set(self.lent.get() + 1);
-        Some(LentPipe {
-            pipe: Some(pipe),
-            pipes: Rc::clone(self),
-        })
+        pooled.of = Some(Rc::clone(self));
+        Some(LentPipe(Some(pooled)))
     }
 
     /// Whether a pipe has been used and is kept for the next.
@@ -163,31 +166,39 @@ const SMALLEST_USEFUL: usize = 64 * 1024;
 /// A worker switches between few bulk streams at a time; more warm pipes would only hold memory.
 const WARM_MAX: usize = 16;
 
-/// A pipe on loan. It goes back when dropped, unless bytes are left in it: those belong to a session
-/// that has ended.
+/// A pipe, and where it belongs while it is on loan.
 #[derive(Debug)]
-pub struct LentPipe {
-    pipe: Option<Pipe>,
-    pipes: Rc<Pipes>,
+struct Pooled {
+    pipe: Pipe,
+    of: Option<Rc<Pipes>>,
 }
+
+/// A pipe on loan. It goes back when dropped, unless bytes are left in it: those belong to a session
+/// that has ended. Of one pointer's size, because a session has room for two of them all its life.
+#[derive(Debug)]
+pub struct LentPipe(Option<Box<Pooled>>);
 
 impl std::ops::Deref for LentPipe {
     type Target = Pipe;
 
     fn deref(&self) -> &Pipe {
-        self.pipe.as_ref().expect("the pipe is only taken in drop")
+        let pooled = self.0.as_ref();
+        &pooled.expect("the pipe is only taken in drop").pipe
     }
 }
 
 impl Drop for LentPipe {
     fn drop(&mut self) {
-        self.pipes.lent.set(self.pipes.lent.get().saturating_sub(1));
-        let mut warm = self.pipes.warm.borrow_mut();
-        if let Some(pipe) = self.pipe.take()
-            && pipe.filled() == 0
-            && warm.len() < WARM_MAX
-        {
-            warm.push(pipe);
+        let Some(mut pooled) = self.0.take() else {
+            return;
+        };
+        let Some(pipes) = pooled.of.take() else {
+            return;
+        };
+        pipes.lent.set(pipes.lent.get().saturating_sub(1));
+        let mut warm = pipes.warm.borrow_mut();
+        if pooled.pipe.filled() == 0 && warm.len() < WARM_MAX {
+            warm.push(pooled);
         }
     }
 }

@@ -237,10 +237,7 @@ impl<'a> Placing<'a> {
         let key = self.claim.key.as_ref()?;
         let now = Moment::now();
         match (&self.claim.pinned, choice.why) {
-            // Whoever stands in while nobody better is there is no home.
-            (_, Why::FailStatic | Why::Unproven | Why::Draining) => {}
-            // A reload has removed it since it was dialled, or an administrator has disabled it.
-            _ if endpoint.standing() == Standing::Never => {}
+            _ if stands_in(choice, endpoint) => {}
             (None, why) => {
                 let by = match why {
                     Why::Pinned => PinnedBy::Configured,
@@ -261,6 +258,14 @@ impl<'a> Placing<'a> {
             pins: &self.context.pins,
             lease: Some(lease),
         })
+    }
+
+    /// Whether `endpoint`, which has answered, is where the pin is to point from here on.
+    #[must_use]
+    pub fn is_home(&self, choice: &Choice, endpoint: &Endpoint) -> bool {
+        let is_there = self.claim.pinned.as_ref() == Some(&endpoint.node);
+        let moves = self.left_pin_by != Left::Unanswered;
+        !stands_in(choice, endpoint) && (is_there || moves)
     }
 
     /// Moves the pin away from where it pointed when the session began. One that points elsewhere by now
@@ -295,6 +300,13 @@ impl<'a> Placing<'a> {
             looks_legacy: self.claim.looks_legacy,
         }
     }
+}
+
+/// Whether it serves while nobody better is there, which makes it no home; or a reload has removed it since it was
+/// dialled, or an administrator has disabled it.
+fn stands_in(choice: &Choice, endpoint: &Endpoint) -> bool {
+    let for_want_of_others = matches!(choice.why, Why::FailStatic | Why::Unproven | Why::Draining);
+    for_want_of_others || endpoint.standing() == Standing::Never
 }
 
 fn whereabouts<'a>(context: &'a Context, policy: &'a Policy) -> Whereabouts<'a> {

@@ -169,7 +169,7 @@ impl<'a, M: Meter> Pump<'a, M> {
 
     /// Whether the node has sent a byte.
     pub fn is_answered(&self) -> bool {
-        self.down.taken() > 0
+        self.down.has_spoken()
     }
 
     /// The two connections, client first, and the client's first bytes where all of them were kept.
@@ -184,19 +184,15 @@ impl<'a, M: Meter> Pump<'a, M> {
         if self.seat.has_just_lasted() {
             self.meter.lasted(&self.node);
         }
-        let (before, heard) = (self.progress(), self.down.taken());
+        let (up, down) = (self.up.passed(), self.down.passed());
         let result = self.poll_directions(context);
-        if self.down.taken() != heard {
+        let (up_now, down_now) = (self.up.passed(), self.down.passed());
+        if down_now.taken_since(down) > 0 {
             self.seat.mark_heard();
-        } else if self.progress() != before {
+        } else if (up_now, down_now) != (up, down) {
             self.seat.mark_asked();
         }
         result
-    }
-
-    /// Changes whenever a byte was taken or given.
-    fn progress(&self) -> u64 {
-        self.up.taken() + self.up.given() + self.down.taken() + self.down.given()
     }
 
     fn poll_directions(&mut self, context: &mut TaskContext<'_>) -> Poll<End> {
@@ -225,14 +221,14 @@ impl<'a, M: Meter> Pump<'a, M> {
     }
 
     fn poll_up(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Fault>> {
-        let before = self.up.given();
+        let before = self.up.passed();
         let is_last = self.down.is_done();
         let (client, node) = (&self.client, &self.node);
         let look = |bytes: &[u8]| self.meter.inspect(self.seat, Side::Client, bytes);
         let result = self
             .up
             .poll(context, self.gear, (client, node), is_last, &look);
-        let moved = self.up.given() - before;
+        let moved = self.up.passed().given_since(before);
         if moved > 0 {
             self.meter.sent_up(moved);
         }
@@ -240,14 +236,14 @@ impl<'a, M: Meter> Pump<'a, M> {
     }
 
     fn poll_down(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Fault>> {
-        let before = self.down.taken();
+        let before = self.down.passed();
         let is_last = self.up.is_done();
         let (client, node) = (&self.client, &self.node);
         let look = |bytes: &[u8]| self.meter.inspect(self.seat, Side::Node, bytes);
         let result = self
             .down
             .poll(context, self.gear, (node, client), is_last, &look);
-        let moved = self.down.taken() - before;
+        let moved = self.down.passed().taken_since(before);
         if moved > 0 {
             self.up.forget_first_bytes();
             self.meter.came_down(moved);

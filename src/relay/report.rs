@@ -59,6 +59,8 @@ pub struct Served {
     pub connected: Moment,
     /// When the first byte came.
     pub first_byte: Moment,
+    /// Whether its pin names that node now: not where one only stands in while nobody better is there.
+    pub is_home: bool,
 }
 
 /// Sends reports without ever waiting: a full queue drops, and counts what it dropped. What the

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod maintained;
 mod upkeep;
 
 /// The state directory of a running instance. Clones are the same one.

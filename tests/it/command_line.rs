@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use pinfold_loadtest::process::{Process, Signal};
+use pinfold_loadtest::process::{Process, Signal, wait_until};
 use serde_json::Value;
 
 use crate::world::{Caller, Directory, FABRIKAM, SOON, World};
@@ -239,4 +239,35 @@ fn a_second_interrupt_ends_it_at_once() {
     assert!(status.is_some_and(|status| status.success()));
     assert!(caller.ends_within(SOON));
     assert!(!world.directory.admin().exists(), "its socket goes with it");
+}
+
+#[test]
+fn status_check_is_a_plug_in_that_says_ok_warning_critical_and_unknown() {
+    let mut world = World::start_with(2, |setup| {
+        setup.listeners[0].more = "when_no_node = \"refuse\"".into();
+    });
+    let check = |world: &World, code: i32, begins: &str| {
+        let reached = wait_until(SOON, || {
+            let output = ask(world, &["status", "--check"]);
+            let is_so = output.status.code() == Some(code);
+            (is_so && stdout(&output).starts_with(begins)).then(|| stdout(&output))
+        });
+        let last = || format!("{:?}", ask(world, &["status", "--check"]));
+        reached.unwrap_or_else(|| panic!("not {begins}: {}", last()))
+    };
+    let line = check(&world, 0, "OK - 1 listener, 2 of 2 nodes up | ");
+    assert!(line.contains("nodes_up=2;;;0;2 nodes=2;;;0"), "{line}");
+    world.edge("edge1").kill().unwrap();
+    let line = check(&world, 1, "WARNING - DOWN edge1 since ");
+    assert!(line.contains("nodes_up=1;;;0;2"), "{line}");
+    world.edge("edge2").kill().unwrap();
+    let line = check(&world, 2, "CRITICAL - NOT READY listener");
+    assert_eq!(line.lines().count(), 1);
+    drop(world.pinfold);
+    let output = {
+        let admin = format!("unix:{}", world.directory.admin().display());
+        pinfold(&["status", "--check", "--admin", &admin])
+    };
+    assert_eq!(code(&output), Some(3));
+    assert!(stdout(&output).starts_with("UNKNOWN - no pinfold answers"));
 }

@@ -229,3 +229,30 @@ fn an_address_that_a_partners_name_points_at_is_told_for_a_partner_that_has_move
     let told = asked(&world, &name);
     assert_eq!(told["places"][0]["access"], "granted", "{told}");
 }
+
+#[test]
+fn a_capture_names_both_legs_of_a_partner_and_is_a_script() {
+    let world = World::start(2);
+    let partner = world.fabrikam();
+    let output = world.pinfold(&["capture", "fabrikam", "--minutes", "2"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().last().unwrap();
+    let home = world.pinfold.pin("fabrikam").unwrap();
+    let node = world.edges.iter().find(|edge| edge.name() == home).unwrap();
+    let other = world.edges.iter().find(|edge| edge.name() != home).unwrap();
+    assert!(line.starts_with("timeout 120 tcpdump "), "{text}");
+    assert!(line.contains(" -w fabrikam.pcap "), "{text}");
+    assert!(line.contains("and (host 127.0.0.2))"), "{text}");
+    for (port, is_there) in [
+        (world.address().port(), true),
+        (node.address().port(), true),
+        (other.address().port(), false),
+    ] {
+        let term = format!("host 127.0.0.1 and tcp port {port}");
+        assert_eq!(line.contains(&term), is_there, "{term}: {text}");
+    }
+    world.stage.wait(partner.stop());
+    let unknown = world.pinfold(&["capture", "fabrikan"]);
+    assert_eq!(unknown.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean"));
+}

@@ -34,6 +34,7 @@ mod limits;
 mod maintain;
 mod measures;
 mod names;
+mod probing;
 mod proxy;
 mod recognition;
 mod recovery;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use pinfold_loadtest::process::{Process, Signal, wait_until};
 use serde_json::{Value, json};
 
-use crate::world::{Caller, FABRIKAM, Pinfold, SOON, World, caller_address};
+use crate::world::{Caller, FABRIKAM, Pinfold, SOON, World, caller_address, pass};
 
 /// The pin of "fabrikam" as it is listed.
 fn pin(world: &World) -> Value {
@@ -136,6 +137,42 @@ fn a_partner_that_does_not_come_back_undoes_it_and_a_pin_by_hand_is_by_hand_agai
         Caller::served(world.address(), FABRIKAM).unwrap().1,
         "edge1"
     );
+}
+
+#[test]
+fn undoing_a_maintenance_leaves_alone_whom_an_earlier_one_has_moved() {
+    let mut world = World::start(2);
+    let partner = world.fabrikam();
+    let home = world.pinfold.pin("fabrikam").unwrap();
+    let (text, code) = maintain(&world, &[&home]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(world.pinfold(&["resume", &home]).status.success());
+    let stays = pin(&world);
+    assert_eq!(
+        (&stays["by"], &stays["home"]),
+        (&json!("maintenance"), &json!(home))
+    );
+
+    for is_restarted in [false, true] {
+        if is_restarted {
+            // The moment is kept to the second.
+            pass(Duration::from_secs(1));
+        }
+        let (text, code) = maintain(&world, &[&home]);
+        assert_eq!(code, Some(0), "{text}");
+        if is_restarted {
+            world.pinfold.process.signal(Signal::KILL).unwrap();
+            world.pinfold.process.wait_exit(SOON).expect("it ends");
+            world.pinfold = Pinfold::start(&world.directory);
+            world.pinfold.wait_ready();
+            world.wait_all_up();
+        }
+        let (text, code) = maintain(&world, &[&home, "--undo"]);
+        assert_eq!(code, Some(0), "{text}");
+        assert_eq!(pin(&world)["node"], stays["node"], "{text}");
+        assert_eq!(world.pinfold.node(&home)["state"], "active");
+    }
+    drop(partner);
 }
 
 /// What an administrator wants of a node, without the maintenance.

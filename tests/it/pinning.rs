@@ -94,3 +94,37 @@ fn a_partners_pin_outlives_its_sessions_and_reloads() {
     let (_, again) = Caller::served(world.address(), FABRIKAM).unwrap();
     assert_eq!(again, home);
 }
+
+#[test]
+fn partners_that_are_written_down_while_they_are_connected_keep_their_nodes() {
+    let mut world = World::start(4);
+    let served = |number| Caller::served(world.address(), caller_address(number)).unwrap();
+    let sessions: Vec<_> = (0..8).map(served).collect();
+    let partners: String = (0..8)
+        .map(|number| {
+            format!(
+                "[[partner]]\nname = \"p{number}\"\naddresses = [\"{}\"]\n\
+                 generation = \"ocs-2007\"\n",
+                caller_address(number)
+            )
+        })
+        .collect();
+    world.rewrite(|setup| setup.rest.clone_from(&partners));
+    let plan = world.pinfold(&["reload", "--plan"]);
+    let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
+    for (number, (_, node)) in sessions.iter().enumerate() {
+        let line = format!(
+            "p{number} keeps {node}, to which {}",
+            caller_address(number)
+        );
+        assert!(plan.contains(&line), "{plan}");
+    }
+    world.reload_with(|setup| setup.rest.clone_from(&partners));
+    for (number, (mut caller, node)) in sessions.into_iter().enumerate() {
+        let name = format!("p{number}");
+        assert_eq!(world.pinfold.pin(&name).as_ref(), Some(&node));
+        assert_eq!(caller.ask("still here").unwrap(), node);
+        let again = Caller::served(world.address(), caller_address(number)).unwrap();
+        assert_eq!(again.1, node, "{name}");
+    }
+}

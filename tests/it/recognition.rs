@@ -393,3 +393,28 @@ fn a_hello_too_large_to_be_read_is_no_way_around() {
         b"OPTIONS sip:x\r\n"
     );
 }
+
+#[test]
+fn who_still_uses_tls_1_0_is_known_after_a_kill() {
+    let mut scene = Scene::of("-tls1", |_| {});
+    let (said, _) = scene.call(&FABRIKAM.to_string(), &format!("-tls1 {CERTIFICATE}"));
+    assert!(said.contains("drow"), "{said}");
+    let spoken = |world: &World| world.pinfold.json("/v1/partners")["partners"][0]["tls"].clone();
+    let before = wait_until(SOON, || {
+        let spoken = spoken(&scene.world);
+        (spoken["offers"] == "1.0" && spoken["certificate"] == "client.test").then_some(spoken)
+    });
+    let before = before.unwrap_or_else(|| panic!("{}", spoken(&scene.world)));
+    // A kill may take what is younger than two seconds.
+    crate::world::pass(std::time::Duration::from_millis(2800));
+    scene.world.pinfold.process.signal(Signal::KILL).unwrap();
+    scene.world.pinfold.process.wait_exit(SOON).unwrap();
+    scene.world.pinfold = Pinfold::start(&scene.world.directory);
+    scene.world.pinfold.wait_ready();
+    assert_eq!(spoken(&scene.world), before);
+    let screen = scene.world.pinfold(&["partners", "--tls"]);
+    let screen = String::from_utf8(screen.stdout).unwrap();
+    let row = screen.lines().find(|line| line.starts_with("fabrikam"));
+    assert!(row.is_some_and(|row| row.contains("1.0 ×1")), "{screen}");
+    assert!(screen.contains("would be cut off: fabrikam."), "{screen}");
+}

@@ -16,6 +16,8 @@ use pinfold::pool::select::{Standing, Why};
 
 use crate::failback::Returns;
 use crate::invariants;
+use crate::ledger::Books;
+use crate::maintenance::Conduct;
 use crate::recovery::Recovering;
 use crate::tally::Tally;
 use crate::world::Node;
@@ -33,6 +35,16 @@ pub(crate) enum Rule {
     SendsBackAnywhere,
     BelievesOneClient,
     ForgetsNeeds,
+    ForgetsWhoIsBack,
+    KeepsCutsToItself,
+    AlarmsTheConnected,
+    MovesBehindTheLedger,
+    LeavesWhoLooksLegacy,
+    SendsAwayAnywhere,
+    MaintainsTwo,
+    ForgetsWhatWasWanted,
+    UndoesWhatOthersDid,
+    ForetellsWithoutTheOthers,
 }
 
 /// A client of the simulation.
@@ -40,6 +52,8 @@ pub(crate) enum Rule {
 pub(crate) struct Client {
     pub(crate) ip: IpAddr,
     pub(crate) subject: Subject,
+    /// A stranger that seems unable to fail over by itself.
+    pub(crate) looks_legacy: bool,
 }
 
 impl Client {
@@ -47,13 +61,18 @@ impl Client {
         Self {
             ip: IpAddr::from([192, 0, 2, number]),
             subject: Subject::Partner(Arc::from(format!("partner{number}"))),
+            looks_legacy: false,
         }
     }
 
     pub(crate) fn address(number: u8) -> Self {
         let ip = IpAddr::from([203, 0, 113, number]);
         let subject = Subject::of_client(ip, PinPrefix { v4: 32, v6: 64 });
-        Self { ip, subject }
+        Self {
+            ip,
+            subject,
+            looks_legacy: number.is_multiple_of(4),
+        }
     }
 }
 
@@ -117,6 +136,10 @@ pub(crate) struct Driver {
     pub(crate) share: u8,
     pub(crate) recovery: Recovering,
     pub(crate) returns: Returns,
+    pub(crate) books: Books,
+    pub(crate) conduct: Conduct,
+    /// A partner that has no way to us, until this moment.
+    pub(crate) absent: Option<(Subject, Moment)>,
     /// When each node was last heard.
     pub(crate) heard: BTreeMap<Arc<str>, Moment>,
     /// A client to whom nodes have nothing to say, whatever it asks.
@@ -180,6 +203,9 @@ impl Driver {
             share: if seed % 3 == 1 { 60 } else { 100 },
             recovery: Recovering::default(),
             returns: Returns::default(),
+            books: Books::default(),
+            conduct: Conduct::new(seed % 4 == 2),
+            absent: None,
             heard: BTreeMap::new(),
             ignored: None,
             late: None,
@@ -247,6 +273,7 @@ impl Driver {
         self.look_for_mute();
         self.end_orphans();
         self.send_back();
+        self.look_for_missing();
         self.reconnect();
         self.admit_waiting();
         self.pins.expire(now, 4);

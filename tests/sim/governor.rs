@@ -8,14 +8,17 @@ use pinfold::config::model::{NodeState, ProbeKind};
 use pinfold::pool::evacuation::Evacuation;
 use pinfold::pool::group::{Effect, Member};
 use pinfold::pool::health::{Event, Hold, ProbeFailure, State};
+use pinfold::pool::pins::{PinKey, PinnedBy};
 use pinfold::pool::placement::Subject;
 use pinfold::pool::select::Standing;
+use pinfold::telemetry::outcome::Outcome;
 
 use crate::driver::{Driver, Report, Rule, TIMING};
 
 impl Driver {
     /// The configuration changed: the group learns its members.
     pub(crate) fn reload(&mut self) {
+        self.obey_words();
         let members: Vec<Member> = self
             .nodes
             .iter()
@@ -69,7 +72,7 @@ impl Driver {
         }
         self.carry_out(effects);
         if admin == NodeState::Disabled {
-            self.cut(&name);
+            self.cut(&name, Outcome::Disabled);
         }
     }
 
@@ -143,8 +146,8 @@ impl Driver {
                     self.recovery.begin(first_evidence, self.now);
                     if self.rule != Rule::IgnoresCuts {
                         self.last_cut.insert(Arc::clone(&node), self.now);
-                        self.fail_over(&node);
-                        self.cut(&node);
+                        self.fail_over(&node, first_evidence);
+                        self.cut(&node, Outcome::NodeDown);
                     }
                 }
                 Effect::FailStatic { .. } => self.tally.fail_static += 1,
@@ -154,6 +157,9 @@ impl Driver {
     }
 
     pub(crate) fn changed(&mut self, name: &Arc<str>, to: State) {
+        if to == State::Up {
+            self.books.was_up.insert(Arc::clone(name));
+        }
         if to != State::Down {
             return;
         }
@@ -173,6 +179,7 @@ impl Driver {
         let outlived = self.nodes.iter().any(|node| {
             node.name != *victim
                 && node.admin != NodeState::Disabled
+                && !node.lacking
                 && (node.last_alive >= first_evidence || (is_blind && !node.dead))
         });
         if !outlived {
@@ -238,8 +245,9 @@ impl Driver {
         }
     }
 
-    pub(crate) fn fail_over(&mut self, name: &Arc<str>) {
+    pub(crate) fn fail_over(&mut self, name: &Arc<str>, first_evidence: Moment) {
         self.excused.push(Arc::clone(name));
+        let strangers = self.legacy_strangers(name);
         // All partners of this world are legacy ones.
         let share = self.legacy_share();
         let share = share.filter(|_| self.rule != Rule::IgnoresShare);
@@ -251,5 +259,27 @@ impl Driver {
         let (pool, affinity) = (&self.pool, &self.affinity);
         let outcome = self.pins.fail_over(pool, affinity, name, self.now, place);
         self.tally.pins_moved += outcome.moved.len() as u64;
+        self.tally.strangers_moved += outcome.addresses as u64;
+        self.write_cut(name, first_evidence, &outcome.moved);
+        if self.rule == Rule::MovesBehindTheLedger {
+            let other = self.nodes.iter().rev().find(|node| node.name != *name);
+            if let (Some(moved), Some(other)) = (outcome.moved.first(), other) {
+                let by = PinnedBy::Failover;
+                self.pins.move_to(&moved.key, &other.name, by, self.now);
+                self.excused.push(Arc::clone(&moved.to));
+            }
+        }
+        if self.rule == Rule::LeavesWhoLooksLegacy {
+            for key in &strangers {
+                self.pins.move_to(key, name, PinnedBy::Failover, self.now);
+            }
+        }
+    }
+
+    /// Pins that a node has of strangers who look legacy.
+    fn legacy_strangers(&self, node: &Arc<str>) -> Vec<PinKey> {
+        let pins = self.pin_list().into_iter();
+        let such = pins.filter(|(_, pin)| pin.looks_legacy && pin.node == *node);
+        such.map(|(key, _)| key).collect()
     }
 }

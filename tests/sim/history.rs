@@ -8,8 +8,9 @@ use fastrand::Rng;
 use pinfold::clock::Moment;
 use pinfold::config::model::{Balance, NodeState, ProbeKind};
 use pinfold::pool::health::Event;
+use pinfold::telemetry::outcome::Outcome;
 
-use crate::driver::{Client, Driver, Rule};
+use crate::driver::{Client, Driver, Rule, Session};
 use crate::invariants::{self, Before};
 use crate::tally::Tally;
 use crate::world::Node;
@@ -110,32 +111,40 @@ fn act(driver: &mut Driver, rng: &mut Rng) -> String {
             _ => {}
         }
     }
+    // One history in four has an administrator who is always at it.
+    if driver.conduct.is_busy && rng.u8(0..3) == 0 {
+        return driver.conduct(rng, index);
+    }
     match rng.u8(0..100) {
         0..30 => arrive(driver, rng),
         30..38 => leave(driver, rng),
         38..55 => traffic(driver, rng),
         55..80 => befall(driver, rng, index),
-        80..83 => {
+        80..82 => {
             driver.nodes.iter_mut().for_each(|node| node.kill(now));
             "all die".to_owned()
         }
-        83..86 => {
+        82..84 => {
             driver.nodes.iter_mut().for_each(|node| node.revive(now));
             "all live".to_owned()
         }
-        86..87 => evil(driver),
+        84..87 => trouble(driver, rng),
         87..89 => reload(driver, rng),
         89..91 => {
             let is_lacking = !driver.nodes[index].lacking;
             driver.set_lacking(index, is_lacking);
             format!("{} lacks: {is_lacking}", driver.nodes[index].name)
         }
-        91..93 => {
+        91..92 => driver.conduct(rng, index),
+        92..93 => {
             let node = &mut driver.nodes[index];
-            node.quiet_until = now + Duration::from_millis(rng.u64(..1_400));
+            // With what was asked just before and not answered yet it stays below the second and a half
+            // after which a node counts as frozen.
+            node.quiet_until = now + Duration::from_millis(rng.u64(..1_100));
             let until = node.quiet_until;
             format!("{} has nothing to say until {until:?}", node.name)
         }
+        93..95 if rng.u8(..3) > 0 => driver.conduct(rng, index),
         93..95 => administer(driver, rng, index),
         95..98 => {
             driver.short_until = now + Duration::from_millis(rng.u64(0..800));
@@ -177,7 +186,7 @@ fn administer(driver: &mut Driver, rng: &mut Rng, index: usize) -> String {
         NodeState::Disabled,
     ];
     let admin = *rng.choice(&states).unwrap();
-    driver.set_admin(index, admin);
+    driver.administer(index, admin);
     format!("{} is made {admin:?}", driver.nodes[index].name)
 }
 
@@ -255,6 +264,28 @@ fn pause(driver: &mut Driver, rng: &mut Rng, index: usize) -> String {
     format!("{} pauses until {:?}", node.name, node.frozen_until)
 }
 
+/// What happens to partners beside the death of their nodes.
+fn trouble(driver: &mut Driver, rng: &mut Rng) -> String {
+    match rng.u8(0..3) {
+        0 => evil(driver),
+        1 => {
+            let absent = Client::partner(rng.u8(..PARTNERS)).subject;
+            let until = driver.now + Duration::from_millis(rng.u64(..8_000));
+            driver.absent = Some((absent.clone(), until));
+            format!("{absent} has no way to us until {until:?}")
+        }
+        _ => {
+            let closes = |session: &Session| session.client.subject.is_partner();
+            let index = driver.sessions.iter().position(closes);
+            if let Some(index) = index {
+                driver.lose(index, Outcome::NodeClosed);
+                driver.end(index);
+            }
+            format!("a node closes the session {index:?}")
+        }
+    }
+}
+
 /// A client whose bytes make every node reset its session, again and again.
 fn evil(driver: &mut Driver) -> String {
     let client = IpAddr::from([203, 0, 113, 66]);
@@ -273,7 +304,9 @@ fn evil(driver: &mut Driver) -> String {
 fn reload(driver: &mut Driver, rng: &mut Rng) -> String {
     driver.tally.reloads += 1;
     let index = rng.usize(..driver.nodes.len());
-    match rng.u8(0..4) {
+    // Nobody removes the node that is being maintained.
+    let first = if driver.is_maintained(index) { 3 } else { 0 };
+    match rng.u8(first..4) {
         0 if driver.nodes.len() > 1 => {
             driver.nodes.remove(index);
         }

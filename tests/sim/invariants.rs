@@ -8,7 +8,7 @@ use pinfold::clock::Moment;
 use pinfold::config::model::{Failback, NodeState};
 use pinfold::pool::group::MemberView;
 use pinfold::pool::health::State;
-use pinfold::pool::invariant::{NodeNow, Pinned, Rule};
+use pinfold::pool::invariant::{NodeNow, Pinned, Rule, is_served_elsewhere};
 use pinfold::pool::pins::{Pin, PinKey, PinnedBy};
 use pinfold::pool::placement::Subject;
 use pinfold::pool::select::Standing;
@@ -43,6 +43,8 @@ pub(crate) fn check(driver: &mut Driver, before: &mut Before) -> Result<(), Stri
     pins_move_only_with_reason(driver, before, &pins)?;
     nobody_returns_unasked(&pins)?;
     survivors_keep_their_pace(driver)?;
+    driver.one_is_maintained()?;
+    driver.books.disagreement(&pins).map_or(Ok(()), Err)?;
     the_live_watch_is_content(driver, &view, &pins)?;
     driver.excused.clear();
     Ok(())
@@ -242,7 +244,10 @@ fn the_live_watch_is_content(
         .map(|(key, pin)| Pinned {
             key: key.clone(),
             node: now(&pin.node),
-            is_served_elsewhere: false,
+            is_served_elsewhere: is_served_elsewhere(
+                driver.books.last_served(&key.subject.to_string()),
+                pin,
+            ),
         })
         .collect();
     let broken = driver

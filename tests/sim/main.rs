@@ -15,6 +15,9 @@ mod failback;
 mod governor;
 mod history;
 mod invariants;
+mod ledger;
+mod maintenance;
+mod names;
 mod recovery;
 mod tally;
 mod traffic;
@@ -23,10 +26,14 @@ mod world;
 
 use driver::Rule;
 use history::run;
+use names::NameRule;
 use tally::Tally;
 
 /// Runs in a few seconds without optimisation.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 3_000;
+
+/// Of the world of names.
+const NAMES_SEEDS: u64 = 300;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -129,4 +136,82 @@ fn a_driver_that_takes_one_waiting_client_for_proof_is_caught() {
 #[test]
 fn a_driver_that_forgets_what_its_listeners_need_is_caught() {
     assert!(caught(Rule::ForgetsNeeds) >= 3);
+}
+
+#[test]
+fn a_driver_that_does_not_tell_the_ledger_who_is_back_is_caught() {
+    assert!(caught(Rule::ForgetsWhoIsBack) >= 3);
+}
+
+#[test]
+fn a_driver_that_does_not_tell_the_ledger_of_cuts_is_caught() {
+    assert!(caught(Rule::KeepsCutsToItself) >= 3);
+}
+
+#[test]
+fn a_driver_that_misses_partners_who_are_connected_is_caught() {
+    let is_caught = |seed: &u64| run(*seed, Rule::AlarmsTheConnected).is_err();
+    assert!((0..SEEDS).any(|seed| is_caught(&seed)));
+}
+
+#[test]
+fn a_driver_that_moves_pins_behind_the_ledger_is_caught() {
+    let caught = caught_among(300, Rule::MovesBehindTheLedger);
+    assert!(caught >= 3, "{caught}");
+}
+
+#[test]
+fn a_driver_that_leaves_strangers_who_look_legacy_on_dead_nodes_is_caught() {
+    let caught = caught_among(500, Rule::LeavesWhoLooksLegacy);
+    assert!(caught >= 3, "{caught}");
+}
+
+#[test]
+fn every_invented_history_of_names_keeps_the_invariants() {
+    let played =
+        |seed| names::run(seed, NameRule::AsBuilt).unwrap_or_else(|wrong| panic!("{wrong}"));
+    if let Some(seed) = number("PINFOLD_SIM_NAMES_SEED") {
+        println!("seed {seed}: {:?}", played(seed));
+        return;
+    }
+    let seeds = number("PINFOLD_SIM_SEEDS").unwrap_or(NAMES_SEEDS);
+    let all: Vec<_> = (0..seeds).map(played).collect();
+    println!("{seeds} histories: {}", names::tally(&all).unwrap());
+}
+
+#[test]
+fn every_rule_of_names_that_is_broken_on_purpose_is_caught() {
+    let rules = [
+        NameRule::ForgetsWhatWasKnown,
+        NameRule::LetsTheFirstClaimStand,
+        NameRule::ForgetsToLearn,
+        NameRule::LearnsFromWhoeverCame,
+        NameRule::BlocksByCertificate,
+        NameRule::LeavesPinsBehind,
+        NameRule::BelievesTtl,
+    ];
+    for rule in rules {
+        let is_caught = |seed: &u64| names::run(*seed, rule).is_err();
+        let first = (0..NAMES_SEEDS).find(is_caught);
+        assert!(first.is_some(), "{rule:?}");
+        println!("{rule:?} is caught by seed {first:?}");
+    }
+}
+
+#[test]
+fn every_rule_of_maintenance_that_is_broken_on_purpose_is_caught() {
+    let rules = [
+        Rule::SendsAwayAnywhere,
+        Rule::MaintainsTwo,
+        Rule::ForgetsWhatWasWanted,
+        Rule::UndoesWhatOthersDid,
+        Rule::ForetellsWithoutTheOthers,
+    ];
+    for rule in rules {
+        // One history in four has an administrator who is always at it.
+        let mut seeds = (2..SEEDS).step_by(4);
+        let first = seeds.find(|seed| run(*seed, rule).is_err());
+        assert!(first.is_some(), "{rule:?}");
+        println!("{rule:?} is caught by seed {first:?}");
+    }
 }

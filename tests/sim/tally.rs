@@ -30,10 +30,25 @@ pub(crate) struct Tally {
     pub(crate) lacked: u64,
     /// Nodes kept down because they came and went.
     pub(crate) damped: u64,
+    /// Sessions of partners that ended by their node's doing.
+    pub(crate) lost: u64,
+    /// Partners that were back after a failover, and timed.
+    pub(crate) timed: u64,
+    pub(crate) never_came_back: u64,
+    /// Pins of strangers that look legacy, moved by a failover.
+    pub(crate) strangers_moved: u64,
+    /// Partners sent away for maintenance.
+    pub(crate) sent_away: u64,
+    /// Pins that undoing put back.
+    pub(crate) put_back: u64,
+    /// Pins that undoing left where others had moved them.
+    pub(crate) left_alone: u64,
+    /// A second maintenance of the pool that was refused.
+    pub(crate) busy: u64,
 }
 
 impl Tally {
-    fn fields(&mut self) -> [&mut u64; 21] {
+    fn fields(&mut self) -> [&mut u64; 29] {
         [
             &mut self.steps,
             &mut self.sessions,
@@ -56,6 +71,14 @@ impl Tally {
             &mut self.muted,
             &mut self.lacked,
             &mut self.damped,
+            &mut self.lost,
+            &mut self.timed,
+            &mut self.never_came_back,
+            &mut self.strangers_moved,
+            &mut self.sent_away,
+            &mut self.put_back,
+            &mut self.left_alone,
+            &mut self.busy,
         ]
     }
 

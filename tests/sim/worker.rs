@@ -6,6 +6,7 @@ use pinfold::pool::health::Event;
 use pinfold::pool::pins::{Lease, NewPin, PinKey, Pinned, PinnedBy};
 use pinfold::pool::placement::Subject;
 use pinfold::pool::select::{Candidate, Choice, Positions, Request, Standing, Why, choose};
+use pinfold::telemetry::outcome::Outcome;
 
 use crate::driver::{Client, Driver, PIN_TTL, Rule, Session};
 
@@ -21,6 +22,7 @@ impl Driver {
                 .find(|node| node.name == name && node.address == session.address);
             let (dead, answers) = node.map_or((false, true), |node| (node.dead, node.answers()));
             if dead {
+                self.lose(index, Outcome::NodeReset);
                 let client = self.end(index);
                 if !client.subject.is_partner() {
                     self.recovery.lose(self.now);
@@ -97,6 +99,12 @@ impl Driver {
 
     /// Dials until a node accepts, once it may.
     pub(crate) fn connect(&mut self, client: Client) {
+        if let Some((absent, until)) = &self.absent
+            && *absent == client.subject
+            && *until > self.now
+        {
+            return;
+        }
         let key = self.pin_key(&client.subject);
         let pinned = self.pins.look_up(&key, self.now);
         let choice = self.choose(
@@ -201,8 +209,13 @@ impl Driver {
             self.recovery.recovery.serve(now);
         }
         self.heard.insert(Arc::clone(&session.node), now);
+        self.note_served(index);
+        let Some(session) = self.sessions.get(index) else {
+            return;
+        };
         let (why, refused, node) = (session.why, session.refused, Arc::clone(&session.node));
         let leased = session.lease.is_some();
+        let looks_legacy = session.client.looks_legacy;
         let subject = session.client.subject.clone();
         let member = session.orphan_until.is_none();
         if why != Why::Placed || leased || !member {
@@ -218,7 +231,7 @@ impl Driver {
                     by,
                     revision: 1,
                     ttl: PIN_TTL,
-                    looks_legacy: false,
+                    looks_legacy,
                 };
                 let _: Pinned = self.pins.pin(&key, new, now);
             }
@@ -258,12 +271,15 @@ impl Driver {
     }
 
     /// Ends all sessions of a node; partners come back at once.
-    pub(crate) fn cut(&mut self, name: &Arc<str>) {
+    pub(crate) fn cut(&mut self, name: &Arc<str>, outcome: Outcome) {
         while let Some(index) = self
             .sessions
             .iter()
             .position(|session| session.node == *name && session.orphan_until.is_none())
         {
+            if outcome == Outcome::NodeDown {
+                self.lose(index, outcome);
+            }
             let client = self.end(index);
             if client.subject.is_partner() {
                 self.reconnecting.push_back(client);

@@ -63,7 +63,8 @@ impl Node {
         if self.dead || self.frozen_long || self.lacking {
             self.last_bad = Some(now);
         }
-        if self.serves() {
+        // Also while it lacks something: its probes are answered all the same.
+        if self.answers() {
             self.last_alive = now;
         }
     }
@@ -83,7 +84,7 @@ impl Node {
         self.last_disturbed = now;
         if is_lacking {
             self.last_bad = Some(now);
-        } else if self.serves() {
+        } else if self.answers() {
             self.last_alive = now;
         }
     }

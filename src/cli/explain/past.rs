@@ -20,6 +20,7 @@ pub(super) fn describe_cut(cut: &CutOff) -> String {
     };
     let lasted = match gap.served_after_ms {
         Some(ms) => format!("for {}", millis(ms)),
+        None if gap.given_up => "and no longer waited for".into(),
         None => "and NOT BACK".into(),
     };
     let mut steps = vec![

@@ -63,6 +63,9 @@ fn gap(gap: &Gap) -> Vec<String> {
         gap.listener.clone(),
         gap.served_after_ms.map_or_else(|| "-".into(), millis),
         clock(gap.cut_off_since),
-        gap.node.clone().unwrap_or_else(|| "not back".into()),
+        gap.node.clone().unwrap_or_else(|| {
+            let waited_for = if gap.given_up { "given up" } else { "not back" };
+            waited_for.into()
+        }),
     ]
 }

@@ -18,6 +18,14 @@ pub(super) fn render(partners: &Partners, layout: &Layout) -> String {
         "NOTE",
     ];
     let mut text = layout.table(&headings, rows.collect());
+    text.push('\n');
+    let since = partners.partners.iter();
+    let since = since
+        .filter_map(|partner| partner.tls.as_ref()?.since)
+        .min();
+    if let Some(since) = since {
+        text += &format!("Handshakes since {}.\n", since.strftime("%F"));
+    }
     let losing = |partner: &&Partner| is_old(partner.tls.as_ref());
     let losing = partners.partners.iter().filter(losing);
     let losing: Vec<&str> = losing.map(|partner| &*partner.name).collect();
@@ -26,7 +34,6 @@ pub(super) fn render(partners: &Partners, layout: &Layout) -> String {
             "If tls_min = \"1.2\" were enforced for all, these would be cut off: {}.",
             losing.join(", ")
         );
-        text.push('\n');
         text += &layout.wrapped("", &line);
     }
     text

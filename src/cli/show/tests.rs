@@ -254,7 +254,7 @@ fn partners_show_what_tls_they_speak_and_who_would_be_cut_off() {
     let new = json!({
         "offers": "1.2",
         "negotiated": [{"version": "1.0", "handshakes": 3}, {"version": "1.2", "handshakes": 880}],
-        "old_last": CUT, "last_seen": CUT, "certificate": null,
+        "old_last": CUT, "last_seen": CUT, "certificate": null, "since": "2026-09-09T08:00:00Z",
     });
     let partners = json!({"partners": [
         partner("fabrikam", "ocs-2007", old, json!("ocs-era")),
@@ -274,6 +274,7 @@ fabrikam  1.0     1.0 ×6 120        8m            1.0      sip.fabrikam.com  oc
 adatum    1.2     1.0 ×3, 1.2 ×880  8m            -        -                 other
 tailspin  -       -                 -             -        -                 other
 
+Handshakes since 2026-09-09.
 If tls_min = \"1.2\" were enforced for all, these would be cut off: fabrikam.
 ",
         "\n{text}"

@@ -154,7 +154,7 @@ pub enum Pin {
 }
 
 /// Prefix lengths of address pins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PinPrefix {
     /// Of IPv4, 0 to 32.
     pub v4: u8,

@@ -21,9 +21,10 @@ pub use self::partners::{
 pub use self::pins::{
     Pin, PinFile, PinOrder, PinWish, Pins, PinsChanged, PinsRemoved, Subject, SubjectKind,
 };
+pub use self::probing::{Probed, ProbedPool, ProbedService};
 pub use self::sessions::{ListenerSessions, NodeSessions, OutcomeCount, Sessions};
 pub use crate::control::pins::{PinChanged, PinRemoved};
-pub use crate::control::{Imported, NodeChanged, Reloaded};
+pub use crate::control::{Imported, NodeChanged, PinAdopted, Reloaded};
 use crate::store::Wanted;
 
 mod drill;
@@ -32,6 +33,7 @@ mod failovers;
 mod nodes;
 mod partners;
 mod pins;
+mod probing;
 mod sessions;
 
 /// `GET /v1/status`.
@@ -61,6 +63,28 @@ pub struct Status {
     pub last_reload_failure: Option<String>,
     /// What an administrator must know, worst first.
     pub attention: Vec<String>,
+    /// The same, each with how severe it is.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
+}
+
+/// Something that an administrator must know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// How severe it is.
+    pub severity: Severity,
+    /// What it is, in a sentence.
+    pub text: String,
+}
+
+/// How severe something is; the greater the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Something does not work as it should; clients are served all the same.
+    Warning,
+    /// Clients of a listener are not served.
+    Critical,
 }
 
 /// A listener of [`Status`].

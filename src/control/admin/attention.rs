@@ -1,10 +1,11 @@
-//! What an administrator must know: sentences, worst first.
+//! What an administrator must know: sentences, worst first, each with how severe it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::answers::{Alarm, Severity};
 use super::status::{at, names};
 use super::{named, readiness};
 use crate::clock::Moment;
@@ -16,7 +17,17 @@ use crate::pool::group::MemberView;
 use crate::pool::health::{Hold, State};
 use crate::pool::select::Standing;
 
-pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
+pub(super) fn alarms(shared: &Shared, view: &View) -> Vec<Alarm> {
+    let alarm = |severity| move |text| Alarm { severity, text };
+    let critical = closed(shared).into_iter().map(alarm(Severity::Critical));
+    let warnings = warnings(shared, view).into_iter();
+    critical
+        .chain(warnings.map(alarm(Severity::Warning)))
+        .collect()
+}
+
+/// Listeners whose clients are not served.
+fn closed(shared: &Shared) -> Vec<String> {
     let shut = readiness::shut(shared).into_iter();
     let mut sentences: Vec<_> = shut.map(|reason| format!("NOT READY {reason}")).collect();
     for (pool, listeners) in readiness::without_node(shared) {
@@ -25,11 +36,16 @@ pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
             "NO NODE of pool {pool} is up for {listeners}: pinned nodes are dialled all the same"
         ));
     }
-    sentences.extend(troubled(view));
+    sentences
+}
+
+fn warnings(shared: &Shared, view: &View) -> Vec<String> {
+    let mut sentences = troubled(view);
     sentences.extend(last_ones(view));
     sentences.extend(not_back(&view.failovers));
     sentences.extend(failing(shared));
     sentences.extend(not_kept(shared));
+    sentences.extend(expiring(view, Timestamp::now()));
     sentences.extend(crowded(shared));
     sentences.extend(named::unresolved(shared));
     let revision = shared.snapshot.load().revision;
@@ -47,6 +63,36 @@ pub(super) fn attention(shared: &Shared, view: &View) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// Certificates that expire within a month, or have expired: one sentence each, however many nodes and
+/// listeners show it.
+pub(super) fn expiring(view: &View, now: Timestamp) -> Vec<String> {
+    let mut shown = BTreeMap::<_, (BTreeSet<&str>, BTreeSet<&str>)>::new();
+    for (group, each) in served(view) {
+        let Some(certificate) = &each.certificate else {
+            continue;
+        };
+        let days = (certificate.not_after - now.as_second()).div_euclid(DAY);
+        if days <= EXPIRING_DAYS {
+            let key = (days, certificate.name(), certificate.key);
+            let (nodes, listeners) = shown.entry(key).or_default();
+            nodes.insert(&each.endpoint.node);
+            listeners.extend(group.listeners.iter().map(|name| &**name));
+        }
+    }
+    let join = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+    let tell = |((days, name, _), (nodes, listeners)): ((i64, &str, _), _)| {
+        let when = match days {
+            ..0 => "has expired".into(),
+            0 => "expires today".into(),
+            1 => "expires tomorrow".into(),
+            _ => format!("expires in {days} days"),
+        };
+        let (nodes, listeners) = (join(nodes), join(listeners));
+        format!("CERTIFICATE {name} {when}: {nodes} on {listeners}")
+    };
+    shown.into_iter().map(tell).collect()
 }
 
 /// Partners and nodes that fail, where it is clear whose doing that is.
@@ -126,7 +172,13 @@ fn troubled(view: &View) -> Vec<String> {
         let since = clock(at(first.health.since));
         let evidence = why_down(node, &first.health);
         let whom = whom(view, pool, places.iter().map(|(group, _)| *group));
-        Some(format!("DOWN {node} since {since} for {whom}: {evidence}"))
+        let next = match first.health.hold {
+            Some(Hold::Flapping(_)) => String::new(),
+            _ => format!(". → pinfold probe {node}"),
+        };
+        Some(format!(
+            "DOWN {node} since {since} for {whom}: {evidence}{next}"
+        ))
     });
     let held = held.into_iter().map(|((node, pool), groups)| {
         let whom = whom(view, pool, groups.into_iter());
@@ -185,7 +237,7 @@ fn not_back(failovers: &[Arc<Failover>]) -> Vec<String> {
     let mut sentences = Vec::new();
     for failover in failovers.iter().rev() {
         for gap in &failover.partners {
-            if gap.is_alarmed && gap.node.is_none() && !gap.is_over {
+            if gap.is_alarmed && gap.is_open() {
                 sentences.push(format!(
                     "NOT BACK {} on {} since {}: {} went down (failover {}). → pinfold explain {}",
                     gap.partner,
@@ -201,7 +253,6 @@ fn not_back(failovers: &[Arc<Failover>]) -> Vec<String> {
     sentences
 }
 
-/// `2026-12-08 02:14:07Z`.
 /// What keeps a node down: what its probes say, unless they are good and it came and went too often.
 pub(super) fn why_down(node: &str, health: &MemberView) -> String {
     match (health.hold, health.evidence) {
@@ -214,6 +265,11 @@ pub(super) fn why_down(node: &str, health: &MemberView) -> String {
     }
 }
 
+/// `2026-12-08 02:14:07Z`.
 fn clock(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
+
+const DAY: i64 = 24 * 3600;
+/// As the log says it first.
+const EXPIRING_DAYS: i64 = 30;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use jiff::Timestamp;
 
 use self::play::Play;
@@ -27,7 +26,7 @@ pub(super) fn drill(
     let (snapshot, now) = (shared.snapshot.load_full(), Moment::now());
     let mut scopes = snapshot.scopes_with(node, pool).peekable();
     if scopes.peek().is_none() {
-        return Err(unknown(&snapshot, node, pool));
+        return Err(Refusal::unknown_node(&snapshot, node, pool));
     }
     let who = shared.whereabouts(&snapshot);
     let leavers: Vec<_> = scopes
@@ -64,29 +63,6 @@ pub(super) fn drill(
         }
     }
     Ok(play.end())
-}
-
-fn unknown(snapshot: &Snapshot, node: &str, pool: Option<&str>) -> Refusal {
-    let pools = snapshot.config.pools.iter();
-    let pools = pools.filter(|known| pool.is_none_or(|pool| known.name == pool));
-    let nodes: Vec<_> = pools
-        .flat_map(|pool| &pool.nodes)
-        .map(|node| &*node.name)
-        .collect();
-    let error = match pool {
-        Some(pool) if nodes.is_empty() => {
-            let pools = snapshot.config.pools.iter().map(|known| &*known.name);
-            let pools: Vec<_> = pools.collect();
-            format!("no pool \"{pool}\"; there are {}", pools.join(", "))
-        }
-        _ => format!(
-            "no listener uses a node \"{node}\"; there are {}",
-            nodes.join(", ")
-        ),
-    };
-    let mut refusal = Refusal::new(StatusCode::NOT_FOUND, error);
-    refusal.exits_with(64);
-    refusal
 }
 
 /// Who is pinned to the node, and then who has sessions there all the same.

@@ -138,6 +138,7 @@ pub(super) fn explain(
         subject: subject.name.clone(),
         is_address: subject.address.is_some(),
         known_by: sources::known_by(&scene),
+        comes_from: sources::comes_from(&scene),
         cut_off: subject
             .partner
             .as_ref()

@@ -127,7 +127,7 @@ fn with_names(described: Partner, known: Option<&PartnerView>, resolved: usize) 
 /// Whether a partner was cut off and has not come back.
 fn is_awaited(view: &View, name: &str) -> bool {
     let mut gaps = view.failovers.iter().flat_map(|each| &each.partners);
-    gaps.any(|gap| *gap.partner == *name && gap.node.is_none())
+    gaps.any(|gap| *gap.partner == *name && gap.is_open())
 }
 
 fn describe(
@@ -170,8 +170,9 @@ fn describe_tls(spoken: &Spoken) -> PartnerTls {
     PartnerTls {
         offers: spoken.offers.map(|version| version.label().into()),
         negotiated: spoken.negotiated.iter().map(count).collect(),
-        old_last: spoken.old_at.map(at),
-        last_seen: spoken.seen_at.map(at),
+        since: spoken.since.map(round),
+        old_last: spoken.old_at.map(round),
+        last_seen: spoken.seen_at.map(round),
         certificate: spoken.certificate.as_deref().map(Into::into),
         ja4: spoken.ja4.as_deref().map(Into::into),
     }
@@ -272,10 +273,45 @@ impl From<governor::Gap> for Gap {
             listener: gap.listener.to_string(),
             cut_off_since: round(gap.cut_off_since),
             ended_after_ms: gap.ended_after_ms,
+            given_up: gap.is_over && gap.node.is_none(),
             node: gap.node.map(|node| node.to_string()),
             connected_after_ms: gap.connected_after_ms,
             served_after_ms: gap.served_after_ms,
             alarmed: gap.is_alarmed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_given_up_is_not_said_to_be_missing() {
+        let failover = serde_json::json!({
+            "number": 1, "pool": "edge", "node": "edge1", "listeners": ["federation"],
+            "first_evidence": "2026-12-08T02:14:07Z", "cut": "2026-12-08T02:14:07Z",
+            "decided_in_ms": 1.0, "evidence": "refused", "sessions": 1, "pins_moved": 1,
+        });
+        let mut failover: governor::Failover = serde_json::from_value(failover).unwrap();
+        let gap = serde_json::json!({
+            "partner": "fabrikam", "listener": "federation", "cut_off_since": "2026-12-08T02:14:07Z",
+            "ended_after_ms": 1.0, "node": null, "connected_after_ms": null, "served_after_ms": null,
+        });
+        let mut gap: governor::Gap = serde_json::from_value(gap).unwrap();
+        for is_over in [false, true] {
+            gap.is_over = is_over;
+            failover.partners = vec![gap.clone()];
+            let view = View {
+                groups: Vec::new(),
+                failovers: vec![Arc::new(failover.clone())],
+                totals: governor::Totals::default(),
+                probes: 0,
+                not_back: 0,
+                broken: [0; 4],
+            };
+            assert_eq!(is_awaited(&view, "fabrikam"), !is_over);
+            assert_eq!(Gap::from(gap.clone()).given_up, is_over);
         }
     }
 }

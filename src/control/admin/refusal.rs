@@ -7,9 +7,11 @@ use axum::response::{IntoResponse, Response};
 
 use super::answers::Refused;
 use super::guard::Forbidden;
+use crate::config::{did_you_mean, model};
 use crate::control::maintenance::TaskRefused;
 use crate::control::pins::PinRefused;
 use crate::control::{NodeRefused, ReloadError};
+use crate::snapshot::Snapshot;
 
 /// A status with a sentence.
 #[derive(Debug)]
@@ -41,6 +43,27 @@ impl Refusal {
 
     pub(super) fn forbidden(error: &Forbidden) -> Self {
         Self::new(StatusCode::FORBIDDEN, error.to_string())
+    }
+
+    /// No listener uses a node of this name.
+    pub(super) fn unknown_node(snapshot: &Snapshot, node: &str, pool: Option<&str>) -> Self {
+        let pools = snapshot.config.pools.iter();
+        let pools: Vec<_> = pools.map(|known| &*known.name).collect();
+        let is_meant = |known: &&model::Pool| pool.is_none_or(|pool| known.name == pool);
+        let nodes = snapshot.config.pools.iter().filter(is_meant);
+        let nodes = nodes.flat_map(|pool| &pool.nodes);
+        let nodes: Vec<_> = nodes.map(|node| &*node.name).collect();
+        let hint = |word: &str, known: &[&str]| {
+            let near = did_you_mean(word, known.iter().copied());
+            near.unwrap_or_else(|| format!("there are {}", known.join(", ")))
+        };
+        let error = match pool {
+            Some(pool) if nodes.is_empty() => format!("no pool \"{pool}\": {}", hint(pool, &pools)),
+            _ => format!("no listener uses a node \"{node}\": {}", hint(node, &nodes)),
+        };
+        let mut refusal = Self::new(StatusCode::NOT_FOUND, error);
+        refusal.body.exit_code = Some(64);
+        refusal
     }
 
     /// Somebody who must answer does not.

@@ -18,7 +18,7 @@ use super::answers::{
 };
 use super::asker::Asker;
 use super::refusal::Refusal;
-use super::{explain, listings, metrics, readiness, status};
+use super::{explain, listings, metrics, probing, readiness, status};
 use crate::config::parse_duration;
 use crate::control::pins::{PinRefused, Unwish, Wish};
 use crate::control::{Request, Shared};
@@ -43,6 +43,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/failovers", get(show_failovers))
         .route("/v1/explain/{subject}", get(show_explanation))
         .route("/v1/drill/{node}", get(maintenance::show_drill))
+        .route("/v1/nodes/{node}/probe", get(show_probe))
         .route("/v1/nodes/{node}/maintain", post(maintenance::begin))
         .route("/v1/nodes/{node}/move", post(maintenance::move_away))
         .route("/v1/nodes/{node}/return", post(maintenance::put_back))
@@ -155,6 +156,21 @@ async fn show_explanation(
     let view = view(&shared).await?;
     let listener = query.listener.as_deref();
     explain::explain(&shared, &view, &located, &subject, listener).map(Json)
+}
+
+#[derive(Debug, Deserialize)]
+struct ProbeQuery {
+    pool: Option<String>,
+}
+
+async fn show_probe(
+    State(shared): Ours,
+    Path(node): Path<String>,
+    Query(query): Query<ProbeQuery>,
+) -> Answer<answers::Probed> {
+    let view = view(&shared).await?;
+    let probed = probing::probe(&shared, &view, &node, query.pool.as_deref());
+    probed.await.map(Json)
 }
 
 #[derive(Debug, Deserialize)]

@@ -21,6 +21,7 @@ use crate::store;
 pub(super) fn status(shared: &Shared, view: &View) -> Status {
     let snapshot = shared.snapshot.load();
     let not_ready = readiness::reasons(shared);
+    let alarms = attention::alarms(shared, view);
     let uptime = Timestamp::now().duration_since(shared.started);
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -41,7 +42,8 @@ pub(super) fn status(shared: &Shared, view: &View) -> Status {
             awaited: shared.reports.missing(),
         },
         last_reload_failure: shared.last_failure.load().as_ref().clone(),
-        attention: attention::attention(shared, view),
+        attention: alarms.iter().map(|alarm| alarm.text.clone()).collect(),
+        alarms,
     }
 }
 
@@ -183,7 +185,7 @@ fn service(group: &GroupView, each: &EndpointView) -> NodeService {
         certificate: each
             .certificate
             .as_ref()
-            .map(|shown| certificate(group, shown)),
+            .map(|shown| certificate(shown, !group.certificates_differ)),
         held_until: health.hold.map(|hold| match hold {
             Hold::Until(moment) | Hold::Flapping(moment) => at(moment).to_string(),
             Hold::Manual => "resume".into(),
@@ -192,7 +194,8 @@ fn service(group: &GroupView, each: &EndpointView) -> NodeService {
     }
 }
 
-fn certificate(group: &GroupView, shown: &Certificate) -> NodeCertificate {
+/// A certificate as the answers carry it.
+pub(super) fn certificate(shown: &Certificate, is_same: bool) -> NodeCertificate {
     let hexadecimal = shown.key.iter().map(|byte| format!("{byte:02x}"));
     NodeCertificate {
         name: shown.name().into(),
@@ -202,7 +205,7 @@ fn certificate(group: &GroupView, shown: &Certificate) -> NodeCertificate {
         client: shown.for_clients,
         server: shown.for_servers,
         key: hexadecimal.collect(),
-        same: !group.certificates_differ,
+        same: is_same,
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::answers::{Nodes, PinsMoved, Refused, Status};
+use super::answers::{Nodes, PinsMoved, Refused, Severity, Status};
 use super::*;
 use crate::clock::Moment;
 use crate::config::parse;
@@ -18,6 +18,7 @@ use crate::control::maintenance::TaskRefused;
 use crate::control::pins::PinRefused;
 use crate::control::{Bound, NodeChanged, Reloaded, Request};
 use crate::governor::{Command, EndpointView, GroupView, Totals, Verdicts, View};
+use crate::inspect::tls::Certificate;
 use crate::pool::group::MemberView;
 use crate::pool::health::{Evidence, Hold, State};
 use crate::pool::pins::PinTable;
@@ -196,6 +197,7 @@ async fn control(mut requests: mpsc::Receiver<Request>) {
                     restart_needed: Vec::new(),
                     warnings: Vec::new(),
                     sessions_draining: 0,
+                    adopted: Vec::new(),
                 }));
             }
             Request::Administer {
@@ -276,6 +278,50 @@ async fn an_administrator_is_told_what_is_wrong_and_nothing_else() {
         "ONLY edge1 is left for federation: if it fails, nobody is"
     );
     assert!(reload.ends_with("→ pinfold check a.toml"), "{reload}");
+    let severities = |status: &Status| -> Vec<Severity> {
+        status.alarms.iter().map(|alarm| alarm.severity).collect()
+    };
+    assert_eq!(severities(&status), [Severity::Warning; 3]);
+    let texts: Vec<_> = status.alarms.iter().map(|alarm| &alarm.text).collect();
+    assert_eq!(texts, status.attention.iter().collect::<Vec<_>>());
+
+    stage.shared.is_serving.store(false, Relaxed);
+    let (_, body) = stage.ask("GET /v1/status").await;
+    let status: Status = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        severities(&status)[..2],
+        [Severity::Critical, Severity::Warning]
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_is_told_once_for_all_who_show_it() {
+    let stage = Stage::new("expiring", None).await;
+    let mut view = view(&stage.shared.snapshot.load());
+    let now = Timestamp::UNIX_EPOCH;
+    let certificate = Arc::new(Certificate {
+        subject: "sip.contoso.com".into(),
+        names: vec!["sip.contoso.com".into()],
+        not_before: 0,
+        not_after: 12 * 24 * 3600 + 5,
+        for_clients: true,
+        for_servers: true,
+        key: [1; 32],
+    });
+    for each in &mut view.groups[0].endpoints {
+        each.certificate = Some(Arc::clone(&certificate));
+    }
+    let later = |days: i64| Timestamp::from_second(days * 24 * 3600).unwrap();
+    let told = attention::expiring(&view, now);
+    assert_eq!(
+        told,
+        ["CERTIFICATE sip.contoso.com expires in 12 days: edge1, edge2 on federation"]
+    );
+    assert!(attention::expiring(&view, later(13))[0].contains("has expired"));
+    assert!(
+        attention::expiring(&view, later(-19)).is_empty(),
+        "31 days ahead"
+    );
 }
 
 #[tokio::test]

@@ -51,21 +51,45 @@ fn names_are_known_again_and_what_was_forgotten_is_gone() {
         learned.renew(address(1), spoken, now + INTERVAL);
         learning.write(learned, now + INTERVAL, 1000);
         assert_eq!(learning.written, before);
-        // Two names on one address: nothing is known of it.
+        // Two names on one address: nothing is known of it, and that is not forgotten.
         learned.observe(address(7), &names("b.test"), spoken, now);
         learning.write(learned, now, 1000);
-        assert_eq!(learning.written.len(), 299);
+        assert_eq!(learning.written.len(), 300);
     });
     let again = instance(&file, |_, _| {});
     let now = Moment::now();
     let mut known = again.export(now);
     known.sort_by_key(|each| each.address);
-    assert_eq!(known.len(), 299);
+    assert_eq!(known.len(), 300);
     assert_eq!(again.names(address(7), now), None);
+    again.observe(address(7), &names("b.test"), spoken, now);
+    assert_eq!(again.names(address(7), now), None, "it is in doubt still");
     assert_eq!(known[0].names, ["a.test"]);
     assert_eq!(known[0].spoken, spoken);
     assert!(known.iter().all(|each| each.remaining <= Learned::LIFE));
     let later = now + Learned::LIFE;
     assert_eq!(again.names(address(1), later), None, "no life is added");
+    std::fs::remove_dir_all(&scratch).unwrap();
+}
+
+#[test]
+fn the_book_does_not_grow_beyond_what_is_known_however_fast_addresses_come_and_go() {
+    let scratch = crate::store::random_key().unwrap();
+    let scratch = std::env::temp_dir().join(format!("pinfold-learning-{scratch}"));
+    std::fs::create_dir(&scratch).unwrap();
+    instance(&scratch.join("state.redb"), |learning, learned| {
+        let now = Moment::now();
+        for round in 0..20_u16 {
+            let fresh = Learned::default();
+            for number in 0..100 {
+                let spoken = Spoken::default();
+                fresh.observe(address(round * 100 + number), &names("a.test"), spoken, now);
+            }
+            learning.write(&fresh, now, 100);
+            assert!(learning.written.len() <= 200, "round {round}");
+        }
+        learning.write(learned, now, 1000);
+        assert!(learning.written.is_empty(), "what is forgotten goes");
+    });
     std::fs::remove_dir_all(&scratch).unwrap();
 }

@@ -6,12 +6,14 @@
 //! Invariant: of one pool no more than one node is under maintenance. The conductor takes whatever goes wrong in
 //! the pool for its own doing, and two would undo each other.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use super::{Done, Task, TaskRefused};
 use crate::config::model::NodeState;
 use crate::control::{Control, NodeChanged, NodeRefused};
-use crate::store::{Administered, Maintenance, Wanted};
+use crate::store::{Administered, Maintenance};
 
 impl Control {
     /// Begins the maintenance of a node, or goes on with it: it drains from now on, if it took sessions. Durable
@@ -22,16 +24,15 @@ impl Control {
     ) -> Done<Vec<NodeChanged>> {
         let pools = self.pools_of(&task.node, task.pool.as_deref())?;
         let states = self.shared.administered.load();
-        let other = states.iter().find(|word| {
-            let is_there = pools.contains(&word.pool) && self.is_configured(word);
-            is_there && word.node != task.node && word.maintenance.is_some()
-        });
+        let is_there = |word: &Administered| pools.contains(&word.pool) && self.is_configured(word);
+        let other = Administered::in_the_way(&states, &task.node, is_there);
         if let Some(other) = other {
             return Err(TaskRefused::busy(other));
         }
         let change = |pool: &str, word: Option<Administered>| {
             let state = self.state_of(pool, &task.node);
-            Some(task.begun(pool, word, state.unwrap_or(NodeState::Active)))
+            let (place, state) = ((pool, &*task.node), state.unwrap_or(NodeState::Active));
+            Some(Administered::maintained(place, word, state, &task.begun()))
         };
         Ok(self.change_words(&task.node, pools, change).await?)
     }
@@ -39,13 +40,7 @@ impl Control {
     /// Gives the node back the state that it had before its maintenance. Durable on return.
     pub(super) async fn end_maintenance(&mut self, task: &Task) -> Result<(), NodeRefused> {
         let pools = self.pools_of(&task.node, task.pool.as_deref())?;
-        let change = |_: &str, word: Option<Administered>| match word {
-            Some(Administered {
-                maintenance: Some(maintenance),
-                ..
-            }) => maintenance.before.map(|before| *before),
-            other => other,
-        };
+        let change = |_: &str, word: Option<Administered>| Administered::as_before(word);
         let changed = self.change_words(&task.node, pools, change).await?;
         for done in changed {
             self.moves.forget(&task.node, |pool| pool == done.pool);
@@ -57,6 +52,18 @@ impl Control {
         Ok(())
     }
 
+    /// The maintenance of the node that an instance before this one began: by pool, when, in seconds since 1970.
+    /// Of what this one moved since then it knows by itself, and what was moved earlier belongs to one that is
+    /// over.
+    pub(super) fn begun_before_this_instance(&self, node: &str) -> HashMap<String, i64> {
+        let words = self.shared.administered.load();
+        let its = words.iter().filter(|word| *word.node == *node);
+        its.filter_map(|word| Some((word.pool.clone(), word.maintenance.as_ref()?.since)))
+            .filter(|(_, since)| *since < self.shared.started)
+            .map(|(pool, since)| (pool, since.as_second()))
+            .collect()
+    }
+
     fn is_configured(&self, word: &Administered) -> bool {
         let pools = self.pools_of(&word.node, Some(&word.pool));
         pools.is_ok()
@@ -64,36 +71,13 @@ impl Control {
 }
 
 impl Task {
-    /// What is wanted of the node from now on; it was `state` so far, by `word` or by the file.
-    fn begun(&self, pool: &str, word: Option<Administered>, state: NodeState) -> Administered {
-        let since = Timestamp::now();
-        let maintenance = |before: Option<&Administered>| {
-            Some(Maintenance {
-                since,
-                by: self.by.clone(),
-                reason: self.reason.clone(),
-                before: before.cloned().map(Box::new),
-            })
-        };
-        match word {
-            Some(word) if word.maintenance.is_some() => word,
-            Some(word) if word.state != Wanted::Active => Administered {
-                maintenance: maintenance(Some(&word)),
-                ..word
-            },
-            word => Administered {
-                pool: pool.into(),
-                node: self.node.clone(),
-                state: match state {
-                    NodeState::Active | NodeState::Draining => Wanted::Draining,
-                    NodeState::Disabled => Wanted::Disabled,
-                },
-                since,
-                by: self.by.clone(),
-                reason: self.reason.clone(),
-                deadline: None,
-                maintenance: maintenance(word.as_ref()),
-            },
+    /// A maintenance that begins now.
+    fn begun(&self) -> Maintenance {
+        Maintenance {
+            since: Timestamp::now(),
+            by: self.by.clone(),
+            reason: self.reason.clone(),
+            before: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::governor::incident::Report;
 use crate::governor::ledger::NotBack;
 use crate::pool::health::{Evidence, State};
 use crate::pool::pins::Moved;
@@ -71,6 +72,36 @@ pub(super) fn not_back(missing: &NotBack, contact: Option<&str>) {
     );
 }
 
+/// One line for whoever is called at night. A warning, as long as nobody is missing who should be back.
+pub(super) fn summed_up(report: &Report) {
+    let list = |names: &[Arc<str>]| {
+        let (first, more) = names.split_at(names.len().min(NAMES_MAX));
+        match more.len() {
+            _ if first.is_empty() => "-".to_owned(),
+            0 => first.join(","),
+            more => format!("{} and {more} more", first.join(",")),
+        }
+    };
+    let (slowest, slowest_ms) = match &report.slowest {
+        Some((partner, after)) => (&**partner, after.round()),
+        None => ("-", 0.0),
+    };
+    let failovers = report.failovers.iter().map(u64::to_string);
+    tracing::warn!(
+        node = %report.node,
+        listeners = list(&report.listeners),
+        sessions = report.sessions,
+        partners = report.partners,
+        back = report.back,
+        slowest,
+        slowest_ms,
+        not_back = list(&report.not_back),
+        idle_before = list(&report.idle),
+        failovers = failovers.collect::<Vec<_>>().join(","),
+        "failover-report"
+    );
+}
+
 pub(super) fn fail_static(plan: &GroupPlan, node: &Arc<str>) {
     // What no listener uses any more is nobody's pool.
     if plan.listeners.is_empty() {
@@ -94,3 +125,6 @@ pub(super) fn recovered(plan: &GroupPlan, node: &Arc<str>) {
 fn names(plan: &GroupPlan) -> String {
     plan.listeners.join(",")
 }
+
+/// What a person reads in a line.
+const NAMES_MAX: usize = 20;

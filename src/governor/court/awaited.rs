@@ -33,6 +33,16 @@ impl Court {
         }
     }
 
+    /// Tells what became of everybody whose node died a while ago.
+    pub(super) fn sum_up(&mut self, now: Moment) {
+        if self.incidents.is_empty() {
+            return;
+        }
+        for report in self.incidents.due(&self.ledger.failovers(), now) {
+            announce::summed_up(&report);
+        }
+    }
+
     /// Tells workers whether it matters who is served.
     pub(super) fn tell_awaited(&self) {
         let awaited = self.ledger.awaited() + self.failbacks.awaited();

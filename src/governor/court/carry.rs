@@ -93,7 +93,7 @@ impl Court {
             .map_or("-", |(last, _)| last.label());
         let cut = Cut {
             pool: Arc::clone(&watched.plan.key.pool),
-            node: node_name,
+            node: Arc::clone(&node_name),
             endpoint,
             listeners: watched.plan.listeners.clone(),
             first_evidence,
@@ -102,6 +102,7 @@ impl Court {
             pins_moved: moved_count,
         };
         let (number, back) = self.ledger.cut(cut, now);
+        self.incidents.note(&node_name, number, now);
         announce::cut(
             &watched.plan,
             node,

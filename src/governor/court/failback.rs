@@ -48,11 +48,10 @@ impl Failbacks {
         self.under_way.len()
     }
 
-    /// A partner was served by `node`, since `first_byte`.
-    pub(super) fn served(&mut self, partner: &str, node: &str, first_byte: Moment) {
-        for (key, away) in &mut self.under_way {
-            let is_partner = matches!(&key.subject, Subject::Partner(name) if **name == *partner);
-            away.is_served |= is_partner && *away.to == *node && first_byte > away.sent.at;
+    /// The partner whose pin `key` is was served by `node`, since `first_byte`.
+    pub(super) fn served(&mut self, key: &PinKey, node: &str, first_byte: Moment) {
+        if let Some(away) = self.under_way.get_mut(key) {
+            away.is_served |= *away.to == *node && first_byte > away.sent.at;
         }
     }
 }
@@ -242,3 +241,49 @@ impl Court {
 const ASKED_AT_ONCE: usize = 8;
 /// Not again in the same window.
 const DECLINED_FOR: Duration = Duration::from_secs(6 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::pins::PinScope;
+
+    #[test]
+    fn who_came_back_on_one_affinity_is_still_awaited_on_the_other() {
+        let key = |affinity: &str| {
+            let scope = PinScope {
+                pool: "edge".into(),
+                affinity: affinity.into(),
+            };
+            PinKey::of_partner(&Arc::new(scope), &"fabrikam".into())
+        };
+        let at = Moment::from_micros(1_000_000);
+        let mut failbacks = Failbacks::default();
+        for affinity in ["federation", "xmpp"] {
+            let away = Away {
+                sent: Return {
+                    at,
+                    is_expected: true,
+                    patience: Duration::from_secs(60),
+                },
+                from: "edge2".into(),
+                to: "edge1".into(),
+                is_served: false,
+            };
+            failbacks.under_way.insert(key(affinity), away);
+        }
+        let later = at + Duration::from_secs(1);
+        failbacks.served(&key("federation"), "edge2", later);
+        failbacks.served(&key("federation"), "edge1", at);
+        let is_served = |failbacks: &Failbacks, affinity| {
+            let away = failbacks.under_way.get(&key(affinity));
+            away.is_some_and(|away| away.is_served)
+        };
+        assert!(
+            !is_served(&failbacks, "federation"),
+            "not there, and not since"
+        );
+        failbacks.served(&key("federation"), "edge1", later);
+        assert!(is_served(&failbacks, "federation"));
+        assert!(!is_served(&failbacks, "xmpp"));
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Court, Watched};
 use crate::clock::Moment;
-use crate::pool::invariant::{Admitted, NodeNow, Pinned, Rule, Violations, Watch};
+use crate::pool::invariant::{self, Admitted, NodeNow, Pinned, Rule, Violations, Watch};
 use crate::pool::pins::Pin;
 use crate::pool::select::Standing;
 
@@ -107,7 +107,7 @@ fn is_served_elsewhere(
     let listeners = groups.iter().flat_map(|group| &group.plan.listeners);
     let served = listeners.filter_map(|listener| served.get(&(partner, &**listener)));
     let last = served.max_by_key(|(_, at)| *at);
-    last.is_some_and(|(node, at)| **node != pin.node && *at > pin.since + SETTLED)
+    invariant::is_served_elsewhere(last.map(|(node, at)| (Arc::clone(node), *at)), pin)
 }
 
 /// What each node is worth to the listeners of a scope.
@@ -123,7 +123,7 @@ fn nodes_now(groups: &[&Watched]) -> HashMap<Arc<str>, NodeNow> {
             true => NodeNow::DeadBesideOthers,
             false => NodeNow::Serves,
         };
-        // Dead only where every listener of the scope has it so: the pin goes with the last of them.
+        // Dead only where every listener of the scope has it so: what serves anybody is no lie.
         let known = nodes.entry(member.node).or_insert(now);
         if now == NodeNow::Serves {
             *known = now;
@@ -134,5 +134,3 @@ fn nodes_now(groups: &[&Watched]) -> HashMap<Arc<str>, NodeNow> {
 
 /// Calm probes take two seconds to prove that somebody has outlived a node; and a look comes once a second.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A pin is made with the first byte, and the report of it comes after.
-const SETTLED: Duration = Duration::from_secs(1);

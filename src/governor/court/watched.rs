@@ -104,8 +104,8 @@ impl Watched {
                 });
             };
             let shown = probe::ask(question, address, now, |event| tell(Heard::Event(event))).await;
-            if let Some(shown) = shown {
-                tell(Heard::Certificate(shown));
+            if let Some(certificate) = shown.certificate {
+                tell(Heard::Certificate(certificate));
             }
             under_way.set(under_way.get() - 1);
         });

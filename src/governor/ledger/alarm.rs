@@ -15,22 +15,24 @@ use crate::relay::report::Lost;
 
 /// A partner that should be back and is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::governor) struct NotBack {
-    pub(in crate::governor) partner: Arc<str>,
-    pub(in crate::governor) listener: Arc<str>,
+pub struct NotBack {
+    /// Who.
+    pub partner: Arc<str>,
+    /// On which listener.
+    pub listener: Arc<str>,
     /// The node that it lost.
-    pub(in crate::governor) node: Arc<str>,
+    pub node: Arc<str>,
     /// The failover that took it, if one did.
-    pub(in crate::governor) failover: Option<u64>,
+    pub failover: Option<u64>,
     /// Since when it goes without a node.
-    pub(in crate::governor) cut_off_since: Timestamp,
+    pub cut_off_since: Timestamp,
 }
 
 impl Ledger {
     /// Who has been missing for longer than `alarm_after` says for it, told once; partners of which that says
     /// nothing are nobody's any more. Whoever `is_connected` all the same misses nothing: it lost one of
     /// several connections.
-    pub(in crate::governor) fn raise_alarms(
+    pub fn raise_alarms(
         &mut self,
         alarm_after: impl Fn(&str) -> Option<Duration>,
         is_connected: impl Fn(&Lost) -> bool,
@@ -72,7 +74,8 @@ impl Ledger {
     }
 
     /// Partners for which the alarm was raised and that are not back yet.
-    pub(in crate::governor) fn alarmed(&self) -> usize {
+    #[must_use]
+    pub fn alarmed(&self) -> usize {
         self.awaited.values().filter(|loss| loss.is_alarmed).count()
     }
 }

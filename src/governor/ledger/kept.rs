@@ -96,7 +96,7 @@ impl Ledger {
             failover.cut_at = moment(failover.cut, now);
             let mut over = Vec::new();
             let open = failover.partners.iter().enumerate();
-            for (place, gap) in open.filter(|(_, gap)| gap.node.is_none() && !gap.is_over) {
+            for (place, gap) in open.filter(|(_, gap)| gap.is_open()) {
                 let loss = loss(failover, gap, now);
                 if now.since(loss.lost.ended) < FORGOTTEN_AFTER {
                     let key = (Arc::clone(&gap.partner), Arc::clone(&gap.listener));

@@ -25,6 +25,7 @@ fn served(partner: &str, connected: u64) -> Served {
         endpoint: 2,
         connected: at(connected),
         first_byte: at(connected + 2),
+        is_home: true,
     }
 }
 
@@ -65,6 +66,35 @@ fn a_partner_cut_by_a_failover_is_timed_from_its_cut_off_since_to_its_next() {
     );
     assert_eq!(gap.node.as_deref(), Some("edge2"));
     assert_eq!(ledger.totals().gaps_count, 1);
+}
+
+#[test]
+fn a_partner_that_loses_its_node_twice_before_the_verdict_has_one_gap_and_it_ends() {
+    let mut ledger = Ledger::default();
+    ledger.lost(lost("fabrikam", 1001));
+    assert!(ledger.served(served("fabrikam", 1003), &node()).is_none());
+    ledger.lost(lost("fabrikam", 1010));
+    ledger.cut(cut(), at(1020));
+    assert!(ledger.served(served("fabrikam", 1030), &node()).is_some());
+    let failovers = ledger.failovers();
+    let gaps = &failovers[0].partners;
+    assert_eq!(gaps.len(), 1);
+    assert_eq!(gaps[0].served_after_ms, Some(32.0));
+}
+
+#[test]
+fn who_is_served_by_a_node_that_only_stands_in_is_back_and_not_at_home() {
+    let mut ledger = Ledger::default();
+    ledger.cut(cut(), at(1600));
+    ledger.lost(lost("fabrikam", 1601));
+    let served = Served {
+        is_home: false,
+        ..served("fabrikam", 1605)
+    };
+    assert!(ledger.served(served, &node()).is_some());
+    let failovers = ledger.failovers();
+    assert_eq!(failovers[0].partners[0].node, Some(node()));
+    assert!(ledger.last_served().is_empty(), "its pin is elsewhere");
 }
 
 #[test]

@@ -34,6 +34,14 @@ impl Era {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The one with this label; what is no label is unknown.
+    #[must_use]
+    pub fn from_label(label: &str) -> Self {
+        let all = [Self::Ocs, Self::Lync, Self::Modern, Self::Scanner];
+        let mut all = all.into_iter();
+        all.find(|era| era.label() == label).unwrap_or_default()
+    }
 }
 
 impl ClientHello {

@@ -127,9 +127,12 @@ fn what_is_exported_can_be_imported_and_what_is_known_stands() {
     learned.observe(address(1), &names(&["a.example"]), SPOKEN, at(0));
     learned.observe(address(2), &names(&["b.example"]), SPOKEN, at(0));
     learned.observe(address(2), &names(&["c.example"]), SPOKEN, at(1));
-    let exported = learned.export(at(20));
-    assert_eq!(exported.len(), 1, "what is in doubt is not handed on");
+    let mut exported = learned.export(at(20));
+    exported.sort_by_key(|each| each.address);
+    assert_eq!(exported.len(), 2, "what is in doubt stays so");
     assert_eq!(exported[0].remaining, Duration::from_secs(700 * 3600));
+    assert_eq!(exported[0].doubt, Duration::ZERO);
+    assert_eq!(exported[1].doubt, Duration::from_secs(5 * 3600));
 
     let restarted = Learned::default();
     restarted.observe(address(1), &names(&["now.example"]), SPOKEN, at(0));
@@ -154,7 +157,9 @@ fn what_is_exported_can_be_imported_and_what_is_known_stands() {
     restarted.import(more, at(0));
     assert_eq!(known(&restarted, 1, at(0)).as_deref(), Some("now.example"));
     assert!(known(&restarted, 3, at(719)).is_some() && known(&restarted, 3, at(721)).is_none());
-    assert_eq!(restarted.len(), 2);
+    assert_eq!(restarted.len(), 3);
+    assert_eq!(known(&restarted, 2, at(4)), None);
+    assert_eq!(known(&restarted, 2, at(25)).as_deref(), Some("c.example"));
 }
 
 proptest! {
@@ -199,6 +204,7 @@ fn where_a_name_was_seen_is_told_as_the_export_has_it() {
         let mut exported: Vec<_> = learned
             .export(now)
             .into_iter()
+            .filter(|each| each.doubt.is_zero())
             .filter(|each| each.names.iter().any(|name| name == wanted))
             .map(|each| each.address)
             .collect();

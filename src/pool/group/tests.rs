@@ -492,3 +492,18 @@ fn a_node_that_answers_again_but_lacks_what_it_needs_is_cut_once_another_is_up()
         "it rises, but nobody on it is served"
     );
 }
+
+#[test]
+fn a_dead_node_that_is_resumed_is_cut_again_since_its_pins_may_have_been_put_back() {
+    let mut work = Work::up(&["a", "b"]);
+    let (a, drains) = (Arc::<str>::from("a"), NodeState::Draining);
+    work.group.set_admin(&a, drains, ms(110), &mut work.effects);
+    work.refused("a", 120);
+    work.refused("a", 130);
+    work.good("b", 140, 150);
+    let is_cut = |effect: &Effect| matches!(effect, Effect::Cut { node, .. } if **node == *"a");
+    assert!(work.effects.iter().any(is_cut));
+    work.effects.clear();
+    work.group.resume(&a, ms(160), &mut work.effects);
+    assert!(work.effects.iter().any(is_cut));
+}

@@ -32,8 +32,29 @@ pub(super) struct Direction {
     /// Its bytes are looked at on their way, and so not spliced.
     is_inspected: bool,
     waiting: Waiting,
-    taken: u64,
-    given: u64,
+    has_spoken: bool,
+    // A session has room for few bytes, and is only asked what passed in one turn.
+    taken: u32,
+    given: u32,
+}
+
+/// Two counters, modulo 2³². A turn moves a MiB and what is held, so differences within one are exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passed {
+    taken: u32,
+    given: u32,
+}
+
+impl Passed {
+    /// Bytes taken since `before`.
+    pub(super) fn taken_since(self, before: Self) -> u64 {
+        self.taken.wrapping_sub(before.taken).into()
+    }
+
+    /// Bytes given since `before`.
+    pub(super) fn given_since(self, before: Self) -> u64 {
+        self.given.wrapping_sub(before.given).into()
+    }
 }
 
 /// The half-close story.
@@ -82,6 +103,7 @@ impl Direction {
             must_speak: false,
             is_inspected: false,
             waiting: Waiting::No,
+            has_spoken: false,
             taken: 0,
             given: 0,
         }
@@ -132,14 +154,17 @@ impl Direction {
         self.state == State::Done
     }
 
-    /// Bytes taken from the source.
-    pub(super) fn taken(&self) -> u64 {
-        self.taken
+    /// Whether the source has sent a byte.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.has_spoken
     }
 
-    /// Bytes given to the sink.
-    pub(super) fn given(&self) -> u64 {
-        self.given
+    /// Bytes taken from the source, and given to the sink; what passes in one turn is the difference.
+    pub(super) fn passed(&self) -> Passed {
+        Passed {
+            taken: self.taken,
+            given: self.given,
+        }
     }
 
     /// Whatever was kept of the first bytes is not needed any more.
@@ -174,12 +199,12 @@ impl Direction {
         is_last: bool,
         look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<(), Fault>> {
-        let turn_ends = self.taken + TURN_BYTES;
+        let turn = self.passed();
         loop {
             ready!(self.poll_flush(context, sink)).map_err(Fault::Sink)?;
             match self.state {
                 State::Open => {}
-                State::Finishing if self.must_speak && self.taken == 0 => {
+                State::Finishing if self.must_speak && !self.has_spoken => {
                     return Poll::Ready(Err(Fault::Source(ErrorKind::UnexpectedEof.into())));
                 }
                 State::Finishing => {
@@ -191,12 +216,16 @@ impl Direction {
                 }
                 State::Done => return Poll::Ready(Ok(())),
             }
-            if self.taken >= turn_ends {
+            if self.passed().taken_since(turn) >= TURN_BYTES {
                 give_way(context);
                 return Poll::Pending;
             }
             ready!(self.poll_take(context, gear, (source, sink), look))?;
         }
+    }
+
+    fn count_given(&mut self, count: usize) {
+        self.given = self.given.wrapping_add(low(count));
     }
 
     /// Gives the sink what is held.
@@ -224,7 +253,7 @@ impl Direction {
                 Held::Pipe(pipe) if pipe.filled() == 0 => 0,
                 Held::Pipe(pipe) => ready!(poll_drain(context, pipe, sink))?,
             };
-            self.given += count as u64;
+            self.count_given(count);
             if count == 0 {
                 self.held = Held::Nothing;
             }
@@ -251,7 +280,10 @@ impl Direction {
         };
         match count {
             Some(0) => self.state = State::Finishing,
-            Some(count) => self.taken += count as u64,
+            Some(count) => {
+                self.taken = self.taken.wrapping_add(low(count));
+                self.has_spoken = true;
+            }
             None => {}
         }
         Poll::Ready(Ok(()))
@@ -308,7 +340,7 @@ impl Direction {
                 self.held = Held::Unsent(Box::new(Unsent::keep(rest, &gear.memory)));
                 return Ok(());
             };
-            self.given += count as u64;
+            self.count_given(count);
             rest = rest.get(count..).unwrap_or_default();
         }
         Ok(())
@@ -332,7 +364,7 @@ impl Direction {
             return Poll::Ready(Ok(0));
         }
         let count = ready!(poll_write(context, sink, seen.filled())).map_err(Fault::Sink)?;
-        self.given += count as u64;
+        self.count_given(count);
         if self.is_inspected {
             self.is_inspected = look(seen.filled().get(..count).unwrap_or_default());
         }
@@ -412,6 +444,13 @@ fn give_way(context: &mut Context<'_>) {
 
 /// What one direction moves before the other sessions of the worker get their turn.
 const TURN_BYTES: u64 = 1 << 20;
+
+/// The low bits of a count.
+fn low(count: usize) -> u32 {
+    let [a, b, c, d, ..] = count.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
 /// A read below this would have been cheaper to copy.
 const SMALL_READ: usize = 16 * 1024;
 /// So many small reads in a row end the splicing; a bulk stream has one now and then.

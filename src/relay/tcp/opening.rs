@@ -264,6 +264,7 @@ impl<'a> Life<'a> {
                 endpoint: endpoint.number,
                 connected: self.account.started(),
                 first_byte: Moment::now(),
+                is_home: placing.is_home(choice, endpoint),
             }));
         }
         hold

@@ -3,6 +3,7 @@
 //! Done by whoever is about to write there, and now and then by the thread that waits for the disk.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::PoisonError;
@@ -68,13 +69,19 @@ impl StateDir {
     /// have another name now, and be somebody's.
     fn hold(&self) -> Result<(), StateError> {
         let path = self.path().join(LOCK);
-        let is_there = path.try_exists().map_err(unusable("read", &path))?;
-        if is_there && !self.is_taken() {
-            return Ok(());
-        }
-        let lock = lock(self.path())?;
+        // Held all the while, or two threads that find it gone would lock each other out.
         let locks = self.0.locks.lock();
         let mut locks = locks.unwrap_or_else(PoisonError::into_inner);
+        let there = fs::metadata(&path);
+        let held = locks.last().and_then(|held| held.metadata().ok());
+        match (there, held) {
+            (Ok(there), Some(held)) if identity(&there) == identity(&held) => return Ok(()),
+            (Err(error), _) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(unusable("read", &path)(error));
+            }
+            _ => {}
+        }
+        let lock = lock(self.path())?;
         if locks.len() >= LOCKS_MAX {
             drop(locks.pop());
         }

@@ -16,6 +16,10 @@ pub struct Explanation {
     pub partner: Option<Partner>,
     /// By what it is known, the most trusted first.
     pub known_by: Vec<Source>,
+    /// Addresses and networks that it comes from: configured, by DNS, learned from certificates; or the
+    /// address that was asked about. No more than a thousand.
+    #[serde(default)]
+    pub comes_from: Vec<String>,
     /// Where it would be placed at this moment, one for listeners that place it alike.
     pub places: Vec<Place>,
     /// The last failover that cut it off.
@@ -91,6 +95,9 @@ pub struct Candidate {
     pub legacy: usize,
     /// Whether it has its share of those.
     pub full: bool,
+    /// Where these listeners dial it.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 /// Sessions of a partner on one node.

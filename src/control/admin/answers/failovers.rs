@@ -57,4 +57,7 @@ pub struct Gap {
     /// Whether the alarm was raised that it never came back.
     #[serde(default)]
     pub alarmed: bool,
+    /// Whether it is no longer waited for: it did not come for a day, or a reload has removed it.
+    #[serde(default)]
+    pub given_up: bool,
 }

@@ -104,13 +104,16 @@ pub struct ServiceRecord {
     pub violation: Option<String>,
 }
 
-/// What TLS a partner speaks, since the start of the process.
+/// What TLS a partner speaks; with `state_dir` over restarts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PartnerTls {
     /// The newest version that it offers.
     pub offers: Option<String>,
     /// How often which version was agreed, the oldest first.
     pub negotiated: Vec<VersionCount>,
+    /// From when on it is counted.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
     /// When TLS 1.1 or less was last agreed.
     pub old_last: Option<Timestamp>,
     /// When it last shook hands.

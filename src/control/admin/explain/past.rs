@@ -81,17 +81,22 @@ fn last_at(scene: &Scene<'_>, endings: &[Ended]) -> Option<jiff::Timestamp> {
     // What is known of the whole partner says nothing about one of its addresses.
     let of_partner = scene.subject.address.is_none().then(|| {
         let known = scene.subject.partner.as_ref()?;
-        let chronicle = scene.shared.chronicle.lock();
-        let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
-        let shaken = chronicle
-            .partner(&known.name)
-            .and_then(|chapter| chapter.tls.seen_at);
         let pins = pins_of(scene.shared, scene.snapshot, &known.name, scene.now);
         let used = pins.map(|(_, pin)| pin.last_used).max();
-        active().chain(shaken).chain(used).max()
+        active().chain(used).max()
     });
     let last = ended.into_iter().chain(of_partner.flatten()).max();
-    last.filter(|moment| *moment > Moment::START).map(at)
+    let last = last.filter(|moment| *moment > Moment::START).map(at);
+    last.max(shaken(scene))
+}
+
+/// When the whole partner last shook hands, also before the start.
+fn shaken(scene: &Scene<'_>) -> Option<jiff::Timestamp> {
+    let known = scene.subject.partner.as_ref();
+    let known = known.filter(|_| scene.subject.address.is_none())?;
+    let chronicle = scene.shared.chronicle.lock();
+    let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+    chronicle.partner(&known.name)?.tls.seen_at.map(round)
 }
 
 /// Whether an attempt was good or bad; `None`: it was nothing.

@@ -1,6 +1,6 @@
 //! Where somebody would be placed at this moment, and how that comes about.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -115,7 +115,7 @@ impl<'a> Scene<'a> {
             node: choice.and_then(|choice| node_at(listener, &choice)),
             why: why(&claim, choice).into(),
             steps: self.steps(listener, &claim, pin.as_ref().map(|(_, pin)| pin), choice),
-            candidates: self.candidates(listener, &claim),
+            candidates: self.candidates((listener, alike), &claim),
             sessions: self.sessions(alike),
             back: partner
                 .zip(pin)
@@ -133,7 +133,18 @@ impl<'a> Scene<'a> {
         pin.is_some_and(|pin| pin.looks_legacy)
     }
 
-    fn candidates(&self, listener: &Arc<Listener>, claim: &Claim) -> Vec<Candidate> {
+    fn candidates(
+        &self,
+        (listener, alike): (&Arc<Listener>, &[&Arc<Listener>]),
+        claim: &Claim,
+    ) -> Vec<Candidate> {
+        let dialled = |node: &str| {
+            let seats = alike.iter().filter_map(|each| each.seat(node));
+            let addresses: BTreeSet<_> = seats
+                .map(|seat| seat.endpoint.address.to_string())
+                .collect();
+            addresses.into_iter().collect()
+        };
         let legacy = self.legacy(listener);
         let nodes = listener.candidates().zip(&listener.nodes).enumerate();
         let candidates = nodes.map(|(index, (each, seat))| {
@@ -152,6 +163,7 @@ impl<'a> Scene<'a> {
                 sessions: each.sessions,
                 legacy: legacy.get(each.name).copied().unwrap_or(0),
                 full: claim.full.contains(index),
+                addresses: dialled(each.name),
             }
         });
         candidates.collect()

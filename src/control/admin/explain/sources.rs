@@ -1,5 +1,6 @@
 //! By what somebody is known, in the order of trust.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::PoisonError;
 
@@ -15,6 +16,29 @@ pub(super) fn known_by(scene: &Scene<'_>) -> Vec<Source> {
         (None, Some(known)) => of_partner(scene, known),
         (None, None) => Vec::new(),
     }
+}
+
+/// Where its packets come from, as far as anything tells.
+pub(super) fn comes_from(scene: &Scene<'_>) -> Vec<String> {
+    if let Some(address) = scene.subject.address {
+        return vec![address.to_string()];
+    }
+    let Some(known) = &scene.subject.partner else {
+        return Vec::new();
+    };
+    let config = scene.subject.config(&scene.snapshot.config);
+    let configured = config.into_iter().flat_map(|config| &config.addresses);
+    let configured = configured.map(|network| network.trunc().to_string());
+    let view = scene.shared.asking.view();
+    let by_dns = view.partners.get(&known.name).into_iter();
+    let by_dns = by_dns.flat_map(|known| &known.names);
+    let by_dns = by_dns.flat_map(|name| &name.addresses);
+    let learned = seen_from(scene, known).into_iter();
+    let addresses = by_dns.copied().chain(learned.map(|(address, _)| address));
+    let all: BTreeSet<_> = configured
+        .chain(addresses.map(|address| address.to_string()))
+        .collect();
+    all.into_iter().take(ADDRESSES_MAX).collect()
 }
 
 fn source(source: &str, what: String) -> Source {
@@ -76,14 +100,19 @@ fn of_partner(scene: &Scene<'_>, known: &Known) -> Vec<Source> {
     sources
 }
 
-/// Certificates that were seen from addresses; where there are none, the one that it has shown last.
-fn certificates(scene: &Scene<'_>, known: &Known) -> Vec<Source> {
+/// Addresses from which its certificates were seen.
+fn seen_from(scene: &Scene<'_>, known: &Known) -> Vec<(IpAddr, Names)> {
     let is_theirs = |shown: &Names| {
         let owner = scene.snapshot.partners.by_certificate(shown);
         owner.is_some_and(|owner| owner.name == known.name)
     };
     let learned = &scene.shared.recognition.learned;
-    let seen = learned.seen_from(scene.now, is_theirs).into_iter();
+    learned.seen_from(scene.now, is_theirs)
+}
+
+/// Certificates that were seen from addresses; where there are none, the one that it has shown last.
+fn certificates(scene: &Scene<'_>, known: &Known) -> Vec<Source> {
+    let seen = seen_from(scene, known).into_iter();
     let mut sources: Vec<_> = seen
         .map(|(address, names)| {
             let what = format!("{} seen from {address}", names.join(", "));
@@ -116,3 +145,5 @@ fn by_dns(each: &NameView) -> String {
     let (ttl, failure) = (ttl.unwrap_or_default(), failure.unwrap_or_default());
     format!("{name} is {}{ttl}{failure}", addresses.join(", "))
 }
+
+const ADDRESSES_MAX: usize = 1000;
