@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use fastrand::Rng;
 use redb::StorageBackend;
@@ -53,19 +54,39 @@ impl Life {
     }
 }
 
-/// Holds up whoever passes while it is shut.
+/// Holds up whoever passes while it is shut, and for so long.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub(super) struct Gate(Arc<(Mutex<Hold>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Hold {
+    is_shut: bool,
+    delay: Duration,
+    passed: u32,
+}
 
 impl Gate {
     pub(super) fn shut(&self, is_shut: bool) {
-        *self.0.0.lock().unwrap() = is_shut;
+        self.0.0.lock().unwrap().is_shut = is_shut;
         self.0.1.notify_all();
     }
 
     fn pass(&self) {
-        let is_shut = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(is_shut, |is_shut| *is_shut).unwrap());
+        let hold = self.0.0.lock().unwrap();
+        let mut hold = self.0.1.wait_while(hold, |hold| hold.is_shut).unwrap();
+        hold.passed += 1;
+        let delay = hold.delay;
+        drop(self.0.1.wait_timeout_while(hold, delay, |_| true).unwrap());
+    }
+
+    /// What each takes from now on.
+    pub(super) fn delay(&self, delay: Duration) {
+        self.0.0.lock().unwrap().delay = delay;
+    }
+
+    /// How many have come.
+    pub(super) fn passed(&self) -> u32 {
+        self.0.0.lock().unwrap().passed
     }
 }
 

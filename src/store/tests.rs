@@ -26,6 +26,7 @@ use crate::snapshot::{Registry, Snapshot};
 mod books;
 mod histories;
 mod pins;
+mod power;
 mod removal;
 mod trouble;
 

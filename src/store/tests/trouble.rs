@@ -94,7 +94,7 @@ fn what_could_not_even_be_read_is_never_written_over() {
 }
 
 /// A store on a disk of memory.
-fn on_mortal(database: &Mortal, shelf: &MortalShelf) -> (Store, Contents) {
+pub(super) fn on_mortal(database: &Mortal, shelf: &MortalShelf) -> (Store, Contents) {
     let (database, shelf) = (database.clone(), shelf.clone());
     let started = Store::start_with(move |shared, inbox| {
         let open = Box::new(move |_: &Path| StateFile::open_with(database.clone()));
