@@ -163,3 +163,13 @@ fn without_a_single_descriptor_no_node_is_blamed_and_sessions_live_on() {
     drop(callers);
     short.assert_recovers();
 }
+
+#[test]
+fn memory_is_taken_by_small_pages() {
+    let world = crate::world::World::start(1);
+    let path = format!("/proc/{}/status", world.pinfold.process.pid());
+    let status = std::fs::read_to_string(path).unwrap();
+    // proc(5): since Linux 5.0.
+    let told = status.lines().find(|line| line.starts_with("THP_enabled"));
+    assert!(told.is_none_or(|line| line.ends_with('0')), "{told:?}");
+}
