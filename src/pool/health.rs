@@ -19,7 +19,7 @@
 //! only start probes: a node that thinks about an answer for a while must not have that time
 //! counted against it when it is paused next.
 //!
-//! Where no probe can see a frozen process ([`ProbeKind::Tcp`], [`ProbeKind::None`]), whoever sees all
+//! Where no probe can see a frozen process (`tcp`, `none`), whoever sees all
 //! the traffic may condemn by it ([`Event::Mute`]); then the answers of its kernel bring nothing back.
 //!
 //! Invariants: the failure that condemns is always a probe's, save in that one case; a suspicion is settled

@@ -273,6 +273,10 @@ impl World {
             looks_legacy: false,
         };
         let _ = self.pins.pin(&key, new, self.now);
+        // Who is taken for another one has made a pin of its name.
+        if let Some((name, _)) = known.as_ref().filter(|(name, _)| **name != *partner) {
+            self.placed.retain(|other, _| **other != **name);
+        }
         self.check_node(partner, ip, &node, known.as_ref().map(|(name, _)| name));
         if shows {
             self.show(partner, ip);
