@@ -233,9 +233,8 @@ impl<'a> Placing<'a> {
     }
 
     /// `endpoint` has sent its first byte: pins, or moves the pin, and holds it for the session.
-    pub fn answered(&self, choice: &Choice, endpoint: &Endpoint) -> Option<Hold<'a>> {
+    pub fn answered(&self, choice: &Choice, endpoint: &Endpoint, now: Moment) -> Option<Hold<'a>> {
         let key = self.claim.key.as_ref()?;
-        let now = Moment::now();
         match (&self.claim.pinned, choice.why) {
             _ if stands_in(choice, endpoint) => {}
             (None, why) => {

@@ -251,9 +251,10 @@ impl<'a> Life<'a> {
         choice: &Choice,
         endpoint: &Endpoint,
     ) -> Option<Hold<'a>> {
-        let hold = placing.answered(choice, endpoint);
+        let now = Moment::now();
+        let hold = placing.answered(choice, endpoint, now);
         if !self.account.is_configured() {
-            endpoint.pace.recovery().serve(Moment::now());
+            endpoint.pace.recovery().serve(now);
         }
         if let Some(partner) = self.account.partner()
             && self.context().reports.is_anybody_awaited()
@@ -263,7 +264,7 @@ impl<'a> Life<'a> {
                 listener: Arc::clone(&self.policy().listener.state.name),
                 endpoint: endpoint.number,
                 connected: self.account.started(),
-                first_byte: Moment::now(),
+                first_byte: now,
                 is_home: placing.is_home(choice, endpoint),
             }));
         }
