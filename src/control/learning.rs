@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
 use crate::partner::learned::{Exported, Learned, Spoken};
-use crate::store::codec::Present;
+use crate::store::codec::{Present, micros};
 use crate::store::{Book, Contents, Store};
 
 /// One address.
@@ -155,18 +155,12 @@ impl Learning {
     }
 
     fn lived(&self, now: Moment) -> u64 {
-        self.begun.map_or(0, |begun| {
-            begun.lived.saturating_add(micros(now.since(begun.moment)))
-        })
+        self.begun.map_or(0, |begun| begun.lived_at(now))
     }
 }
 
 fn is_zero(lived: &u64) -> bool {
     *lived == 0
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 const BOOK: &str = "learned";

@@ -187,6 +187,12 @@ impl Record {
 }
 
 impl Present {
+    /// Microseconds that instances have lived at `moment`, which is no earlier.
+    #[must_use]
+    pub fn lived_at(self, moment: Moment) -> u64 {
+        self.lived.saturating_add(micros(moment.since(self.moment)))
+    }
+
     fn wall_of(self, moment: Moment) -> Timestamp {
         let ago = SignedDuration::try_from(self.moment.since(moment)).unwrap_or_default();
         self.wall.checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -232,6 +238,7 @@ impl From<&Word> for Order {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
+/// As it is kept: in microseconds, and never more than fit.
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::Contents;
 use super::backlog::{Backlog, Settled};
 use super::batch::Batch;
-use super::codec::{self, Present};
+use super::codec::{self, Present, micros};
 use super::committer::{Committer, Outcome};
 use super::condition::Shared;
 use super::directory::StateDir;
@@ -393,7 +393,9 @@ impl Keeper {
         let now = Present {
             moment: Moment::now(),
             wall: Timestamp::now(),
-            lived: self.lived.saturating_add(lived_since(self.begun)),
+            lived: self
+                .lived
+                .saturating_add(micros(Moment::now().since(self.begun))),
         };
         let mut batch = Batch {
             lived: now.lived,
@@ -438,10 +440,6 @@ fn news<T>(outcomes: &Receiver<T>) -> Result<Option<T>, TryRecvError> {
         Err(TryRecvError::Empty) => Ok(None),
         Err(error @ TryRecvError::Disconnected) => Err(error),
     }
-}
-
-fn lived_since(begun: Moment) -> u64 {
-    u64::try_from(Moment::now().since(begun).as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How long the first change waits for others: the contract's 10 ms, less what a wake-up takes.

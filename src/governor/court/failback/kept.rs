@@ -12,7 +12,6 @@ use super::{Away, DECLINED_FOR, Failbacks};
 use crate::clock::Moment;
 use crate::partner::failback::Return;
 use crate::pool::pins::{PinKey, PinScope};
-use crate::pool::placement::Subject;
 use crate::store::codec::{Key, Whom};
 use crate::store::{Book, Contents, Store};
 
@@ -127,11 +126,9 @@ fn key(pin: &Key) -> Option<PinKey> {
     let Whom::Partner(partner) = &pin.subject else {
         return None;
     };
-    Some(PinKey {
-        scope: Arc::new(PinScope {
-            pool: Arc::from(&*pin.pool),
-            affinity: Arc::from(&*pin.affinity),
-        }),
-        subject: Subject::Partner(Arc::from(&**partner)),
-    })
+    let scope = PinScope {
+        pool: Arc::from(&*pin.pool),
+        affinity: Arc::from(&*pin.affinity),
+    };
+    Some(PinKey::of_partner(&Arc::new(scope), &Arc::from(&**partner)))
 }
