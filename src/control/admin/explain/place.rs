@@ -125,10 +125,8 @@ impl<'a> Scene<'a> {
 
     /// What its pin remembers of its hello.
     fn looks_legacy(&self, listener: &Listener, client: IpAddr) -> bool {
-        let key = PinKey {
-            scope: Arc::clone(&listener.pin_scope),
-            subject: placement::Subject::of_client(client, listener.config.pin_prefix),
-        };
+        let subject = placement::Subject::of_client(client, listener.config.pin_prefix);
+        let key = PinKey::new(&listener.pin_scope, subject);
         let pin = self.shared.pins.inspect(&key, self.now);
         pin.is_some_and(|pin| pin.looks_legacy)
     }
@@ -364,7 +362,7 @@ fn conclude(listener: &Listener, claim: &Claim, choice: Choice, steps: &mut Vec<
     let equals = names(&|_, each| Some(each.standing) == best);
     steps.push(match choice.why {
         Why::Pinned | Why::Placed => {
-            format!("candidates {equals}: {}", by_what(listener, claim))
+            format!("candidates {equals}: {}", by_what(claim))
         }
         Why::Draining => format!("only nodes that drain are left: {equals}"),
         Why::Unproven => format!("only nodes that were never probed are left: {equals}"),
@@ -373,11 +371,11 @@ fn conclude(listener: &Listener, claim: &Claim, choice: Choice, steps: &mut Vec<
     steps.push(node);
 }
 
-fn by_what(listener: &Listener, claim: &Claim) -> String {
+fn by_what(claim: &Claim) -> String {
     if claim.subject.is_partner() {
         return "by the key of placement".into();
     }
-    match listener.balance {
+    match claim.balance {
         Balance::LeastSessions => "the fewest sessions for its weight".into(),
         Balance::RoundRobin => "in turn".into(),
         Balance::SourceHash => "by the key of placement".into(),
