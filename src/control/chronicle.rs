@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -207,10 +207,15 @@ fn push(endings: &mut VecDeque<Ended>, ended: Ended) {
     endings.push_back(ended);
 }
 
+/// Nothing can panic between two changes of it.
+pub(super) fn lock(chronicle: &Mutex<Chronicle>) -> MutexGuard<'_, Chronicle> {
+    chronicle.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Notes what is told, until nobody is left to tell anything.
 pub(super) async fn record(chronicle: Arc<Mutex<Chronicle>>, mut told: mpsc::Receiver<Told>) {
     while let Some(told) = told.recv().await {
-        let mut chronicle = chronicle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut chronicle = lock(&chronicle);
         chronicle.note(told);
     }
 }

@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::chronicle::{Chronicle, Spoken};
+use super::chronicle::{Chronicle, Spoken, lock};
 use crate::clock::Moment;
 use crate::config::model::Config;
 use crate::inspect::tls::{Era, Version};
@@ -143,10 +143,6 @@ impl Page {
             ja4: self.ja4.as_deref().map(Into::into),
         }
     }
-}
-
-fn lock(chronicle: &Mutex<Chronicle>) -> MutexGuard<'_, Chronicle> {
-    chronicle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const BOOK: &str = "tls";

@@ -2,11 +2,11 @@
 //! [`crate::partner::verdict`]; told once in the log when it becomes clear.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
-use super::chronicle::Chronicle;
+use super::chronicle::{self, Chronicle};
 use crate::clock::Moment;
 use crate::inspect::tls::Version;
 use crate::partner::verdict::{Judgement, Picture, Seen, Verdict, speaks_for};
@@ -34,8 +34,7 @@ pub(super) fn picture(shared: &Shared, now: Moment) -> Picture {
     let mut picture = Picture::default();
     for some in partners.chunks(AT_ONCE) {
         let seen: Vec<Vec<Seen>> = {
-            let chronicle = shared.chronicle.lock();
-            let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+            let chronicle = chronicle::lock(&shared.chronicle);
             let some = some.iter();
             some.map(|known| endings(&chronicle, &known.name, now))
                 .collect()

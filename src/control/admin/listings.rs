@@ -1,7 +1,7 @@
 //! Sessions, partners, pins and failovers, as answers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use super::named;
 use super::status::{at, names, pin_counts, round, sessions_total};
 use crate::clock::Moment;
 use crate::config::model::{self, TlsVersion};
-use crate::control::chronicle::{Chapter, Spoken};
+use crate::control::chronicle::{self, Chapter, Spoken};
 use crate::control::guess::guess;
 use crate::control::{Shared, us_or_them};
 use crate::governor::{self, View};
@@ -77,8 +77,7 @@ pub(super) fn partners(shared: &Shared, view: &View) -> Partners {
         }
     }
     let snapshot = shared.snapshot.load();
-    let chronicle = shared.chronicle.lock();
-    let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+    let chronicle = chronicle::lock(&shared.chronicle);
     let names = shared.asking.view();
     let resolved = named::resolved(&snapshot);
     let partners = snapshot.config.partners.iter().map(|partner| {
@@ -100,8 +99,7 @@ pub(super) fn partner(shared: &Shared, view: &View, known: &Arc<str>) -> Option<
     let partner = partners.find(|each| *each.name == **known)?;
     let pins = us_or_them::pins_of(shared, &snapshot, known, Moment::now());
     let pins = pins.map(|(key, pin)| partner_pin(&key, &pin)).collect();
-    let chronicle = shared.chronicle.lock();
-    let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+    let chronicle = chronicle::lock(&shared.chronicle);
     let chapter = chronicle.partner(known);
     let described = describe(partner, pins, is_awaited(view, known), chapter);
     let names = shared.asking.view();

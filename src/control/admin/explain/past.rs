@@ -1,6 +1,5 @@
 //! How somebody's sessions went, as far as is remembered.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::super::answers::{Attempts, Trouble};
@@ -8,7 +7,7 @@ use super::super::status::{at, round};
 use super::meaning;
 use super::place::Scene;
 use crate::clock::Moment;
-use crate::control::chronicle::Chronicle;
+use crate::control::chronicle::{self, Chronicle};
 use crate::control::us_or_them::{pins_of, was_served};
 use crate::inspect::tls::Side;
 use crate::partner::verdict::speaks_for;
@@ -52,8 +51,7 @@ pub(super) fn attempts(scene: &Scene<'_>) -> Attempts {
 /// What is remembered of the subject, the latest last. Of an address that is a partner's, what came from
 /// there.
 fn endings(scene: &Scene<'_>) -> Vec<Ended> {
-    let chronicle = scene.shared.chronicle.lock();
-    let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+    let chronicle = chronicle::lock(&scene.shared.chronicle);
     let (subject, mut endings) = (scene.subject, Vec::new());
     if let Some(address) = subject.address {
         endings.extend(chronicle.address(address).into_iter().flatten().cloned());
@@ -94,8 +92,7 @@ fn last_at(scene: &Scene<'_>, endings: &[Ended]) -> Option<jiff::Timestamp> {
 fn shaken(scene: &Scene<'_>) -> Option<jiff::Timestamp> {
     let known = scene.subject.partner.as_ref();
     let known = known.filter(|_| scene.subject.address.is_none())?;
-    let chronicle = scene.shared.chronicle.lock();
-    let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+    let chronicle = chronicle::lock(&scene.shared.chronicle);
     chronicle.partner(&known.name)?.tls.seen_at.map(round)
 }
 

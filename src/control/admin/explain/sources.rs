@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::PoisonError;
 
 use super::super::answers::Source;
 use super::place::Scene;
+use crate::control::chronicle;
 use crate::partner::learned::Names;
 use crate::partner::resolved::NameView;
 use crate::partner::table::Known;
@@ -120,8 +120,7 @@ fn certificates(scene: &Scene<'_>, known: &Known) -> Vec<Source> {
         })
         .collect();
     if sources.is_empty() {
-        let chronicle = scene.shared.chronicle.lock();
-        let chronicle = chronicle.unwrap_or_else(PoisonError::into_inner);
+        let chronicle = chronicle::lock(&scene.shared.chronicle);
         let chapter = chronicle.partner(&known.name);
         let shown = chapter.and_then(|chapter| chapter.tls.certificate.as_ref());
         sources.extend(shown.map(|shown| source("certificate", format!("{shown} shown last"))));
