@@ -1,4 +1,5 @@
 //! Looking at bytes without judging them. Pure: no sockets, no allocation per message.
 
 pub mod proxy;
+pub mod stun;
 pub mod tls;

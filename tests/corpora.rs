@@ -17,11 +17,13 @@ mod journal;
 mod proxy_protocol;
 #[path = "../fuzz/src/bin/state.rs"]
 mod state;
+#[path = "../fuzz/src/bin/stun.rs"]
+mod stun;
 
 /// A name, which is its corpus's too, and what is fuzzed.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("certificate", certificate::run),
     ("client_hello", client_hello::run),
     ("configuration", configuration::run),
@@ -29,6 +31,7 @@ const TARGETS: [Target; 7] = [
     ("journal", journal::run),
     ("proxy_protocol", proxy_protocol::run),
     ("state", state::run),
+    ("stun", stun::run),
 ];
 
 fn corpora() -> std::path::PathBuf {
