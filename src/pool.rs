@@ -15,10 +15,12 @@
 //! | [`pace`] | how fast the survivors of a failover admit those who come back |
 //! | [`schedule`] | when the next may come who shall keep a rate |
 //! | [`traffic`] | what traffic says where no probe can see |
+//! | [`flows`] | which UDP flow a datagram belongs to, and when that has ended |
 //! | [`invariant`] | whether anything is so that must never be |
 //! | [`group`] | what follows for all endpoints of a pool: standings, probes, cuts |
 
 pub mod evacuation;
+pub mod flows;
 pub mod group;
 pub mod health;
 pub mod invariant;
