@@ -1,7 +1,7 @@
 //! Us or them, in the running process: what is remembered of sessions, judged by
 //! [`crate::partner::verdict`]; told once in the log when it becomes clear.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +9,11 @@ use super::Shared;
 use super::chronicle::{self, Chronicle};
 use crate::clock::Moment;
 use crate::inspect::tls::Version;
+use crate::partner::table::Known;
 use crate::partner::verdict::{Judgement, Picture, Seen, Verdict, speaks_for};
 use crate::pool::pins::{Pin, PinKey};
 use crate::relay::history::Ended;
+use crate::relay::session::EndpointNumber;
 use crate::snapshot::Snapshot;
 
 /// Whether the node answered it, and accepted what the client showed; where TLS hides that, whether the
@@ -31,6 +33,7 @@ pub(super) fn picture(shared: &Shared, now: Moment) -> Picture {
     let snapshot = shared.snapshot.load();
     // By the block, so that whoever has something to tell waits for no more than a few.
     let partners: Vec<_> = snapshot.partners.iter().collect();
+    let nodes = nodes(&snapshot);
     let mut picture = Picture::default();
     for some in partners.chunks(AT_ONCE) {
         let seen: Vec<Vec<Seen>> = {
@@ -40,8 +43,7 @@ pub(super) fn picture(shared: &Shared, now: Moment) -> Picture {
                 .collect()
         };
         for (known, mut seen) in some.iter().zip(seen) {
-            let pins = pins_of(shared, &snapshot, &known.name, now);
-            seen.extend(pins.filter_map(|(_, pin)| is_served(&known.name, pin, now)));
+            seen.extend(served(&nodes, known, now));
             picture.add(&known.name, seen);
         }
     }
@@ -71,11 +73,26 @@ fn went(partner: &Arc<str>, ended: &Ended, now: Moment) -> Option<Seen> {
     })
 }
 
-/// Sessions under a partner's pin. They may have begun long ago: what failed since counts more.
-fn is_served(partner: &Arc<str>, pin: Pin, now: Moment) -> Option<Seen> {
-    (pin.sessions > 0).then(|| Seen {
-        partner: Arc::clone(partner),
-        node: pin.node,
+/// Nodes by the numbers of their endpoints.
+fn nodes(snapshot: &Snapshot) -> HashMap<EndpointNumber, &Arc<str>> {
+    let members = snapshot.groups.iter().flat_map(|group| &group.members);
+    let endpoints = members.map(|member| &member.endpoint);
+    endpoints.map(|each| (each.number, &each.node)).collect()
+}
+
+/// Where nodes serve a partner now. Its sessions may have begun long ago: what failed since counts more.
+fn served(
+    nodes: &HashMap<EndpointNumber, &Arc<str>>,
+    known: &Known,
+    now: Moment,
+) -> impl Iterator<Item = Seen> {
+    let places = known.presence.places();
+    let on: HashSet<_> = places
+        .filter_map(|(place, _)| nodes.get(&place.endpoint))
+        .collect();
+    on.into_iter().map(move |node| Seen {
+        partner: Arc::clone(&known.name),
+        node: Arc::clone(node),
         is_good: true,
         at: now.before(LATELY),
     })
@@ -150,3 +167,40 @@ const SAID_FOR: Duration = Duration::from_secs(3600);
 const AT_ONCE: usize = 64;
 /// A site has some hundred partners.
 const SAID_MAX: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+    use crate::partner::presence::Place;
+    use crate::snapshot::Registry;
+
+    #[test]
+    fn a_partner_is_served_where_its_sessions_are_however_it_is_pinned() {
+        let text = "version = 1\n[[pool]]\nname = \"edge\"\n\
+            [[pool.node]]\nname = \"edge1\"\naddress = \"198.51.100.1\"\n\
+            [[pool.node]]\nname = \"edge2\"\naddress = \"198.51.100.2\"\n\
+            [[listener]]\nname = \"access\"\nbind = \"203.0.113.10:443\"\nservice = \"access\"\npool = \"edge\"\n\
+            [[partner]]\nname = \"fabrikam\"\ngeneration = \"ocs-2007\"\naddresses = [\"192.0.2.1\"]\n";
+        let snapshot = Registry::new(2).build(&Arc::new(parse("a", text).unwrap().config));
+        let known = snapshot.partners.by_name("fabrikam").unwrap();
+        let now = Moment::from_micros(5_000_000);
+        assert_eq!(served(&nodes(&snapshot), known, now).count(), 0);
+        let listener = snapshot.listeners[0].state.number;
+        let on = |endpoint| Place { listener, endpoint };
+        let second = snapshot.listeners[0].seat("edge2").unwrap().endpoint.number;
+        for worker in 0..2 {
+            known.presence.begin(worker, on(second), now);
+        }
+        // One that is left on a dead node speaks for none.
+        known.presence.begin(0, on(Place::FORSAKEN), now);
+        let seen: Vec<_> = served(&nodes(&snapshot), known, now).collect();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        assert_eq!((&*seen[0].node, seen[0].is_good), ("edge2", true));
+        assert_eq!(
+            seen[0].at,
+            now.before(LATELY),
+            "what failed since counts more"
+        );
+    }
+}

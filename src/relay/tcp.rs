@@ -131,6 +131,7 @@ impl<'a> Life<'a> {
             && self.policy().listener.config.on_node_down == OnNodeDown::Leave;
         if is_left {
             self.seat.go_on_regardless();
+            self.account.forsake();
         }
         is_left
     }

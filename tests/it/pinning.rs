@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use pinfold_loadtest::process::wait_until;
+use serde_json::{Value, json};
 
-use crate::world::{Caller, FABRIKAM, SOON, World, caller_address};
+use crate::world::{Caller, FABRIKAM, SOON, World, caller_address, find};
 
 #[test]
 fn a_partner_goes_to_one_node_from_all_of_its_addresses() {
@@ -127,4 +128,56 @@ fn partners_that_are_written_down_while_they_are_connected_keep_their_nodes() {
         let again = Caller::served(world.address(), caller_address(number)).unwrap();
         assert_eq!(again.1, node, "{name}");
     }
+}
+
+fn partner(world: &World, name: &str) -> Value {
+    let partners = world.pinfold.json("/v1/partners");
+    find(&partners["partners"], "name", name).clone()
+}
+
+#[test]
+fn a_partner_that_is_pinned_by_its_address_is_seen_and_one_that_never_came_is_known_to_be_missing()
+{
+    let mut world = World::start_with(2, |setup| {
+        setup.fabrikam = "pin = \"source\"".into();
+        setup.rest = "[[partner]]\nname = \"woodgrove\"\naddresses = [\"127.0.8.1/32\"]\n".into();
+    });
+    let callers = [0, 1].map(|_| Caller::served(world.address(), FABRIKAM).unwrap());
+    assert_eq!(partner(&world, "fabrikam")["sessions"], 2);
+    // It changes the partner itself.
+    world.reload_harmlessly(1);
+    assert_eq!(partner(&world, "fabrikam")["sessions"], 2);
+    let woodgrove = partner(&world, "woodgrove");
+    assert_eq!(
+        (&woodgrove["sessions"], &woodgrove["last_used"]),
+        (&json!(0), &Value::Null)
+    );
+    let text = world.pinfold(&["partners"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
+    assert!(line("fabrikam").contains("now"), "{text}");
+    assert!(line("woodgrove").contains("never"), "{text}");
+
+    drop(callers);
+    let is_gone = || (partner(&world, "fabrikam")["sessions"] == 0).then_some(());
+    assert!(wait_until(SOON, is_gone).is_some());
+    assert!(partner(&world, "fabrikam")["last_used"].is_string());
+}
+
+#[test]
+fn a_partner_that_is_not_pinned_and_lost_one_of_its_connections_is_not_said_to_be_missing() {
+    let mut world = World::start_with(2, |setup| {
+        setup.pool = "balance = \"round-robin\"".into();
+        setup.fabrikam = "pin = \"none\"\nalarm_after = \"1s\"".into();
+    });
+    let [one, other] = [0, 1].map(|_| Caller::served(world.address(), FABRIKAM).unwrap());
+    assert_ne!(one.1, other.1, "round-robin");
+    world.edge(&one.1).kill().unwrap();
+    world.pinfold.wait_health(&one.1, "down");
+    crate::world::pass(Duration::from_millis(2500));
+    assert_eq!(world.pinfold.metric("pinfold_partners_not_back"), Some(0.0));
+    drop(other);
+    let is_missed =
+        || (world.pinfold.metric("pinfold_partners_not_back") == Some(1.0)).then_some(());
+    assert!(wait_until(SOON, is_missed).is_some());
 }

@@ -194,6 +194,7 @@ impl Account {
                             && matches!(lesson, Lesson::New | Lesson::Renewed)
                         {
                             self.recognise(owner);
+                            self.appear();
                             self.rekey(owner, now);
                         }
                     }

@@ -253,6 +253,7 @@ impl<'a> Life<'a> {
     ) -> Option<Hold<'a>> {
         let now = Moment::now();
         let hold = placing.answered(choice, endpoint, now);
+        self.account.appear();
         if !self.account.is_configured() {
             endpoint.pace.recovery().serve(now);
         }
