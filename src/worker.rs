@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::door::Door;
+use self::naming::Naming;
 use self::policies::Policies;
 use crate::clock::Moment;
 use crate::config::model::LogSessions;
@@ -25,6 +26,7 @@ use crate::net::options::ListenOptions;
 use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
 use crate::relay::Context;
+use crate::relay::names::Names;
 use crate::relay::pump::Gear;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
@@ -35,6 +37,7 @@ use crate::sys;
 use crate::telemetry::log::Limiter;
 
 mod door;
+mod naming;
 mod policies;
 
 /// What a worker is told.
@@ -112,8 +115,10 @@ pub enum Order {
         /// Where the answer goes.
         answer: mpsc::Sender<HashMap<EndpointNumber, Survey>>,
     },
-    /// A snapshot was published: let the old one go.
+    /// A snapshot was published: let the old one go, and look whose the sessions are by it.
     Refresh,
+    /// A certificate has told whose an address is: look whose the sessions are.
+    Recognise,
     /// End, once the sessions have ended.
     Finish,
 }
@@ -286,6 +291,7 @@ async fn run(
         workers: setup.workers,
         gear: Gear::new(0, setup.pipes),
         sessions: Rc::clone(&sessions),
+        names: Names::default(),
         pins: setup.pins,
         key: setup.key,
         source_turn: Cell::new(number),
@@ -300,6 +306,7 @@ async fn run(
     });
     let policies = Rc::new(Policies::new(setup.snapshot, &context));
     let mut floor = Floor {
+        naming: Rc::new(Naming::new(&context)),
         context,
         policies,
         doors: RefCell::default(),
@@ -330,6 +337,7 @@ async fn run(
 struct Floor {
     context: Rc<Context>,
     policies: Rc<Policies>,
+    naming: Rc<Naming>,
     doors: RefCell<HashMap<SocketAddr, Door>>,
     is_finishing: bool,
 }
@@ -391,7 +399,14 @@ impl Floor {
                 let is_its = |session: &Session| session.partner() == Some(&*partner);
                 let _ = answer.try_send(self.context.sessions.survey_by_endpoint(is_its));
             }
-            Order::Refresh => self.policies.refresh(),
+            Order::Refresh => {
+                self.policies.refresh();
+                self.naming.look();
+            }
+            Order::Recognise => {
+                self.context.names.renew();
+                self.naming.look();
+            }
             Order::Finish => {
                 for (_, door) in doors.drain() {
                     door.close();

@@ -1,7 +1,7 @@
 //! Pins of addresses that a reload makes a partner's.
 //!
 //! Whoever writes a partner down names somebody who is connected already: the partner keeps the node that
-//! its address had, instead of being placed anew. Sessions live on under the pin they have.
+//! its address had, instead of being placed anew. Workers take its sessions along (`relay/tcp/naming`).
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};

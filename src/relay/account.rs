@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::inspection::Inspection;
 use super::pump::{Meter, Side};
 use super::report::{Lost, Report};
-use super::session::Seat;
+use super::session::{Interrupt, Seat};
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
@@ -345,9 +345,12 @@ impl Meter for Counting<'_> {
             Side::Node => tls::Side::Node,
         };
         let goes_on = self.account.inspect(side, bytes);
-        if !goes_on && let Some(partner) = self.account.partner.get() {
-            // Perhaps it was recognised just now.
-            seat.mark_partner(&partner.name);
+        // Perhaps it was recognised just now: then it goes on under its partner's pin.
+        if !goes_on
+            && let Some(partner) = self.account.partner.get()
+            && seat.mark_partner(partner)
+        {
+            seat.interrupt(Interrupt::Named);
         }
         goes_on
     }

@@ -165,6 +165,30 @@ pub struct Hold<'a> {
     lease: Option<Lease>,
 }
 
+impl<'a> Hold<'a> {
+    /// The hold by `lease` on a pin of `pins`.
+    #[must_use]
+    pub const fn new(pins: &'a PinTable, lease: Lease) -> Self {
+        let lease = Some(lease);
+        Self { pins, lease }
+    }
+
+    /// Whether the pin is that of the partner called `name`.
+    #[must_use]
+    pub fn is_of(&self, name: &str) -> bool {
+        let subject = self.lease.as_ref().map(|lease| &lease.key().subject);
+        matches!(subject, Some(Subject::Partner(partner)) if **partner == *name)
+    }
+
+    /// Whether the pin names `node` now.
+    #[must_use]
+    pub fn names(&self, node: &str, now: Moment) -> bool {
+        let key = self.lease.as_ref().map(Lease::key);
+        let named = key.and_then(|key| self.pins.look_up(key, now));
+        named.is_some_and(|named| *named == *node)
+    }
+}
+
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
@@ -253,10 +277,7 @@ impl<'a> Placing<'a> {
             self.context.pins.mark_legacy(key, now);
         }
         let lease = self.context.pins.lease(key, now)?;
-        Some(Hold {
-            pins: &self.context.pins,
-            lease: Some(lease),
-        })
+        Some(Hold::new(&self.context.pins, lease))
     }
 
     /// Whether `endpoint`, which has answered, is where the pin is to point from here on.

@@ -181,3 +181,65 @@ fn a_partner_that_is_not_pinned_and_lost_one_of_its_connections_is_not_said_to_b
         || (world.pinfold.metric("pinfold_partners_not_back") == Some(1.0)).then_some(());
     assert!(wait_until(SOON, is_missed).is_some());
 }
+
+/// The partner "litware", from one address.
+fn litware(from: Ipv4Addr) -> String {
+    format!(
+        "[[partner]]\nname = \"litware\"\ngeneration = \"ocs-2007\"\naddresses = [\"{from}\"]\n"
+    )
+}
+
+/// Writes "litware" down, whose sessions are there already, until they are known to be its.
+fn write_down(world: &mut World, from: Ipv4Addr, sessions: u64) {
+    world.reload_with(|setup| setup.rest = litware(from));
+    let is_seen = || {
+        let litware = partner(world, "litware");
+        let of_pin: u64 = litware["pins"][0]["sessions"].as_u64()?;
+        (litware["sessions"] == sessions && of_pin == sessions).then_some(())
+    };
+    let seen = wait_until(SOON, is_seen);
+    assert!(seen.is_some(), "{}", partner(world, "litware"));
+}
+
+#[test]
+fn a_partner_that_is_written_down_is_seen_without_a_reconnect_and_is_moved_by_hand_like_any_other()
+{
+    let mut world = World::start(2);
+    let from = caller_address(1);
+    // They say nothing from here on.
+    let sessions = [0, 1].map(|_| Caller::served(world.address(), from).unwrap());
+    let (mut stranger, _) = Caller::served(world.address(), caller_address(2)).unwrap();
+    let home = sessions[0].1.clone();
+    write_down(&mut world, from, 2);
+    assert!(stranger.ask("still here").is_ok());
+
+    let to = ["edge1", "edge2"].into_iter().find(|node| *node != home);
+    let moved = world.pinfold(&["pin", "litware", to.unwrap(), "--now"]);
+    assert!(moved.status.success(), "{moved:?}");
+    for (mut caller, _) in sessions {
+        assert!(caller.ends_within(SOON), "what is elsewhere is ended");
+    }
+    world.pinfold.wait_ended("moved", 2);
+    assert!(stranger.ask("still here").is_ok());
+    let is_gone = || (partner(&world, "litware")["sessions"] == 0).then_some(());
+    assert!(wait_until(SOON, is_gone).is_some());
+    let litware = partner(&world, "litware");
+    assert_eq!(litware["pins"][0]["sessions"], 0, "{litware}");
+}
+
+#[test]
+fn a_partner_that_was_written_down_while_it_was_idle_is_missed_when_its_node_dies() {
+    let mut world = World::start(2);
+    let from = caller_address(1);
+    let (mut caller, home) = Caller::served(world.address(), from).unwrap();
+    write_down(&mut world, from, 1);
+    // A frozen node: its sessions are cut by the verdict, and not by a kernel.
+    world.edge(&home).freeze().unwrap();
+    assert!(caller.ends_within(SOON));
+    let missed = wait_until(SOON, || {
+        let failovers = world.pinfold.json("/v1/failovers");
+        let partners = failovers["failovers"].as_array()?.last()?["partners"].clone();
+        (partners[0]["partner"] == "litware").then_some(())
+    });
+    assert!(missed.is_some(), "{}", world.pinfold.json("/v1/failovers"));
+}

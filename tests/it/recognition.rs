@@ -418,3 +418,33 @@ fn who_still_uses_tls_1_0_is_known_after_a_kill() {
     assert!(row.is_some_and(|row| row.contains("1.0 ×1")), "{screen}");
     assert!(screen.contains("would be cut off: fabrikam."), "{screen}");
 }
+
+#[test]
+fn a_session_is_its_partners_as_soon_as_a_certificate_says_so_and_so_are_others_from_there() {
+    let directory = Directory::create();
+    certify(directory.path());
+    let (_node, address) = server(directory.path(), "-tls1_2");
+    let world = World::start_with(1, |setup| {
+        setup.node("edge2", address);
+        setup.pool = "balance = \"round-robin\"".into();
+        setup.listeners[0].more = "pin = \"none\"".into();
+        setup.fabrikam = NAMED.into();
+    });
+    let from = Ipv4Addr::new(127, 0, 0, 40);
+    // In turns: one node takes plain lines, the other one shakes hands.
+    let plain = wait_until(SOON, || {
+        crate::world::Caller::served(world.address(), from).ok()
+    });
+    let (mut plain, _) = plain.expect("a node takes plain lines");
+    let sessions = || world.pinfold.json("/v1/partners")["partners"][0]["sessions"].clone();
+    assert_eq!(sessions(), 0);
+    let arguments = format!("-tls1_2 {CERTIFICATE}");
+    let taught = wait_until(SOON, || {
+        let said = speak(directory.path(), world.address(), "127.0.0.40", &arguments);
+        said.contains("drow").then_some(())
+    });
+    assert!(taught.is_some());
+    let named = wait_until(SOON, || (sessions() == 1).then_some(()));
+    assert!(named.is_some(), "{}", sessions());
+    assert_eq!(plain.ask("still here").unwrap(), "edge1");
+}
