@@ -243,3 +243,52 @@ fn a_partner_that_was_written_down_while_it_was_idle_is_missed_when_its_node_die
     });
     assert!(missed.is_some(), "{}", world.pinfold.json("/v1/failovers"));
 }
+
+#[test]
+fn a_partner_that_is_written_down_while_its_session_is_being_opened_is_seen_once_a_node_answers() {
+    let mut world = World::start(1);
+    let from = caller_address(1);
+    world.edge("edge1").freeze().unwrap();
+    let mut caller = Caller::connect(world.address(), from).unwrap();
+    caller.say("anybody there").unwrap();
+    let is_there = || {
+        let sessions = world.pinfold.json("/v1/sessions");
+        (sessions["nodes"][0]["sessions"] == 1).then_some(())
+    };
+    assert!(wait_until(SOON, is_there).is_some());
+    world.reload_with(|setup| setup.rest = litware(from));
+    assert_eq!(partner(&world, "litware")["sessions"], 0);
+    world.edge("edge1").thaw().unwrap();
+    caller.answer("anybody there").unwrap();
+    let is_seen = || {
+        let litware = partner(&world, "litware");
+        let is_held = litware["pins"][0]["sessions"] == 1;
+        (litware["sessions"] == 1 && is_held).then_some(())
+    };
+    let seen = wait_until(SOON, is_seen);
+    assert!(seen.is_some(), "{}", partner(&world, "litware"));
+}
+
+#[test]
+fn what_is_left_on_a_dead_node_does_not_hide_that_a_partner_never_came_back() {
+    let mut world = World::start_with(3, |setup| {
+        setup.pool = "balance = \"round-robin\"".into();
+        setup.listeners[0].more = "on_node_down = \"leave\"".into();
+        setup.fabrikam = "pin = \"none\"\nalarm_after = \"1s\"".into();
+    });
+    let [mut killed, mut left] = [0, 1].map(|_| Caller::served(world.address(), FABRIKAM).unwrap());
+    assert_ne!(killed.1, left.1, "round-robin");
+    world.edge(&left.1).freeze().unwrap();
+    world.pinfold.wait_health(&left.1, "down");
+    world.edge(&killed.1).kill().unwrap();
+    assert!(killed.0.ends_within(SOON));
+    drop(killed);
+    let is_missed =
+        || (world.pinfold.metric("pinfold_partners_not_back") == Some(1.0)).then_some(());
+    assert!(wait_until(SOON, is_missed).is_some());
+    // It is there all the same, and is served again if its node lives.
+    assert_eq!(partner(&world, "fabrikam")["sessions"], 1);
+    let node = left.1.clone();
+    world.edge(&node).thaw().unwrap();
+    assert_eq!(left.0.ask("still here").unwrap(), node);
+}

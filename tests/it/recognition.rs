@@ -448,3 +448,36 @@ fn a_session_is_its_partners_as_soon_as_a_certificate_says_so_and_so_are_others_
     assert!(named.is_some(), "{}", sessions());
     assert_eq!(plain.ask("still here").unwrap(), "edge1");
 }
+
+#[test]
+fn the_very_session_that_shows_a_partners_certificate_lives_under_the_partners_pin() {
+    let scene = Scene::of("-tls1_2", |_| {});
+    let directory = scene.directory.path();
+    std::fs::write(directory.join("word"), "word\n").unwrap();
+    let address = scene.world.address();
+    let mut command = openssl(
+        directory,
+        &format!(
+            "s_client -connect {address} -bind 127.0.0.40:0 -cipher {ANY_CIPHER} -brief -ign_eof -tls1_2 {CERTIFICATE}"
+        ),
+    );
+    command.stdin(File::open(directory.join("word")).unwrap());
+    let mut client = command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let partner = || scene.world.pinfold.json("/v1/partners")["partners"][0].clone();
+    let has = |sessions: u64| {
+        wait_until(SOON, || {
+            let partner = partner();
+            let is_held = partner["pins"][0]["sessions"] == sessions;
+            (partner["sessions"] == sessions && is_held).then_some(())
+        })
+    };
+    let held = has(1);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert!(held.is_some(), "{}", partner());
+    assert!(has(0).is_some(), "{}", partner());
+}
