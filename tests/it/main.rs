@@ -25,6 +25,7 @@ mod stopping;
 mod world;
 
 mod admin;
+mod adoption;
 mod bad_input;
 mod bulk;
 mod command_line;
