@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::adoption::{Adopted, Ground, adopt, adopted};
 use super::doors::tell;
 use super::error::{ReloadError, StartError};
+use super::pins::durable;
 use super::{Control, PinAdopted, Reloaded, Shared, notify};
 use crate::clock::Moment;
 use crate::config::diff::{Changes, diff};
@@ -98,6 +99,12 @@ impl Control {
         log::set_level(self.config.log.level);
         self.shared.pins.set_max(self.config.server.max_pins);
         self.drain(gone, &snapshot);
+        // What an administrator is told of pins has to last, as every change by hand.
+        if !adopted.is_empty()
+            && let Err(error) = durable(&self.shared).await
+        {
+            tracing::warn!(%error, "reload: the pins that it handed on are in force, and not on the disk yet");
+        }
         tracing::debug!(by, "published");
         Ok(done)
     }

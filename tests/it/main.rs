@@ -26,6 +26,7 @@ mod world;
 
 mod admin;
 mod adoption;
+mod affinity;
 mod bad_input;
 mod bulk;
 mod command_line;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::config::parse;
+use crate::pool::affinity::Measure;
 use crate::snapshot::{Leaver, Registry, Scope, Snapshot};
 
 /// A pool with two listeners that share their pins, and each endpoint of its own.
@@ -290,4 +291,94 @@ fn a_node_that_is_worse_on_one_listener_takes_nobody_while_another_is_good_on_al
     assert!(go(&game).iter().all(Option::is_none));
     game.homes.clear();
     assert!(go(&game).is_empty());
+}
+
+/// What each listener says of a node, and it of all.
+fn shared(game: &Game, node: usize) -> (Vec<Standing>, Option<Standing>) {
+    let on = |listener: &Arc<Listener>| listener.nodes[node].endpoint.standing();
+    let node = &game.snapshot.listeners[0].nodes[node].endpoint.node;
+    let all = game.snapshot.listeners.iter().map(on).collect();
+    (all, game.scope().standing(node))
+}
+
+impl Game {
+    /// A partner comes by a listener, is served where it is sent, and the pin is settled: by which node.
+    fn serve(&self, pins: &PinTable, known: &Arc<Known>, listener: &Listener) -> Option<usize> {
+        let who = self.who(pins);
+        let claim = Claim::new((listener, who), claimant(known), Moment::START);
+        let request = claim.request(listener, &self.key, 7, Positions::NONE);
+        let choice = choose(listener.candidates(), &request)?;
+        let endpoint = &listener.nodes[choice.index].endpoint;
+        let key = claim.key.as_ref().unwrap();
+        if let Some(from) = &claim.pinned
+            && !stands_in(&choice, endpoint)
+            && claim.leaves_pin(listener, Left::Judged)
+        {
+            let by = PinnedBy::Placed;
+            let _ = pins.move_from(key, from, &endpoint.node, by, Moment::START);
+        }
+        Some(choice.index)
+    }
+}
+
+#[test]
+fn whatever_listeners_see_a_pin_moves_no_more_often_than_that_changes_and_is_one_answer() {
+    use Standing::{Down, Draining, Held, Suspect, Takes, Unproven};
+    let any = [
+        Takes, Takes, Takes, Suspect, Held, Draining, Unproven, Down, Down,
+    ];
+    let (mut moves, mut torn) = (0, 0);
+    for seed in 0..100 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let game = Game::new(&mut rng);
+        let (pins, nodes) = (game.pins(), game.snapshot.listeners[0].nodes.len());
+        for _ in 0..30 {
+            let listener = &game.snapshot.listeners[rng.usize(..2)];
+            let seat = &listener.nodes[rng.usize(..nodes)];
+            let standing = any[rng.usize(..any.len())];
+            seat.endpoint.set_standing(standing);
+            let before = pins.list(Moment::START);
+            if standing == Down && rng.bool() {
+                let dead = &seat.endpoint.node;
+                let _ = game.scope().fail_over(game.who(&pins), dead, Moment::START);
+            }
+            let all = (0..nodes).map(|node| shared(&game, node).0);
+            let is_torn = Measure::of(all) == Measure::Best;
+            torn += usize::from(is_torn);
+            for (key, pin) in before {
+                let Subject::Partner(name) = &key.subject else {
+                    continue;
+                };
+                let known = game.snapshot.partners.by_name(name).unwrap();
+                let mut at = pins.look_up(&key, Moment::START).unwrap();
+                let mut moved = usize::from(at != pin.node);
+                for _ in 0..3 {
+                    for listener in [rng.usize(..2), rng.usize(..2)] {
+                        let listener = &game.snapshot.listeners[listener];
+                        let served = game.serve(&pins, known, listener).unwrap();
+                        let now = pins.look_up(&key, Moment::START).unwrap();
+                        moved += usize::from(now != at);
+                        at = now;
+                        let own = listener.nodes[served].endpoint.standing();
+                        let better =
+                            |seat: &crate::snapshot::Seat| seat.endpoint.standing().takes_pins();
+                        let name = &listener.nodes[served].endpoint.node;
+                        if is_torn {
+                            let is_bad = own == Down && listener.nodes.iter().any(better);
+                            assert!(!is_bad, "seed {seed}: it is served where it can be");
+                        } else {
+                            assert_eq!(*name, at, "seed {seed}: one answer for both listeners");
+                            assert_ne!(shared(&game, served).1, Some(Down), "seed {seed}");
+                        }
+                    }
+                }
+                assert!(moved <= 1, "seed {seed}: {name} moved {moved} times");
+                moves += moved;
+            }
+        }
+    }
+    assert!(
+        moves > 100 && torn > 100,
+        "{moves} moves, torn {torn} times"
+    );
 }

@@ -22,7 +22,7 @@ use crate::pool::placement;
 use crate::pool::select::{self, Choice, Positions, Standing, Why, choose};
 use crate::relay::placing::{Claim, Claimant};
 use crate::relay::session::{EndpointNumber, Survey};
-use crate::snapshot::{Access, Listener, Snapshot};
+use crate::snapshot::{Access, Listener, Seat, Snapshot};
 
 /// Everything that is known at this moment.
 #[derive(Debug)]
@@ -266,7 +266,11 @@ impl<'a> Scene<'a> {
             .and_then(|health| health.evidence)
             .map(|(what, _)| what.label());
         let against = against.map(|what| format!(" ({what})")).unwrap_or_default();
-        match seat.endpoint.standing() {
+        let own = seat.endpoint.standing();
+        if let Some(worse) = self.worse_elsewhere(listener, seat) {
+            return worse;
+        }
+        match own {
             Standing::Takes => format!("{node} takes sessions"),
             Standing::Suspect => format!("{node} is in doubt{against} and keeps its clients"),
             Standing::Held => format!("{node} is up again, held, and keeps its clients"),
@@ -275,6 +279,26 @@ impl<'a> Scene<'a> {
             Standing::Down => format!("{node} is down{against}"),
             Standing::Never => format!("{node} is disabled"),
         }
+    }
+
+    /// Why a node that is good enough here is left for the sake of a listener that shares the pin.
+    fn worse_elsewhere(&self, listener: &Listener, seat: &Seat) -> Option<String> {
+        let (own, counts) = (seat.endpoint.standing(), listener.standing(seat));
+        if own == counts || counts.keeps_pinned() {
+            return None;
+        }
+        let node = &seat.endpoint.node;
+        let scope = self.snapshot.scope(&listener.pin_scope)?;
+        let mut others = scope.listeners.iter();
+        let other = others.find(|other| {
+            let there = other.seat(node).map(|there| there.endpoint.standing());
+            there == Some(counts)
+        })?;
+        Some(format!(
+            "{node} serves here, and on {}, which shares the pin, it is {}",
+            other.state.name,
+            counts.label()
+        ))
     }
 
     /// When it returns to where it came from, or belongs.
@@ -358,7 +382,7 @@ fn conclude(listener: &Listener, claim: &Claim, choice: Choice, steps: &mut Vec<
         ));
     }
     let chosen = listener.nodes.get(choice.index);
-    let best = chosen.map(|seat| seat.endpoint.standing());
+    let best = chosen.map(|seat| listener.standing(seat));
     let equals = names(&|_, each| Some(each.standing) == best);
     steps.push(match choice.why {
         Why::Pinned | Why::Placed => {
