@@ -16,6 +16,7 @@ mod pinning;
 mod reload;
 mod removal;
 mod replay;
+mod returning;
 mod stopping;
 #[allow(
     dead_code,
