@@ -107,6 +107,12 @@ impl Listener {
         shared.is_some_and(Standing::keeps_pinned)
     }
 
+    /// Whether no node takes pins on all listeners that share them.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.measure() == Measure::Best
+    }
+
     fn measure(&self) -> Measure {
         let shares = self.nodes.iter().any(|seat| !seat.siblings.is_empty());
         match shares {

@@ -112,13 +112,15 @@ impl Claim {
 
     /// Whether the pin goes along where a session is served that has `left` its node.
     fn leaves_pin(&self, listener: &Listener, left: Left) -> bool {
+        // Another listener of the affinity may still be served there.
+        let is_kept = || {
+            let pinned = self.pinned.as_ref();
+            pinned.is_some_and(|node| listener.keeps_pin(node))
+        };
         match left {
-            // Another listener of the affinity may still be served there.
-            Left::Judged => {
-                let pinned = self.pinned.as_ref();
-                pinned.is_none_or(|node| !listener.keeps_pin(node))
-            }
-            Left::Refused => true,
+            Left::Judged => !is_kept(),
+            // Not known to be down yet; but where no node is good on all listeners, none is better than that.
+            Left::Refused => !(listener.is_torn() && is_kept()),
             Left::Unanswered => false,
         }
     }

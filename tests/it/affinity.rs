@@ -44,15 +44,14 @@ fn a_pin_follows_the_listener_that_is_worse_off_and_never_goes_to_and_fro() {
     // Now each node lacks something: each listener is served where it can be, and the pin stays.
     world.edge(other).kill().unwrap();
     drop(served_by(&world, "federation", &home));
-    let down = wait_until(SOON, || {
-        let node = world.pinfold.node(other);
-        let services = node["services"].as_array()?;
-        services
-            .iter()
-            .any(|each| each["health"] == "down")
-            .then_some(())
-    });
-    assert!(down.is_some(), "{}", world.pinfold.node(other));
+    for node in [&home, other] {
+        let down = wait_until(SOON, || {
+            let node = world.pinfold.node(node);
+            let mut services = node["services"].as_array()?.iter();
+            services.any(|each| each["health"] == "down").then_some(())
+        });
+        assert!(down.is_some(), "{}", world.pinfold.node(node));
+    }
     let pin = world.pinfold.pin("fabrikam");
     for _ in 0..5 {
         drop(served_by(&world, "federation", &home));
