@@ -4,6 +4,7 @@
 //! ones, and set `CLOEXEC` and `NONBLOCK` wherever they create a descriptor.
 
 pub mod limits;
+pub mod memory;
 pub mod option;
 pub mod pipe;
 pub mod thread;

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -273,6 +274,8 @@ impl Worker {
 
 /// A failover of every node, reloads of every listener: far fewer orders than this wait at once.
 const ORDERS_MAX: usize = 4096;
+/// How often a worker gives back the memory that it does not use.
+const TIDY: Duration = Duration::from_secs(1);
 
 async fn run(
     number: usize,
@@ -307,6 +310,7 @@ async fn run(
     };
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tidied = Moment::now();
     loop {
         tokio::select! {
             biased;
@@ -314,6 +318,10 @@ async fn run(
                 let now = Moment::now();
                 pulse.store(now.as_micros(), Relaxed);
                 sessions.tick(now);
+                if now.since(tidied) >= TIDY {
+                    tidied = now;
+                    sys::memory::give_back();
+                }
             }
             order = mailbox.recv() => match order {
                 Some(order) => floor.obey(order),

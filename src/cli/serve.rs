@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use crate::config::Style;
 use crate::control::{self, Source, StartError, chain};
-use crate::sys::limits::forgo_huge_pages;
+use crate::sys::memory;
 use crate::telemetry::panics;
 
 pub(super) fn serve(config: PathBuf) -> ExitCode {
     // Before much memory is touched.
-    forgo_huge_pages();
+    memory::forgo_huge_pages();
+    memory::keep_nothing_free();
     panics::install();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

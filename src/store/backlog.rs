@@ -178,7 +178,7 @@ impl Backlog {
 const GROWN_MAX: usize = 32 << 20;
 /// How long what is in the journal waits for the database, and how large it may grow meanwhile.
 const COMMIT: Duration = Duration::from_secs(1);
-const ADDED_MAX: usize = 1 << 20;
+const ADDED_MAX: usize = 1 << 18;
 /// Some minutes of a busy ledger while a disk hangs.
 const PAGES_MAX: usize = 16_384;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::batch::Batch;
 use super::disk::Disk;
 use super::shelf::{Leaf, Shelf};
+use crate::sys;
 
 /// What is to be committed.
 #[derive(Debug)]
@@ -94,6 +95,7 @@ fn run(
         let is_heard = tell.send(outcome).is_ok();
         keeper.unpark();
         remove(shelf, &covered);
+        sys::memory::give_back();
         if !is_heard {
             break;
         }

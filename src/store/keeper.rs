@@ -29,6 +29,7 @@ use super::shelf::{Beside, Shelf};
 use super::syncer::{Due, Synced, Syncer};
 use crate::clock::Moment;
 use crate::pool::pins::PinTable;
+use crate::sys;
 
 /// What the thread is asked for.
 #[derive(Debug)]
@@ -299,6 +300,8 @@ impl Keeper {
         let synced = news(self.syncer.outcomes())?;
         if let Some(outcome) = news(self.committer.outcomes())? {
             self.settle(outcome);
+            // What was committed was made here and freed there.
+            sys::memory::give_back();
         }
         if let Some(synced) = synced {
             self.settle_sync(synced);

@@ -20,14 +20,6 @@ pub fn raise_descriptors() -> u64 {
     limit.current.unwrap_or(u64::MAX)
 }
 
-/// Has the kernel back memory by small pages from here on: `PR_SET_THP_DISABLE(2const)`.
-///
-/// Sessions are many small pieces. Huge pages cost 15 to 20 MiB at rest that nobody uses, and save nothing that can be
-/// measured (`docs/BENCHMARKS.md`). Never fails: where the system refuses, it stays as it was.
-pub fn forgo_huge_pages() {
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
-}
-
 /// The first of the ports that the kernel gives to sockets that connect: `ip(7)`,
 /// `ip_local_port_range`. Read once; 0, below all others, where the system does not tell.
 #[must_use]
