@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pinfold_loadtest::process::wait_until;
 
-use crate::world::{Caller, FABRIKAM, Listener, SOON, World, edge};
+use crate::world::{Caller, FABRIKAM, Listener, SOON, World, edge, find};
 
 /// The node that serves fabrikam on a listener, once it is served by `node`.
 fn served_by(world: &World, listener: &str, node: &str) -> Caller {
@@ -14,6 +14,17 @@ fn served_by(world: &World, listener: &str, node: &str) -> Caller {
         (at == node).then_some(caller)
     });
     served.unwrap_or_else(|| panic!("{listener} is served by {node}"))
+}
+
+/// Waits until the node is down on some listener.
+fn wait_down(world: &World, node: &str) {
+    let down = wait_until(SOON, || {
+        let node = world.pinfold.node(node);
+        let mut services = node["services"].as_array()?.iter();
+        services.find(|each| each["health"] == "down")?;
+        Some(())
+    });
+    assert!(down.is_some(), "{}", world.pinfold.node(node));
 }
 
 #[test]
@@ -39,19 +50,23 @@ fn a_pin_follows_the_listener_that_is_worse_off_and_never_goes_to_and_fro() {
     drop(served_by(&world, "conference", other));
     drop(served_by(&world, "federation", other));
     assert_eq!(world.pinfold.pin("fabrikam").as_deref(), Some(other));
+    wait_down(&world, &home);
     assert_eq!(first.ask("still here").unwrap(), home);
+    let explained = world
+        .pinfold
+        .json("/v1/explain/fabrikam?listener=federation");
+    let candidates = &explained["places"][0]["candidates"];
+    let left = find(candidates, "node", &home);
+    let why = "down on conference, which shares the pin";
+    assert_eq!(
+        (&left["standing"], &left["evidence"]),
+        (&"down".into(), &why.into())
+    );
 
     // Now each node lacks something: each listener is served where it can be, and the pin stays.
     world.edge(other).kill().unwrap();
     drop(served_by(&world, "federation", &home));
-    for node in [&home, other] {
-        let down = wait_until(SOON, || {
-            let node = world.pinfold.node(node);
-            let mut services = node["services"].as_array()?.iter();
-            services.any(|each| each["health"] == "down").then_some(())
-        });
-        assert!(down.is_some(), "{}", world.pinfold.node(node));
-    }
+    wait_down(&world, other);
     let pin = world.pinfold.pin("fabrikam");
     for _ in 0..5 {
         drop(served_by(&world, "federation", &home));

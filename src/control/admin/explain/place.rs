@@ -153,9 +153,10 @@ impl<'a> Scene<'a> {
                 node: each.name.to_string(),
                 standing: each.standing.label().into(),
                 since: health.map(|health| at(health.since)),
-                evidence: health
-                    .and_then(|health| health.evidence)
-                    .map(|(what, _)| what.label().into()),
+                evidence: self.worse_elsewhere(listener, seat).or_else(|| {
+                    let (what, _) = health.and_then(|health| health.evidence)?;
+                    Some(what.label().into())
+                }),
                 weight: each.weight,
                 warmth: each.warmth,
                 sessions: each.sessions,
@@ -266,11 +267,12 @@ impl<'a> Scene<'a> {
             .and_then(|health| health.evidence)
             .map(|(what, _)| what.label());
         let against = against.map(|what| format!(" ({what})")).unwrap_or_default();
-        let own = seat.endpoint.standing();
-        if let Some(worse) = self.worse_elsewhere(listener, seat) {
-            return worse;
+        if let Some(there) = self.worse_elsewhere(listener, seat)
+            && !listener.standing(seat).keeps_pinned()
+        {
+            return format!("{node} serves here, but is {there}");
         }
-        match own {
+        match seat.endpoint.standing() {
             Standing::Takes => format!("{node} takes sessions"),
             Standing::Suspect => format!("{node} is in doubt{against} and keeps its clients"),
             Standing::Held => format!("{node} is up again, held, and keeps its clients"),
@@ -281,10 +283,10 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Why a node that is good enough here is left for the sake of a listener that shares the pin.
+    /// Where a node is worse than here, and is judged by that, since the pin is shared.
     fn worse_elsewhere(&self, listener: &Listener, seat: &Seat) -> Option<String> {
         let (own, counts) = (seat.endpoint.standing(), listener.standing(seat));
-        if own == counts || counts.keeps_pinned() {
+        if own == counts {
             return None;
         }
         let node = &seat.endpoint.node;
@@ -294,11 +296,8 @@ impl<'a> Scene<'a> {
             let there = other.seat(node).map(|there| there.endpoint.standing());
             there == Some(counts)
         })?;
-        Some(format!(
-            "{node} serves here, and on {}, which shares the pin, it is {}",
-            other.state.name,
-            counts.label()
-        ))
+        let (label, other) = (counts.label(), &other.state.name);
+        Some(format!("{label} on {other}, which shares the pin"))
     }
 
     /// When it returns to where it came from, or belongs.
