@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::world::{Caller, FABRIKAM, World, caller_address};
+use crate::world::{Caller, FABRIKAM, SOON, World, caller_address};
 
 /// Other clients on other nodes, so that whoever is placed anew is hardly where it was.
 fn busy(listener: &str) -> (World, Caller, String) {
@@ -85,6 +85,7 @@ fn a_partner_that_is_renamed_keeps_its_node_and_what_was_said_of_it() {
         .process
         .signal(pinfold_loadtest::process::Signal::KILL)
         .unwrap();
+    world.pinfold.process.wait_exit(SOON).expect("it ends");
     world.pinfold = crate::world::Pinfold::start(&world.directory);
     world.pinfold.wait_ready();
     assert_eq!(world.pinfold.pin("fabrikam-de").as_deref(), Some(to));

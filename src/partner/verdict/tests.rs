@@ -169,6 +169,9 @@ fn a_service_that_works_hides_neither_a_node_nor_a_partner_that_fails_on_another
     let of_it = of_node.of_partner("fabrikam");
     assert_eq!(of_it.verdict, Verdict::Node("edge2".into()));
     assert_eq!(of_it.listener.as_deref(), Some("federation"));
+    // Weighed together, as if there were one listener, nobody would be accused.
+    let together = all.iter().cloned().map(|seen| seen.on("any")).collect();
+    assert!(picture(together).accused().is_empty());
     // Who fails alone wherever it comes has trouble of its own, although its XMPP works.
     all.retain(|seen| &*seen.partner == "fabrikam");
     all.push(seen("fabrikam", "edge1", false, 4));
