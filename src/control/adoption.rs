@@ -64,6 +64,8 @@ pub(super) fn adopted(
     }
     let mut found = passage.of_addresses(pins, now);
     found.extend(passage.of_partners(pins, now));
+    // What names a node that goes as well is forgotten with it.
+    found.retain(|(_, pin, to)| passage.has_node(to, &pin.node));
     found.sort_by_key(|(_, pin, _)| Reverse((pin.sessions > 0, pin.last_used)));
     let mut taken = HashSet::new();
     let mut adopted = Vec::new();
@@ -261,6 +263,13 @@ impl<'a> Passage<'a> {
         found
     }
 
+    /// Whether `node` is one of those that `key` may name.
+    fn has_node(&self, key: &PinKey, node: &str) -> bool {
+        let pools = self.after.config.pools.iter();
+        let mut pools = pools.filter(|pool| *pool.name == *key.scope.pool);
+        pools.any(|pool| pool.nodes.iter().any(|known| known.name == node))
+    }
+
     /// The node that the partner's table wants, where that is news and the pin names another.
     fn instead(&self, from: &PinKey, pin: &pins::Pin, to: &PinKey) -> Option<Arc<str>> {
         let node_of = |ground: &Ground<'_>, subject: &Subject| match subject {
@@ -269,10 +278,8 @@ impl<'a> Passage<'a> {
         };
         let wanted = node_of(&self.after, &to.subject)?;
         let was_wanted = node_of(&self.before, &from.subject);
-        let mut pools = self.after.config.pools.iter();
-        let pool = pools.find(|pool| *pool.name == *to.scope.pool)?;
-        let is_there = pool.nodes.iter().any(|node| *node.name == *wanted);
-        (is_there && wanted != pin.node && was_wanted.as_ref() != Some(&wanted)).then_some(wanted)
+        let is_news = wanted != pin.node && was_wanted.as_ref() != Some(&wanted);
+        (is_news && self.has_node(to, &wanted)).then_some(wanted)
     }
 }
 

@@ -93,6 +93,9 @@ fn a_partner_that_is_pinned_by_name_from_here_on_keeps_its_node() {
     assert_eq!(told(&found(&modern, &stubborn, &pins)), expected);
     let by_source = config_with("source", "federation", &legacy(true));
     assert_eq!(told(&found(&by_source, &stubborn, &pins)), expected);
+    let mut without = stubborn.clone();
+    without.pools[0].nodes.retain(|node| node.name != "edge2");
+    assert_eq!(told(&found(&modern, &without, &pins)), [""; 0]);
     assert_eq!(told(&found(&stubborn, &stubborn, &pins)), [""; 0]);
     assert_eq!(told(&found(&stubborn, &modern, &pins)), [""; 0]);
     // Its table says where it is to be.
