@@ -77,7 +77,7 @@ impl Registry {
         self.revision += 1;
         let in_use = self.in_use();
         let mut groups: Vec<GroupPlan> = Vec::new();
-        let listeners = config
+        let mut listeners: Vec<Listener> = config
             .listeners
             .iter()
             .filter_map(|listener| {
@@ -85,13 +85,14 @@ impl Registry {
                     .pools
                     .iter()
                     .find(|pool| pool.name == listener.pool)?;
-                Some(Arc::new(self.listener(listener, pool, &mut groups)))
+                Some(self.listener(listener, pool, &mut groups))
             })
             .collect();
         let live = endpoints_of(&groups);
         self.retire(config, &groups, &live, &in_use);
         self.add_retired(&mut groups, &live);
-        let listeners: Vec<Arc<Listener>> = listeners;
+        Scope::join(&mut listeners);
+        let listeners: Vec<_> = listeners.into_iter().map(Arc::new).collect();
         self.handed_out.extend(listeners.iter().map(Arc::downgrade));
         if self.partners.0 != config.partners {
             let resolved = Arc::clone(self.partners.1.resolved());
@@ -204,6 +205,7 @@ impl Registry {
             .map(|member| Seat {
                 endpoint: Arc::clone(&member.endpoint),
                 weight: member.weight,
+                siblings: Box::default(),
             })
             .collect();
         Listener {

@@ -242,6 +242,49 @@ fn a_certificate_that_is_not_the_configured_partners_is_told() {
 }
 
 #[test]
+fn alerts_are_counted_for_the_partner_whose_handshakes_they_end() {
+    let scene = Scene::of("-tls1_2", |_| {});
+    let client = "-tls1_2 -verify_return_error -cert client.pem -key client.key";
+    let ended = [
+        (client, "client", "unknown_ca", 1.0),
+        ("-tls1_2", "node", "handshake_failure", 1.0),
+        ("-tls1_2", "node", "handshake_failure", 2.0),
+    ];
+    for (arguments, side, alert, count) in ended {
+        let (_, line) = scene.call("127.0.0.2", arguments);
+        assert_eq!(
+            field(&line, "outcome"),
+            format!("tls-alert-{side}"),
+            "{line}"
+        );
+        assert_eq!(field(&line, "partner"), "fabrikam", "{line}");
+        let sample = format!(
+            "pinfold_tls_alerts_total{{listener=\"federation\",partner=\"fabrikam\",side=\"{side}\",alert=\"{alert}\"}}"
+        );
+        assert_eq!(scene.metric(&sample), Some(count), "{sample}");
+    }
+    // Those of strangers are counted apart.
+    let (_, line) = scene.call("127.0.0.40", "-tls1_2");
+    assert_eq!(field(&line, "outcome"), "tls-alert-node", "{line}");
+    let told = wait_until(SOON, || {
+        let told = scene.world.pinfold.json("/v1/explain/fabrikam");
+        (told["attempts"]["bad"] == 3).then_some(told)
+    });
+    let told = told.expect("each is remembered");
+    let troubles = told["attempts"]["troubles"].as_array().unwrap().iter();
+    let troubles: Vec<_> = troubles
+        .map(|each| {
+            (
+                each["alert"].as_str().unwrap(),
+                each["times"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [("node: handshake_failure", 2), ("client: unknown_ca", 1)];
+    assert_eq!(troubles, expected, "{told}");
+}
+
+#[test]
 fn an_alert_that_ends_a_handshake_names_its_side() {
     let scene = Scene::of("-tls1_2", |_| {});
     for (arguments, outcome, side, alert) in [
