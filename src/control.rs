@@ -229,22 +229,25 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
     /// Sessions that will be cut when `drain_timeout` has passed.
     pub sessions_draining: u64,
-    /// Partners that have new addresses, and keep the node that one of them was pinned to.
+    /// Partners that are pinned by another name than before, or by name at all, and the nodes that they keep.
     #[serde(default)]
     pub adopted: Vec<PinAdopted>,
 }
 
-/// A pin of an address that becomes a partner's.
+/// A pin that becomes a partner's.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct PinAdopted {
     /// Whose it is now.
     pub partner: String,
-    /// Whose it was.
+    /// Whose it was: an address, or a partner by its earlier name.
     pub address: String,
     /// The affinity in which it holds.
     pub affinity: String,
     /// The node that it names.
     pub node: String,
+    /// The node that the partner's table wants: it goes there instead, once it connects again.
+    #[serde(default)]
+    pub instead: Option<String>,
 }
 
 /// A node that has another state.

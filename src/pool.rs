@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`placement`] | which node belongs to a subject, whoever asks |
 //! | [`select`] | which node a session dials now, and which after that |
+//! | [`affinity`] | how good a node is to listeners that see it differently |
 //! | [`evacuation`] | where partners go whose node is taken away |
 //! | [`share`] | whether a node has its share of legacy partners |
 //! | [`pins`] | which node a subject was given before |
@@ -19,6 +20,7 @@
 //! | [`invariant`] | whether anything is so that must never be |
 //! | [`group`] | what follows for all endpoints of a pool: standings, probes, cuts |
 
+pub mod affinity;
 pub mod evacuation;
 pub mod flows;
 pub mod group;

@@ -18,6 +18,7 @@ pub mod account;
 pub mod history;
 pub mod inspection;
 pub mod memory;
+pub mod names;
 pub mod placing;
 pub mod pump;
 pub mod recognition;
@@ -37,6 +38,8 @@ pub struct Context {
     pub gear: pump::Gear,
     /// The list of sessions.
     pub sessions: Rc<session::Sessions>,
+    /// Who is who, as far as it has heard.
+    pub names: names::Names,
     /// The pins of the process.
     pub pins: Arc<PinTable>,
     /// Key of placement.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use crate::addr::NodeAddr;
 use crate::config::model::{self, Balance, Config, NodeState};
 use crate::partner::table::PartnerTable;
+use crate::pool::affinity::Measure;
 use crate::pool::health::Timing;
 use crate::pool::pace::Pace;
 use crate::pool::pins::PinScope;
@@ -83,13 +84,41 @@ pub struct Listener {
 impl Listener {
     /// The nodes as a session sees them now.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
-        self.nodes.iter().map(|seat| Candidate {
+        let measure = self.measure();
+        self.nodes.iter().map(move |seat| Candidate {
             name: &seat.endpoint.node,
             weight: seat.weight,
-            standing: seat.endpoint.standing(),
+            standing: seat.standing(measure),
             warmth: seat.endpoint.warmth(),
             sessions: seat.endpoint.sessions(),
         })
+    }
+
+    /// How good a node of it is to a session now.
+    #[must_use]
+    pub fn standing(&self, seat: &Seat) -> Standing {
+        seat.standing(self.measure())
+    }
+
+    /// Whether a pin that names the node stays there, whatever this listener alone says of it.
+    #[must_use]
+    pub fn keeps_pin(&self, node: &str) -> bool {
+        let shared = self.seat(node).map(|seat| seat.shared(self.measure()));
+        shared.is_some_and(Standing::keeps_pinned)
+    }
+
+    /// Whether no node takes pins on all listeners that share them.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.measure() == Measure::Best
+    }
+
+    fn measure(&self) -> Measure {
+        let shares = self.nodes.iter().any(|seat| !seat.siblings.is_empty());
+        match shares {
+            true => Measure::of(self.nodes.iter().map(Seat::standings)),
+            false => Measure::Worst,
+        }
     }
 
     /// The position of the node called `name`.
@@ -115,6 +144,26 @@ pub struct Seat {
     pub endpoint: Arc<Endpoint>,
     /// Its share of placements.
     pub weight: u32,
+    /// The same node as other listeners that share the pins of this one dial it.
+    pub(crate) siblings: Box<[Arc<Endpoint>]>,
+}
+
+impl Seat {
+    /// How the node stands on every listener that shares the pins.
+    fn standings(&self) -> impl Iterator<Item = Standing> {
+        let all = [&self.endpoint].into_iter().chain(&self.siblings);
+        all.map(|endpoint| endpoint.standing())
+    }
+
+    /// How good the node is to the pin.
+    fn shared(&self, measure: Measure) -> Standing {
+        let judged = measure.judge(self.standings());
+        judged.unwrap_or(Standing::Never)
+    }
+
+    fn standing(&self, measure: Measure) -> Standing {
+        Measure::to_session(self.endpoint.standing(), self.shared(measure))
+    }
 }
 
 /// What of a listener outlives a reload; its identity is its name.

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::door::Door;
+use self::naming::Naming;
 use self::policies::Policies;
 use crate::clock::Moment;
 use crate::config::model::LogSessions;
@@ -26,6 +27,7 @@ use crate::net::options::ListenOptions;
 use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
 use crate::relay::Context;
+use crate::relay::names::Names;
 use crate::relay::pump::Gear;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
@@ -36,6 +38,7 @@ use crate::sys;
 use crate::telemetry::log::Limiter;
 
 mod door;
+mod naming;
 mod policies;
 
 /// What a worker is told.
@@ -113,8 +116,10 @@ pub enum Order {
         /// Where the answer goes.
         answer: mpsc::Sender<HashMap<EndpointNumber, Survey>>,
     },
-    /// A snapshot was published: let the old one go.
+    /// A snapshot was published: let the old one go, and look whose the sessions are by it.
     Refresh,
+    /// A certificate has told whose an address is: look whose the sessions are.
+    Recognise,
     /// End, once the sessions have ended.
     Finish,
 }
@@ -289,6 +294,7 @@ async fn run(
         workers: setup.workers,
         gear: Gear::new(0, setup.pipes),
         sessions: Rc::clone(&sessions),
+        names: Names::default(),
         pins: setup.pins,
         key: setup.key,
         source_turn: Cell::new(number),
@@ -303,6 +309,7 @@ async fn run(
     });
     let policies = Rc::new(Policies::new(setup.snapshot, &context));
     let mut floor = Floor {
+        naming: Rc::new(Naming::new(&context)),
         context,
         policies,
         doors: RefCell::default(),
@@ -338,6 +345,7 @@ async fn run(
 struct Floor {
     context: Rc<Context>,
     policies: Rc<Policies>,
+    naming: Rc<Naming>,
     doors: RefCell<HashMap<SocketAddr, Door>>,
     is_finishing: bool,
 }
@@ -399,7 +407,14 @@ impl Floor {
                 let is_its = |session: &Session| session.partner() == Some(&*partner);
                 let _ = answer.try_send(self.context.sessions.survey_by_endpoint(is_its));
             }
-            Order::Refresh => self.policies.refresh(),
+            Order::Refresh => {
+                self.policies.refresh();
+                self.naming.look();
+            }
+            Order::Recognise => {
+                self.context.names.renew();
+                self.naming.look();
+            }
             Order::Finish => {
                 for (_, door) in doors.drain() {
                     door.close();

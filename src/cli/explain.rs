@@ -87,7 +87,9 @@ fn render(explanation: &Explanation, layout: &Layout) -> String {
                 "partner" => "them",
                 other => other,
             });
-        screen.say("US OR THEM", &format!("{who}: {}", judged.evidence));
+        let on = judged.listener.as_ref();
+        let on = on.map_or_else(String::new, |listener| format!(" on {listener}"));
+        screen.say("US OR THEM", &format!("{who}{on}: {}", judged.evidence));
     }
     past::attempts(&mut screen, explanation);
     known_by(&mut screen, explanation);

@@ -33,8 +33,14 @@ fn describe(reloaded: &Reloaded, is_plan: bool) -> String {
             address,
             affinity,
             node,
+            instead,
         } = adopted;
-        text += &format!("{partner} keeps {node}, to which {address} was pinned ({affinity})\n");
+        text += &match instead {
+            None => format!("{partner} keeps {node}, to which {address} was pinned ({affinity})\n"),
+            Some(to) => format!(
+                "{partner} leaves {node}, to which {address} was pinned, for {to}, as its table says ({affinity})\n"
+            ),
+        };
     }
     if !reloaded.restart_needed.is_empty() {
         let keys = reloaded.restart_needed.join(", ");
@@ -61,6 +67,7 @@ mod tests {
                 address: "192.0.2.4".into(),
                 affinity: "federation".into(),
                 node: "edge2".into(),
+                instead: None,
             }],
         };
         let rest = "12 sessions of what is gone will be cut after drain_timeout\n\

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::governor::wall;
 use crate::inspect::tls::{Era, Version};
 use crate::partner::habit::{Habit, Parting};
+use crate::partner::verdict::{Record, speaks_for};
 use crate::relay::history::{Ended, Told};
 use crate::relay::inspection::TlsFacts;
 use crate::telemetry::outcome::Outcome;
@@ -36,6 +37,8 @@ pub struct Chapter {
     pub tls: Spoken,
     /// How it comes and goes.
     pub habit: Habit,
+    /// How it fares, by listener and node.
+    pub record: Record,
 }
 
 /// What TLS a partner speaks.
@@ -88,6 +91,7 @@ impl Chronicle {
                         chapter
                             .habit
                             .ended(from, ended.started, ended.ended, parting(&ended));
+                        chapter.take_down(&ended);
                         push(&mut chapter.endings, *ended);
                     }
                 }
@@ -155,6 +159,18 @@ impl Chronicle {
     }
 }
 
+impl Chapter {
+    /// How a session with a node went, if that says anything.
+    fn take_down(&mut self, ended: &Ended) {
+        if let Some(node) = &ended.node
+            && let Some(is_good) = speaks_for(ended.outcome, was_served(ended))
+        {
+            let at = ended.ended;
+            self.record.note(&ended.listener, node, is_good, at);
+        }
+    }
+}
+
 impl Spoken {
     fn note(&mut self, facts: &TlsFacts, at: Timestamp) {
         self.since.get_or_insert(at);
@@ -173,6 +189,18 @@ impl Spoken {
             self.certificate = facts.certificate.clone();
         }
     }
+}
+
+/// Whether the node answered it, and accepted what the client showed; where TLS hides that, whether the
+/// node answered.
+pub(super) fn was_served(ended: &Ended) -> bool {
+    let is_accepted = ended.tls.as_ref().is_none_or(|tls| {
+        let is_hidden = tls
+            .negotiated
+            .is_none_or(|version| version >= Version::TLS_1_3);
+        tls.alert.is_none() && (tls.completed || is_hidden)
+    });
+    ended.down > 0 && is_accepted
 }
 
 /// How it ended for the one who came.

@@ -7,12 +7,14 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
 use crate::partner::learned::{Exported, Learned, Spoken};
+use crate::relay::recognition::Recognition;
 use crate::store::codec::{Present, micros};
 use crate::store::{Book, Contents, Store};
 
@@ -40,6 +42,8 @@ pub(super) struct Learning {
     written: HashMap<IpAddr, (u64, u64)>,
     hasher: RandomState,
     looked: Moment,
+    /// Of the addresses that have turned out to be partners', those of which it was asked.
+    turned_out: u64,
 }
 
 impl Learning {
@@ -79,6 +83,12 @@ impl Learning {
             };
             learned.import([exported], now);
         }
+    }
+
+    /// Whether more addresses have turned out to be partners' since it was last asked.
+    pub(super) fn has_more(&mut self, recognition: &Recognition) -> bool {
+        let turned_out = recognition.turned_out.load(Relaxed);
+        std::mem::replace(&mut self.turned_out, turned_out) != turned_out
     }
 
     /// Writes down what has changed, if it is time.

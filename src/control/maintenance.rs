@@ -102,6 +102,9 @@ impl Control {
             let refused = self.unknown_partner(partner);
             return drop(answer.send(Err(refused.into())));
         };
+        if let Err(refused) = self.wait_for_others(task) {
+            return drop(answer.send(Err(refused)));
+        }
         let now = Moment::now();
         let who = self.shared.whereabouts(&snapshot);
         let leavers: Vec<_> = snapshot
@@ -219,6 +222,9 @@ impl Control {
                 .map_or_else(|| "any pool".into(), |pool| format!("pool \"{pool}\""));
             let refused = PinRefused::UnknownNode(task.node.clone(), place);
             return drop(answer.send(Err(refused.into())));
+        }
+        if let Err(refused) = self.wait_for_others(task) {
+            return drop(answer.send(Err(refused)));
         }
         let is_active =
             |scope: &Scope| self.state_of(&scope.pins.pool, &task.node) == Some(NodeState::Active);

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Control;
+use super::adoption::{Ground, adopt, adopted};
 use super::doors::tell;
+use super::{Control, Shared};
 use crate::clock::Moment;
-use crate::config::model::{Config, Pin};
-use crate::pool::pins::PinKey;
-use crate::pool::placement::Subject;
+use crate::config::model::Config;
 use crate::resolve::{self, Asking, Kept};
-use crate::snapshot::{Listener, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::store::Book;
 use crate::worker::Order;
 
@@ -38,25 +37,19 @@ impl Control {
     }
 
     /// Where an address turns out to be a partner's, the partner is where the address is.
-    fn take_pins_along(&self, before: &Snapshot, snapshot: &Snapshot) {
-        let (table, now) = (&snapshot.partners, Moment::now());
-        for (address, named) in table.resolved().iter() {
-            let known = table.by_name(&named.partner);
-            let was = before.partners.named(address);
-            let is_configured = table.find(address).is_some();
-            let Some(known) = known.filter(|known| known.pin == Pin::Partner) else {
-                continue;
-            };
-            if is_configured || was.is_some_and(|was| was.name == known.name) {
-                continue;
-            }
-            let pinned = |each: &&Arc<Listener>| each.config.pin == Pin::Partner;
-            for listener in snapshot.listeners.iter().filter(pinned) {
-                let address = Subject::of_client(address, listener.config.pin_prefix);
-                let from = PinKey::new(&listener.pin_scope, address);
-                let to = PinKey::of_partner(&listener.pin_scope, &known.name);
-                self.shared.pins.rekey(&from, &to, now);
-            }
-        }
+    fn take_pins_along(&self, before: &Snapshot, after: &Snapshot) {
+        let Shared {
+            recognition, pins, ..
+        } = &*self.shared;
+        let now = Moment::now();
+        let adopted = adopted((ground(before), ground(after)), recognition, pins, now);
+        adopt(&adopted, pins, now);
+    }
+}
+
+fn ground(snapshot: &Snapshot) -> Ground<'_> {
+    Ground {
+        config: &snapshot.config,
+        partners: &snapshot.partners,
     }
 }

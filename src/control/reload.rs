@@ -7,14 +7,16 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::adoption::adopted;
+use super::adoption::{Adopted, Ground, adopt, adopted};
 use super::doors::tell;
 use super::error::{ReloadError, StartError};
-use super::{Control, PinAdopted, Reloaded, notify};
+use super::pins::durable;
+use super::{Control, PinAdopted, Reloaded, Shared, notify};
 use crate::clock::Moment;
 use crate::config::diff::{Changes, diff};
 use crate::config::model::Config;
 use crate::governor::Command;
+use crate::partner::table::PartnerTable;
 use crate::relay::session::{EndpointNumber, Interrupt};
 use crate::snapshot::{Endpoint, ListenerState, Snapshot};
 use crate::telemetry::log;
@@ -57,7 +59,7 @@ impl Control {
         let warnings = loaded.warnings.lines();
         let config = Arc::new(keep_what_needs_a_restart(loaded.config, &self.config));
         let gone = Gone::between(&self.shared.snapshot.load(), &config);
-        let adopted = adopted(&self.config, &config, &self.shared.pins, Moment::now());
+        let adopted = self.adopted(&config);
         let mut done = Reloaded {
             revision: self.shared.snapshot.load().revision,
             changed: !changes.is_empty(),
@@ -79,10 +81,7 @@ impl Control {
         let snapshot = Arc::new(self.registry.build(&config));
         done.revision = snapshot.revision;
         // First, so that no connection of a partner finds it without its pin.
-        for adopted in &adopted {
-            let (from, to) = (&adopted.from, &adopted.to);
-            self.shared.pins.rekey(from, to, Moment::now());
-        }
+        adopt(&adopted, &self.shared.pins, Moment::now());
         self.shared.snapshot.store(Arc::clone(&snapshot));
         self.config = config;
 
@@ -100,8 +99,28 @@ impl Control {
         log::set_level(self.config.log.level);
         self.shared.pins.set_max(self.config.server.max_pins);
         self.drain(gone, &snapshot);
+        // What an administrator is told of pins has to last, as every change by hand.
+        if !adopted.is_empty()
+            && let Err(error) = durable(&self.shared).await
+        {
+            tracing::warn!(%error, "reload: the pins that it handed on are in force, and not on the disk yet");
+        }
         tracing::debug!(by, "published");
         Ok(done)
+    }
+
+    /// The pins that are about somebody else where `config` is in force.
+    fn adopted(&self, config: &Config) -> Vec<Adopted> {
+        let before = self.shared.snapshot.load();
+        let resolved = Arc::clone(before.partners.resolved());
+        let after = PartnerTable::new(&config.partners).with_resolved(resolved);
+        let ground = |config, partners| Ground { config, partners };
+        let before = ground(&*before.config, &*before.partners);
+        let grounds = (before, ground(config, &after));
+        let Shared {
+            recognition, pins, ..
+        } = &*self.shared;
+        adopted(grounds, recognition, pins, Moment::now())
     }
 
     /// Pins name nodes and partners; what is gone takes its pins along.

@@ -221,10 +221,18 @@ impl Control {
             self.follow().await;
         }
         self.watch_pins();
+        self.tell_turned_out().await;
         self.learning.look(&self.shared.recognition.learned, now);
         self.inventory.look(&self.shared.chronicle, now);
         self.teller.look(&self.shared, now);
         Ok(())
+    }
+
+    /// Sessions from an address that has turned out to be a partner's are the partner's, on whatever worker.
+    async fn tell_turned_out(&mut self) {
+        if self.learning.has_more(&self.shared.recognition) {
+            tell(&self.orders(), || Order::Recognise).await;
+        }
     }
 
     /// Says once when the table of pins is nearly full, and again after it was not.

@@ -14,11 +14,12 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
+use super::presence::Presence;
 use super::resolved::Addresses;
 use crate::config::model;
 
 /// What a session needs to know of its partner.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Known {
     /// Unique name.
     pub name: Arc<str>,
@@ -40,6 +41,8 @@ pub struct Known {
     pub alarm_after: Duration,
     /// Whom to call.
     pub contact: Option<Arc<str>>,
+    /// Where it is. Outlives the table.
+    pub presence: Arc<Presence>,
 }
 
 impl Known {
@@ -50,8 +53,8 @@ impl Known {
     }
 }
 
-impl From<&model::Partner> for Known {
-    fn from(partner: &model::Partner) -> Self {
+impl Known {
+    fn new(partner: &model::Partner, presence: &Arc<Presence>) -> Self {
         Self {
             name: Arc::from(partner.name.as_str()),
             legacy: partner.legacy,
@@ -63,6 +66,7 @@ impl From<&model::Partner> for Known {
             failback: partner.failback.clone(),
             alarm_after: partner.alarm_after,
             contact: partner.contact.as_deref().map(Arc::from),
+            presence: Arc::clone(presence),
         }
     }
 }
@@ -84,9 +88,18 @@ impl PartnerTable {
     /// of the configuration refuses such files.
     #[must_use]
     pub fn new(partners: &[model::Partner]) -> Self {
+        Self::counted_by(partners, |_| Arc::new(Presence::new(1)))
+    }
+
+    /// The same, where `presence` says who counts the sessions of the partner with this name.
+    #[must_use]
+    pub fn counted_by(
+        partners: &[model::Partner],
+        mut presence: impl FnMut(&str) -> Arc<Presence>,
+    ) -> Self {
         let mut table = Self::default();
         for partner in partners {
-            let known = Arc::new(Known::from(partner));
+            let known = Arc::new(Known::new(partner, &presence(&partner.name)));
             for net in &partner.addresses {
                 table.insert(*net, &known);
             }

@@ -1,27 +1,31 @@
 //! Us or them: whether a partner fails by its own doing or by a node's.
 //!
-//! Pure. Looks at how the last sessions of each partner with each node went. A partner that fails wherever
-//! it comes while others are normal there has trouble of its own, or on its way; a node on which everybody
-//! fails while others are normal elsewhere is at fault. Where neither is seen nobody is accused, and a
-//! single failure accuses nobody. Decides nothing: administrators and the log are told.
+//! Pure. Looks at how the last sessions of each partner with each node went, on each listener for itself: what
+//! works on one hides nothing on another, since nodes fail by the service and links by the VIP. A partner that
+//! fails wherever it comes while others are normal there has trouble of its own, or on its way; a node on which
+//! everybody fails while others are normal elsewhere is at fault, with what that listener asks of it. Where
+//! neither is seen nobody is accused, and a single failure accuses nobody. Decides nothing: administrators and
+//! the log are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::clock::Moment;
+use self::ground::{Ground, judge};
+pub use self::record::Record;
 use crate::telemetry::outcome::Outcome;
 
-/// How one session of a partner with a node went.
+mod ground;
+mod record;
+
+/// How a partner fares with a node lately.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The partner.
-    pub partner: Arc<str>,
+pub struct Fared {
+    /// On which listener; `None`: on one of several that share a pin.
+    pub listener: Option<Arc<str>>,
     /// The node.
     pub node: Arc<str>,
-    /// Whether it was served.
-    pub is_good: bool,
-    /// When that was known.
-    pub at: Moment,
+    /// Failures since it was last served; 0: it is normal.
+    pub failures: u32,
 }
 
 /// Who is at fault.
@@ -61,6 +65,8 @@ impl Verdict {
 pub struct Judgement {
     /// Who.
     pub verdict: Verdict,
+    /// On which listener; `None`: on any.
+    pub listener: Option<Arc<str>>,
     /// Why, in a sentence.
     pub evidence: String,
 }
@@ -99,226 +105,101 @@ pub const fn speaks_for(outcome: Outcome, was_served: bool) -> Option<bool> {
 }
 
 /// How all partners fared on all nodes lately.
-///
-/// Counts as it is drawn, so that judging one partner does not look at all others: ten thousand may fail at once.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
-    /// Of each partner, by node: failures since it was last served; 0: it is normal.
-    partners: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u32>>,
-    /// How partners fare on each node.
-    nodes: BTreeMap<Arc<str>, Count>,
-    /// How many partners are normal on just these nodes.
-    normal: BTreeMap<Vec<Arc<str>>, usize>,
-}
-
-/// Partners on one node.
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    normal: usize,
-    failing: usize,
-}
-
-impl Count {
-    const fn of(&mut self, failures: u32) -> &mut usize {
-        match failures {
-            0 => &mut self.normal,
-            _ => &mut self.failing,
-        }
-    }
+    grounds: BTreeMap<Option<Arc<str>>, Ground>,
+    partners: BTreeSet<Arc<str>>,
 }
 
 impl Picture {
-    /// The picture that `seen` gives, in whatever order.
-    #[must_use]
-    pub fn new(seen: Vec<Seen>) -> Self {
-        let mut by_partner: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for each in seen {
-            let of_partner = by_partner.entry(Arc::clone(&each.partner));
-            of_partner.or_default().push(each);
+    /// Adds how one partner `fared`; of two words on one place the first counts. Nothing where the partner was
+    /// added before.
+    pub fn add(&mut self, partner: &Arc<str>, fared: impl IntoIterator<Item = Fared>) {
+        let mut places: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for each in fared {
+            let nodes = places.entry(each.listener).or_default();
+            nodes.entry(each.node).or_insert(each.failures);
         }
-        let mut picture = Self::default();
-        for (partner, seen) in by_partner {
-            picture.add(&partner, seen);
-        }
-        picture
-    }
-
-    /// Adds all that was `seen` of one partner, in whatever order; nothing where it was added before.
-    pub fn add(&mut self, partner: &Arc<str>, mut seen: Vec<Seen>) {
-        if seen.is_empty() || self.partners.contains_key(partner) {
+        if places.is_empty() || !self.partners.insert(Arc::clone(partner)) {
             return;
         }
-        // Of one moment the good counts last: it is not known to have failed since.
-        seen.sort_by_key(|seen| (seen.at, seen.is_good));
-        let mut fared: BTreeMap<Arc<str>, u32> = BTreeMap::new();
-        for each in seen {
-            let failures = fared.entry(each.node).or_default();
-            *failures = if each.is_good { 0 } else { *failures + 1 };
+        for (listener, fared) in places {
+            let ground = self.grounds.entry(listener);
+            ground.or_default().add(partner, fared);
         }
-        for (node, failures) in &fared {
-            let count = self.nodes.entry(Arc::clone(node)).or_default();
-            *count.of(*failures) += 1;
-        }
-        *self.normal.entry(normal(&fared)).or_default() += 1;
-        self.partners.insert(Arc::clone(partner), fared);
     }
 
-    /// Who is at fault where `partner` fails.
+    /// Who is at fault where `partner` fails: of what is to be said on each listener the gravest.
     #[must_use]
     pub fn of_partner(&self, partner: &str) -> Judgement {
-        let own = self.partners.get(partner).into_iter().flatten();
-        let (normal, failing): (Vec<_>, Vec<_>) = own
-            .map(|(node, failures)| (node, *failures))
-            .partition(|(_, failures)| *failures == 0);
-        let normal: Vec<_> = normal.into_iter().map(|(node, _)| node).collect();
-        let times = failing.iter().map(|(_, failures)| failures).sum::<u32>();
-        let failing: Vec<_> = failing.into_iter().map(|(node, _)| node).collect();
-        let Some(first) = failing.first() else {
-            return self.nobody(partner, &normal);
-        };
-        let places = list(&failing);
-        if times < ENOUGH {
-            let mut judgement = self.nobody(partner, &normal);
-            judgement.evidence = match normal.is_empty() {
-                true => format!("{partner} failed once on {places}: too little to tell"),
-                false => format!("{}. It failed once on {places}", judgement.evidence),
-            };
-            return judgement;
-        }
-        let others: Vec<_> = failing
-            .iter()
-            .map(|node| self.others(partner, node))
-            .collect();
-        if others.iter().all(|others| others.normal > others.failing) {
-            let count = self.normal_on(partner, &failing);
-            if normal.is_empty() {
-                let evidence = format!(
-                    "{partner} failed {} on {places}, where {}: their side, or the way to them",
-                    count_of(times as usize, "time"),
-                    are_normal(count)
-                );
-                return judge(Verdict::Partner, evidence);
-            }
-            let evidence = format!(
-                "{partner} fails on {places} and is normal on {}; {} on {places}: what {first} asks of \
-                 {partner} differs (TLS versions, certificates it trusts)",
-                list(&normal),
-                are_normal(count)
-            );
-            return judge(Verdict::Node(Arc::clone(first)), evidence);
-        }
-        if let [node] = failing.as_slice()
-            && let Some(evidence) = self.accuse(node)
-        {
-            return judge(Verdict::Node(Arc::clone(node)), evidence);
-        }
-        let evidence = format!(
-            "{partner} failed on {places}, and so did others elsewhere, or nobody else was there"
-        );
-        judge(Verdict::Unknown, evidence)
+        let judged = self.judgements(partner);
+        let gravest = judged.min_by_key(|(gravity, _)| *gravity);
+        gravest.map_or_else(
+            || Ground::default().of_partner(partner),
+            |(_, judgement)| judgement,
+        )
     }
 
-    /// Nodes on which everybody fails while others are normal elsewhere, and what speaks against each.
+    /// What accuses somebody where `partner` fails, on each listener.
+    pub fn accusations_of(&self, partner: &str) -> impl Iterator<Item = Judgement> {
+        let judged = self.judgements(partner).map(|(_, judgement)| judgement);
+        judged.filter(|judgement| judgement.verdict.is_accusation())
+    }
+
+    fn judgements(&self, partner: &str) -> impl Iterator<Item = (Gravity, Judgement)> {
+        let concerned = self.grounds.iter();
+        let concerned = concerned.filter(move |(_, ground)| ground.knows(partner));
+        concerned.map(move |(listener, ground)| {
+            let mut judgement = ground.of_partner(partner);
+            judgement.listener.clone_from(listener);
+            let gravity = match judgement.verdict {
+                Verdict::Partner => Gravity::Theirs,
+                Verdict::Node(_) => Gravity::Ours,
+                Verdict::Unknown if ground.failures(partner) >= ENOUGH => Gravity::Somebodys,
+                Verdict::Neither => Gravity::Nobodys,
+                Verdict::Unknown => Gravity::Unseen,
+            };
+            (gravity, judgement)
+        })
+    }
+
+    /// Nodes on which everybody fails on a listener while others are normal elsewhere, and what speaks against
+    /// each.
     #[must_use]
-    pub fn accused(&self) -> Vec<(Arc<str>, String)> {
-        let accused = self.nodes.keys().filter_map(|node| {
-            let evidence = self.accuse(node)?;
-            Some((Arc::clone(node), evidence))
+    pub fn accused(&self) -> Vec<(Arc<str>, Judgement)> {
+        let judge = |listener: &Option<Arc<str>>, (node, evidence): (Arc<str>, String)| {
+            let mut judgement = judge(Verdict::Node(Arc::clone(&node)), evidence);
+            judgement.listener.clone_from(listener);
+            (node, judgement)
+        };
+        let grounds = self.grounds.iter();
+        let accused = grounds.flat_map(|(listener, ground)| {
+            let accused = ground.accused().into_iter();
+            accused.map(move |each| judge(listener, each))
         });
         accused.collect()
     }
 
     /// Partners of which something was seen, in order of their names.
     pub fn partners(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.partners.keys()
+        self.partners.iter()
     }
 
     /// Those of them that fail somewhere: nobody else can be accused.
     pub fn failing(&self) -> impl Iterator<Item = &Arc<str>> {
-        let fails = |fared: &BTreeMap<_, u32>| fared.values().any(|failures| *failures > 0);
-        let failing = self.partners.iter().filter(move |(_, fared)| fails(fared));
-        failing.map(|(partner, _)| partner)
-    }
-
-    fn nobody(&self, partner: &str, normal: &[&Arc<str>]) -> Judgement {
-        if normal.is_empty() {
-            let evidence = format!("no session of {partner} with a node was seen lately");
-            return judge(Verdict::Unknown, evidence);
-        }
-        let places = list(normal);
-        let others = match self.normal_on(partner, normal) {
-            0 => String::new(),
-            count => format!("; {} there, too", are_normal(count)),
-        };
-        judge(
-            Verdict::Neither,
-            format!("{partner} is served, lately by {places}{others}"),
-        )
-    }
-
-    /// What speaks against `node` itself, if enough does.
-    fn accuse(&self, node: &str) -> Option<String> {
-        let here = self.nodes.get(node)?;
-        if here.failing < 2 || here.normal > 0 {
-            return None;
-        }
-        let elsewhere = || self.nodes.iter().filter(|(other, _)| ***other != *node);
-        let failing = elsewhere().any(|(_, count)| count.failing > 0);
-        let well: Vec<_> = elsewhere().map(|(other, _)| other).collect();
-        if failing || well.is_empty() {
-            return None;
-        }
-        let count = here.failing;
-        Some(format!(
-            "{count} of {count} partners fail on {node} and none on {}: {node}",
-            list(&well)
-        ))
-    }
-
-    /// How others than `partner` fare on `node`.
-    fn others(&self, partner: &str, node: &str) -> Count {
-        let mut others = self.nodes.get(node).copied().unwrap_or_default();
-        let own = self.partners.get(partner).and_then(|own| own.get(node));
-        if let Some(failures) = own {
-            *others.of(*failures) -= 1;
-        }
-        others
-    }
-
-    /// Others than `partner` that are normal on one of `nodes`.
-    fn normal_on(&self, partner: &str, nodes: &[&Arc<str>]) -> usize {
-        let is_there = |normal: &[Arc<str>]| normal.iter().any(|node| nodes.contains(&node));
-        let all = self.normal.iter().filter(|(on, _)| is_there(on));
-        let all: usize = all.map(|(_, count)| count).sum();
-        let own = self.partners.get(partner).map(normal);
-        all - usize::from(own.is_some_and(|own| is_there(&own)))
+        let failing: BTreeSet<_> = self.grounds.values().flat_map(Ground::failing).collect();
+        failing.into_iter()
     }
 }
 
-/// The nodes on which it is normal.
-fn normal(fared: &BTreeMap<Arc<str>, u32>) -> Vec<Arc<str>> {
-    let normal = fared.iter().filter(|(_, failures)| **failures == 0);
-    normal.map(|(node, _)| Arc::clone(node)).collect()
-}
-
-fn judge(verdict: Verdict, evidence: String) -> Judgement {
-    Judgement { verdict, evidence }
-}
-
-/// `edge1 and edge2`.
-fn list(nodes: &[&Arc<str>]) -> String {
-    let names: Vec<&str> = nodes.iter().map(|node| &***node).collect();
-    names.join(" and ")
-}
-
-fn are_normal(count: usize) -> String {
-    let be = if count == 1 { "is" } else { "are" };
-    format!("{} {be} normal", count_of(count, "other partner"))
-}
-
-fn count_of(count: usize, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
+/// What is said first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Gravity {
+    Theirs,
+    Ours,
+    Somebodys,
+    Nobodys,
+    Unseen,
 }
 
 /// One failure may be anybody's.

@@ -211,6 +211,14 @@ pub struct Lease {
     serial: u64,
 }
 
+impl Lease {
+    /// The pin.
+    #[must_use]
+    pub const fn key(&self) -> &PinKey {
+        &self.key
+    }
+}
+
 /// Figures for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -9,13 +9,14 @@ use tokio::net::TcpStream;
 use super::inspection::Inspection;
 use super::pump::{Meter, Side};
 use super::report::{Lost, Report};
-use super::session::Seat;
+use super::session::{Interrupt, Seat};
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
 use crate::config::model::LogSessions;
 use crate::inspect::tls;
 use crate::net::options::LegOptions;
+use crate::partner::presence::Place;
 use crate::partner::table::Known;
 use crate::snapshot::{Endpoint, ListenerCounters};
 use crate::telemetry::counters::EndpointSlot;
@@ -37,7 +38,19 @@ pub struct Account {
     inspection: RefCell<Option<Box<Inspection>>>,
     /// Its partner's configured addresses say who it is.
     is_configured: Cell<bool>,
+    presence: Cell<Presence>,
     is_open: Cell<bool>,
+}
+
+/// How a session counts in the presence of its partner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// Not at all: no node has answered it, or it is nobody's.
+    None,
+    /// As served by the endpoint it is bound to.
+    Served,
+    /// As left on an endpoint that is dead.
+    Forsaken,
 }
 
 impl Account {
@@ -55,6 +68,7 @@ impl Account {
             bytes_down: Cell::new(0),
             inspection: RefCell::new(None),
             is_configured: Cell::new(false),
+            presence: Cell::new(Presence::None),
             is_open: Cell::new(true),
         };
         account.slot().active.add(1);
@@ -110,6 +124,48 @@ impl Account {
     /// The client is this partner. Said once.
     pub fn recognise(&self, partner: &Arc<Known>) {
         self.partner.get_or_init(|| Arc::clone(partner));
+    }
+
+    /// A node has answered it: its partner is there, if it is one's.
+    pub fn appear(&self) {
+        if self.presence.get() == Presence::None {
+            self.be_present(Presence::Served);
+        }
+    }
+
+    /// Its node is dead, and it is left to end by itself.
+    pub fn forsake(&self) {
+        if self.presence.get() == Presence::Served {
+            self.be_present(Presence::Forsaken);
+        }
+    }
+
+    /// Its node sends: one that was taken for dead is not.
+    fn revive(&self) {
+        if self.presence.get() == Presence::Forsaken {
+            self.be_present(Presence::Served);
+        }
+    }
+
+    fn be_present(&self, presence: Presence) {
+        let (Some(partner), Some(endpoint)) = (self.partner.get(), &*self.endpoint.borrow()) else {
+            return;
+        };
+        let listener = self.policy.listener.state.number;
+        let place = |presence| match presence {
+            Presence::None => None,
+            Presence::Served => Some(endpoint.number),
+            Presence::Forsaken => Some(Place::FORSAKEN),
+        };
+        let place = |presence| place(presence).map(|endpoint| Place { listener, endpoint });
+        let (worker, now) = (self.context.worker, self.context.sessions.now());
+        let before = self.presence.replace(presence);
+        if let Some(place) = place(presence) {
+            partner.presence.begin(worker, place, now);
+        }
+        if let Some(place) = place(before) {
+            partner.presence.end(worker, place, now);
+        }
     }
 
     /// When the session began.
@@ -193,7 +249,6 @@ impl Account {
         }
         self.log(outcome);
         self.tell_history(outcome);
-        self.unbind();
     }
 
     fn log(&self, outcome: Outcome) {
@@ -249,6 +304,8 @@ impl Drop for Account {
         if self.is_open.get() {
             self.settle(Outcome::InternalError);
         }
+        self.be_present(Presence::None);
+        self.unbind();
     }
 }
 
@@ -274,6 +331,7 @@ impl Meter for Counting<'_> {
             .bytes_down
             .set(self.account.bytes_down.get() + bytes);
         self.listener.bytes_down.add(bytes);
+        self.account.revive();
         self.endpoint.hear(self.account.context.sessions.now());
     }
 
@@ -287,9 +345,12 @@ impl Meter for Counting<'_> {
             Side::Node => tls::Side::Node,
         };
         let goes_on = self.account.inspect(side, bytes);
-        if !goes_on && let Some(partner) = self.account.partner.get() {
-            // Perhaps it was recognised just now.
-            seat.mark_partner(&partner.name);
+        // Perhaps it was recognised just now: then it goes on under its partner's pin.
+        if !goes_on
+            && let Some(partner) = self.account.partner.get()
+            && seat.mark_partner(partner)
+        {
+            seat.interrupt(Interrupt::Named);
         }
         goes_on
     }

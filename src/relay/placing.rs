@@ -92,7 +92,7 @@ impl Claim {
     /// Whether its pin holds, as far as the node's standing tells.
     fn is_settled(&self, listener: &Listener) -> bool {
         let seat = self.pinned.as_ref().and_then(|node| listener.seat(node));
-        seat.is_some_and(|seat| seat.endpoint.standing().keeps_pinned())
+        seat.is_some_and(|seat| listener.standing(seat).keeps_pinned())
     }
 
     /// Nodes that have their share, for a legacy partner that has no pin, or whose node is gone.
@@ -107,6 +107,21 @@ impl Claim {
         match &self.pinned {
             Some(node) => listener.full_without(who, node, name, now),
             None => listener.full(who, now),
+        }
+    }
+
+    /// Whether the pin goes along where a session is served that has `left` its node.
+    fn leaves_pin(&self, listener: &Listener, left: Left) -> bool {
+        // Another listener of the affinity may still be served there.
+        let is_kept = || {
+            let pinned = self.pinned.as_ref();
+            pinned.is_some_and(|node| listener.keeps_pin(node))
+        };
+        match left {
+            Left::Judged => !is_kept(),
+            // Not known to be down yet; but where no node is good on all listeners, none is better than that.
+            Left::Refused => !(listener.is_torn() && is_kept()),
+            Left::Unanswered => false,
         }
     }
 
@@ -163,6 +178,30 @@ enum Left {
 pub struct Hold<'a> {
     pins: &'a PinTable,
     lease: Option<Lease>,
+}
+
+impl<'a> Hold<'a> {
+    /// The hold by `lease` on a pin of `pins`.
+    #[must_use]
+    pub const fn new(pins: &'a PinTable, lease: Lease) -> Self {
+        let lease = Some(lease);
+        Self { pins, lease }
+    }
+
+    /// Whether the pin is that of the partner called `name`.
+    #[must_use]
+    pub fn is_of(&self, name: &str) -> bool {
+        let subject = self.lease.as_ref().map(|lease| &lease.key().subject);
+        matches!(subject, Some(Subject::Partner(partner)) if **partner == *name)
+    }
+
+    /// Whether the pin names `node` now.
+    #[must_use]
+    pub fn names(&self, node: &str, now: Moment) -> bool {
+        let key = self.lease.as_ref().map(Lease::key);
+        let named = key.and_then(|key| self.pins.look_up(key, now));
+        named.is_some_and(|named| *named == *node)
+    }
 }
 
 impl Drop for Hold<'_> {
@@ -253,27 +292,32 @@ impl<'a> Placing<'a> {
             self.context.pins.mark_legacy(key, now);
         }
         let lease = self.context.pins.lease(key, now)?;
-        Some(Hold {
-            pins: &self.context.pins,
-            lease: Some(lease),
-        })
+        Some(Hold::new(&self.context.pins, lease))
     }
 
     /// Whether `endpoint`, which has answered, is where the pin is to point from here on.
     #[must_use]
     pub fn is_home(&self, choice: &Choice, endpoint: &Endpoint) -> bool {
         let is_there = self.claim.pinned.as_ref() == Some(&endpoint.node);
-        let moves = self.left_pin_by != Left::Unanswered;
-        !stands_in(choice, endpoint) && (is_there || moves)
+        !stands_in(choice, endpoint)
+            && (is_there
+                || self
+                    .claim
+                    .leaves_pin(&self.policy.listener, self.left_pin_by))
     }
 
     /// Moves the pin away from where it pointed when the session began. One that points elsewhere by now
     /// was moved by somebody who knew more: it stays.
     fn move_pin(&self, key: &PinKey, from: &Arc<str>, endpoint: &Endpoint, now: Moment) {
+        if !self
+            .claim
+            .leaves_pin(&self.policy.listener, self.left_pin_by)
+        {
+            return;
+        }
         let by = match self.left_pin_by {
-            Left::Unanswered => return,
             Left::Refused => PinnedBy::DialFailed,
-            Left::Judged => PinnedBy::Placed,
+            Left::Judged | Left::Unanswered => PinnedBy::Placed,
         };
         let to = &endpoint.node;
         let has_moved = self.context.pins.move_from(key, from, to, by, now);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
@@ -16,6 +17,8 @@ use crate::partner::table::{Known, PartnerTable};
 pub struct Recognition {
     /// Names by address.
     pub learned: Learned,
+    /// How many addresses have turned out to be a partner's by a certificate.
+    pub turned_out: AtomicU64,
     /// To control.
     pub history: History,
     /// Counts of handshakes.
@@ -29,6 +32,7 @@ impl Recognition {
         let (history, told) = History::new(queue);
         let recognition = Self {
             learned: Learned::default(),
+            turned_out: AtomicU64::new(0),
             history,
             tally: Tally::new(workers),
         };

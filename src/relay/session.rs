@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,8 +22,11 @@ use siphasher::sip::SipHasher13;
 
 use super::wheel::{TICK, Wheel};
 use crate::clock::Moment;
+use crate::config::model::PinPrefix;
+use crate::partner::table::Known;
 use crate::pool::placement::Subject;
 
+mod naming;
 mod survey;
 
 pub use survey::Survey;
@@ -29,6 +34,8 @@ pub use survey::Survey;
 /// What can end the wait of a session from outside, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Interrupt {
+    /// Its client has turned out to be a partner: it looks, and goes on.
+    Named,
     /// Its own deadline has passed.
     Deadline,
     /// Its partner is pinned to another node.
@@ -70,10 +77,12 @@ enum Age {
 
 /// What the worker knows of one session.
 pub struct Session {
-    partner: OnceCell<Arc<str>>,
+    partner: OnceCell<Arc<Known>>,
     age: Cell<Age>,
     /// Which listener it came in by; a number that outlives reloads.
     pub listener: u32,
+    /// From where its client comes; unspecified before that is known.
+    from: Cell<Ipv6Addr>,
     /// Tells clients apart, not who they are.
     client: Cell<u32>,
     /// Whether its node has ever sent a byte.
@@ -84,7 +93,8 @@ pub struct Session {
     active_at: Cell<Moment>,
     heard_at: Cell<Moment>,
     asked_at: Cell<Moment>,
-    limit: Cell<Option<Duration>>,
+    /// How long a phase may last without a byte, in milliseconds: a session has room for few bytes.
+    limit: Cell<Option<NonZeroU32>>,
     /// For when the wheel has it.
     scheduled: Cell<Moment>,
     endpoint: Cell<EndpointNumber>,
@@ -190,7 +200,8 @@ impl Session {
     }
 
     fn deadline(&self) -> Option<Moment> {
-        self.limit.get().map(|limit| self.active_at.get() + limit)
+        let limit = Duration::from_millis(self.limit.get()?.get().into());
+        Some(self.active_at.get() + limit)
     }
 }
 
@@ -247,6 +258,7 @@ impl Sessions {
             partner: OnceCell::new(),
             age: Cell::new(Age::Short),
             listener,
+            from: Cell::new(Ipv6Addr::UNSPECIFIED),
             client: Cell::new(0),
             is_answered: Cell::new(false),
             looks_legacy: Cell::new(false),
@@ -319,7 +331,8 @@ impl Sessions {
         let sessions = || list.slots.iter().filter_map(|slot| slot.session.as_ref());
         let first = sessions().filter(|session| session.is_cut_first());
         let rest = sessions().filter(|session| !session.is_cut_first());
-        let is_meant = |session: &&Rc<Session>| session.interrupt.get().is_none() && which(session);
+        let is_left = |session: &Session| session.interrupt.get() <= Some(Interrupt::Named);
+        let is_meant = |session: &&Rc<Session>| is_left(session) && which(session);
         let chosen = first.chain(rest).filter(is_meant).take(most);
         chosen
             .inspect(|session| session.interrupt(interrupt))
@@ -396,10 +409,18 @@ impl Sessions {
 }
 
 impl Session {
-    /// It belongs to the configured partner called `name`; those are cut first.
-    pub fn mark_partner(&self, name: &Arc<str>) {
-        // Nobody is recognised twice.
-        let _ = self.partner.set(Arc::clone(name));
+    /// It belongs to this configured partner; those are cut first. Whether that is news: nobody is recognised
+    /// twice.
+    pub fn mark_partner(&self, known: &Arc<Known>) -> bool {
+        let is_new = self.partner.get().is_none();
+        self.partner.get_or_init(|| Arc::clone(known));
+        is_new
+    }
+
+    /// The configured partner that it belongs to.
+    #[must_use]
+    pub fn known(&self) -> Option<&Arc<Known>> {
+        self.partner.get()
     }
 
     /// Its client looks as if it could not fail over by itself: it is pinned and cut like a partner.
@@ -421,7 +442,7 @@ impl Session {
     /// The name of the configured partner that it belongs to.
     #[must_use]
     pub fn partner(&self) -> Option<&str> {
-        self.partner.get().map(|name| &**name)
+        self.partner.get().map(|known| &*known.name)
     }
 
     /// The endpoint it dials or talks to; zero is none.
@@ -481,8 +502,12 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Starts a phase that may last `limit` without a byte; `None`: for ever.
+    /// Starts a phase that may last `limit` without a byte, at most seven weeks; `None`: for ever.
     pub fn arm(&self, limit: Option<Duration>) {
+        let limit = limit.map(|limit| {
+            let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+            NonZeroU32::new(millis).unwrap_or(NonZeroU32::MIN)
+        });
         self.session.touch(self.sessions.now());
         self.session.limit.set(limit);
         if let Some(deadline) = self.session.deadline() {
@@ -522,8 +547,15 @@ impl Seat {
         self.session.is_answered.set(true);
     }
 
-    /// It is a session of this client: of a prefix, since whoever has an IPv6 address has many.
-    pub fn belong_to(&self, client: &Subject) {
+    /// Its client is at `ip`. Clients are told apart by their prefix, since whoever has an IPv6 address has
+    /// many.
+    pub fn come_from(&self, ip: IpAddr, prefix: PinPrefix) {
+        let client = Subject::of_client(ip, prefix);
+        let from = match ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        self.session.from.set(from);
         let mut hasher = SipHasher13::new();
         client.hash(&mut hasher);
         let [_, _, _, _, a, b, c, d] = hasher.finish().to_be_bytes();

@@ -23,6 +23,7 @@ use crate::snapshot::Place;
 use crate::telemetry::outcome::Outcome;
 
 mod arrival;
+mod naming;
 mod opening;
 mod suspicion;
 
@@ -63,6 +64,12 @@ fn serve(
             Err(outcome) => outcome,
             Ok(mut flowing) => loop {
                 let end = flowing.pump.until_ended().await;
+                // First, so that its end is its partner's.
+                let was_told = matches!(end, End::Interrupted(Interrupt::Named, _));
+                life.take_name(&mut flowing.hold, was_told);
+                if was_told {
+                    life.tell_named(flowing.hold.as_ref());
+                }
                 if !life.is_left_alone(&end) {
                     break life.finish(end, flowing.pump.into_parts());
                 }
@@ -125,12 +132,16 @@ impl<'a> Life<'a> {
         outcome
     }
 
-    /// A listener may leave the sessions of a dead node to end by themselves.
+    /// Who was only named goes on; and a listener may leave the sessions of a dead node to end by themselves.
     fn is_left_alone(&self, end: &End) -> bool {
+        if matches!(end, End::Interrupted(Interrupt::Named, _)) {
+            return true;
+        }
         let is_left = matches!(end, End::Interrupted(Interrupt::NodeDown, _))
             && self.policy().listener.config.on_node_down == OnNodeDown::Leave;
         if is_left {
             self.seat.go_on_regardless();
+            self.account.forsake();
         }
         is_left
     }
@@ -171,7 +182,7 @@ fn failed(side: Side, error: &io::Error) -> (Outcome, bool) {
 
 fn outcome_of(interrupt: Interrupt) -> Outcome {
     match interrupt {
-        Interrupt::Deadline => Outcome::Idle,
+        Interrupt::Deadline | Interrupt::Named => Outcome::Idle,
         Interrupt::NodeDown => Outcome::NodeDown,
         Interrupt::Drained => Outcome::Drained,
         Interrupt::Disabled => Outcome::Disabled,

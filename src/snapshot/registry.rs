@@ -11,6 +11,7 @@ use super::{
 };
 use crate::addr::NodeAddr;
 use crate::config::model::{self, Config, NodeState};
+use crate::partner::presence::Presence;
 use crate::partner::resolved::Addresses;
 use crate::partner::table::PartnerTable;
 use crate::pool::health::Timing;
@@ -30,6 +31,8 @@ pub struct Registry {
     /// Listeners of this and earlier snapshots: a client that came in by one may dial its nodes yet.
     handed_out: Vec<Weak<Listener>>,
     partners: (Vec<model::Partner>, Arc<PartnerTable>),
+    /// By name of the partner: one that is written down again finds its sessions.
+    presences: HashMap<Box<str>, Arc<Presence>>,
     /// By pool.
     recoveries: HashMap<Arc<str>, Arc<Recovery>>,
     /// By pool and node.
@@ -58,6 +61,7 @@ impl Registry {
             listeners: HashMap::new(),
             handed_out: Vec::new(),
             partners: (Vec::new(), Arc::default()),
+            presences: HashMap::new(),
             recoveries: HashMap::new(),
             paces: HashMap::new(),
         }
@@ -73,7 +77,7 @@ impl Registry {
         self.revision += 1;
         let in_use = self.in_use();
         let mut groups: Vec<GroupPlan> = Vec::new();
-        let listeners = config
+        let mut listeners: Vec<Listener> = config
             .listeners
             .iter()
             .filter_map(|listener| {
@@ -81,17 +85,18 @@ impl Registry {
                     .pools
                     .iter()
                     .find(|pool| pool.name == listener.pool)?;
-                Some(Arc::new(self.listener(listener, pool, &mut groups)))
+                Some(self.listener(listener, pool, &mut groups))
             })
             .collect();
         let live = endpoints_of(&groups);
         self.retire(config, &groups, &live, &in_use);
         self.add_retired(&mut groups, &live);
-        let listeners: Vec<Arc<Listener>> = listeners;
+        Scope::join(&mut listeners);
+        let listeners: Vec<_> = listeners.into_iter().map(Arc::new).collect();
         self.handed_out.extend(listeners.iter().map(Arc::downgrade));
         if self.partners.0 != config.partners {
             let resolved = Arc::clone(self.partners.1.resolved());
-            let table = PartnerTable::new(&config.partners).with_resolved(resolved);
+            let table = self.partners_of(config).with_resolved(resolved);
             self.partners = (config.partners.clone(), Arc::new(table));
         }
         self.edition += 1;
@@ -120,6 +125,16 @@ impl Registry {
             groups: snapshot.groups.clone(),
             partners: Arc::clone(&self.partners.1),
         }
+    }
+
+    fn partners_of(&mut self, config: &Config) -> PartnerTable {
+        let (presences, workers) = (&mut self.presences, self.workers);
+        // A session of a partner that is gone holds what counts it.
+        presences.retain(|_, each| Arc::strong_count(each) > 1);
+        PartnerTable::counted_by(&config.partners, |name| {
+            let presence = presences.entry(name.into());
+            Arc::clone(presence.or_insert_with(|| Arc::new(Presence::new(workers))))
+        })
     }
 
     /// Endpoints that have a session, or may yet get one from a client that came in by an earlier
@@ -190,6 +205,7 @@ impl Registry {
             .map(|member| Seat {
                 endpoint: Arc::clone(&member.endpoint),
                 weight: member.weight,
+                siblings: Box::default(),
             })
             .collect();
         Listener {

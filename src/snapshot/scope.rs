@@ -3,12 +3,13 @@
 //! Joins the snapshot to the pin table for [`Evacuation`], which decides: whoever asks for a failover, a drill,
 //! maintenance or a session, gives it the same to decide by. Only [`Scope::fail_over`] moves pins.
 
-use std::cmp::{max, min};
 use std::sync::Arc;
 
-use super::{Listener, Snapshot};
+use super::{Endpoint, Listener, Snapshot};
 use crate::clock::Moment;
+use crate::config::model;
 use crate::partner::table::{Known, PartnerTable};
+use crate::pool::affinity::Measure;
 use crate::pool::evacuation::Evacuation;
 use crate::pool::pins::{FailedOver, Pin, PinKey, PinScope, PinTable};
 use crate::pool::placement::{PlacementKey, Subject};
@@ -94,46 +95,77 @@ impl Scope {
         scopes.into()
     }
 
+    /// Lets each of `listeners` know how the others that share its pins dial their nodes.
+    pub(super) fn join(listeners: &mut [Listener]) {
+        for index in 0..listeners.len() {
+            let Some(listener) = listeners.get(index) else {
+                break;
+            };
+            let siblings = |seat: &super::Seat| {
+                let others = listeners.iter().filter(|other| other.shares_with(listener));
+                let mut found: Vec<Arc<Endpoint>> = Vec::new();
+                for other in others.filter_map(|other| other.seat(&seat.endpoint.node)) {
+                    let known = found.iter().chain([&seat.endpoint]);
+                    let numbers: Vec<_> = known.map(|known| known.number).collect();
+                    if !numbers.contains(&other.endpoint.number) {
+                        found.push(Arc::clone(&other.endpoint));
+                    }
+                }
+                found.into_boxed_slice()
+            };
+            let all: Vec<_> = listener.nodes.iter().map(siblings).collect();
+            if let Some(listener) = listeners.get_mut(index) {
+                for (seat, siblings) in listener.nodes.iter_mut().zip(all) {
+                    seat.siblings = siblings;
+                }
+            }
+        }
+    }
+
     /// The key of a partner's pin.
     #[must_use]
     pub fn key(&self, partner: &Arc<str>) -> PinKey {
         PinKey::of_partner(&self.pins, partner)
     }
 
-    /// How good a node is on the listener where it is worst: a pin holds on all of them.
+    /// How good a node is to the pins that hold here.
     #[must_use]
     pub fn standing(&self, node: &str) -> Option<Standing> {
-        self.standings(node).reduce(max)
+        self.measure(None).judge(self.standings(node))
     }
 
+    /// On each listener that has pins.
     fn standings<'s>(&'s self, node: &'s str) -> impl Iterator<Item = Standing> {
-        let seats = self.listeners.iter().flat_map(|each| &each.nodes);
+        let pin = |listener: &Arc<Listener>| listener.config.pin != model::Pin::None;
+        let are_pinned = self.listeners.iter().any(pin);
+        let listeners = self.listeners.iter();
+        let listeners = listeners.filter(move |listener| !are_pinned || pin(listener));
+        let seats = listeners.flat_map(|each| &each.nodes);
         let same = seats.filter(move |seat| *seat.endpoint.node == *node);
         same.map(|seat| seat.endpoint.standing())
     }
 
-    /// The nodes, each as good as it is on the listener where it is worst; where none but `leaving` is to be
-    /// placed on then, as good as it is where it is best.
+    /// What counts of the nodes' standings, where `leaving` is not to be chosen.
+    fn measure(&self, leaving: Option<&str>) -> Measure {
+        let nodes = self.listeners.first().into_iter();
+        let nodes = nodes.flat_map(|each| &each.nodes);
+        let nodes = nodes.map(|seat| &*seat.endpoint.node);
+        let others = nodes.filter(|node| Some(*node) != leaving);
+        Measure::of(others.map(|node| self.standings(node)))
+    }
+
+    /// The nodes, each as good as it is to the pins, where `leaving` is not to be chosen.
     fn candidates(&self, leaving: &str) -> Vec<Candidate<'_>> {
-        let among = |choose: fn(Standing, Standing) -> Standing| {
-            let first = self.listeners.first();
-            let nodes = first.into_iter().flat_map(|each| each.candidates());
-            let judged = nodes.map(move |node| Candidate {
-                standing: self
-                    .standings(node.name)
-                    .reduce(choose)
-                    .unwrap_or(node.standing),
-                ..node
-            });
-            judged.collect::<Vec<_>>()
-        };
-        let worst = among(max);
-        let is_home = |node: &Candidate<'_>| **node.name != *leaving && node.standing.takes_pins();
-        if worst.iter().any(is_home) {
-            worst
-        } else {
-            among(min)
-        }
+        let measure = self.measure(Some(leaving));
+        let first = self.listeners.first();
+        let nodes = first.into_iter().flat_map(|each| each.candidates());
+        let judged = nodes.map(move |node| Candidate {
+            standing: measure
+                .judge(self.standings(node.name))
+                .unwrap_or(node.standing),
+            ..node
+        });
+        judged.collect()
     }
 
     fn evacuation<'a>(
@@ -189,8 +221,12 @@ impl Scope {
         leavers.find(|leaver| leaver.known.name == known.name)
     }
 
-    /// Moves the pins of a dead node to those who outlived it.
+    /// Moves the pins of a dead node to those who outlived it. Where nobody is good on all listeners, they stay on
+    /// one that still serves another listener.
     pub fn fail_over(&self, who: Whereabouts<'_>, dead: &Arc<str>, now: Moment) -> FailedOver {
+        if self.standing(dead).is_some_and(Standing::keeps_pinned) {
+            return FailedOver::default();
+        }
         let mut evacuation = self.evacuation(who, dead, now);
         let place = |subject: &Subject| {
             let is_counted = match subject {
@@ -214,6 +250,14 @@ impl Scope {
 }
 
 impl Listener {
+    /// Whether it is another one that has the same pins.
+    fn shares_with(&self, other: &Self) -> bool {
+        let are_pinned = [self, other]
+            .iter()
+            .all(|each| each.config.pin != model::Pin::None);
+        are_pinned && self.pin_scope == other.pin_scope && self.state.number != other.state.number
+    }
+
     /// How many legacy partners each node has, where that is limited.
     fn share(&self, who: Whereabouts<'_>, now: Moment) -> Option<Share> {
         (self.max_share < 100).then(|| {

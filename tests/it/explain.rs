@@ -182,7 +182,10 @@ fn a_partner_that_fails_where_another_is_normal_is_told_from_a_node_that_fails()
     );
     assert_eq!(asked(&world, "woodgrove")["verdict"]["verdict"], "neither");
     let status = world.pinfold.json("/v1/status")["attention"].to_string();
-    assert!(status.contains("FAILING fabrikam"), "{status}");
+    assert!(
+        status.contains("FAILING fabrikam on federation"),
+        "{status}"
+    );
     let said = world
         .pinfold
         .process
@@ -190,7 +193,7 @@ fn a_partner_that_fails_where_another_is_normal_is_told_from_a_node_that_fails()
     assert!(said.is_some_and(|line| line.contains("fabrikam")));
     let (text, _) = explained(&world, &["fabrikam"]);
     assert!(
-        text.contains("US OR THEM  them: fabrikam failed 2 times on edge1"),
+        text.contains("US OR THEM  them on federation: fabrikam failed 2 times on edge1"),
         "{text}"
     );
     // Served since: nobody is accused any more.

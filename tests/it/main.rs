@@ -16,6 +16,7 @@ mod pinning;
 mod reload;
 mod removal;
 mod replay;
+mod returning;
 mod stopping;
 #[allow(
     dead_code,
@@ -25,6 +26,8 @@ mod stopping;
 mod world;
 
 mod admin;
+mod adoption;
+mod affinity;
 mod bad_input;
 mod bulk;
 mod command_line;

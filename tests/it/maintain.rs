@@ -140,6 +140,27 @@ fn a_partner_that_does_not_come_back_undoes_it_and_a_pin_by_hand_is_by_hand_agai
 }
 
 #[test]
+fn a_maintenance_that_lasts_longer_than_its_window_is_undone_and_one_that_does_not_is_not() {
+    let world = World::start_with(2, |setup| setup.fabrikam = "alarm_after = \"1h\"".into());
+    // It is busy, and would be waited for for an hour.
+    let (mut caller, home) = Caller::served(world.address(), FABRIKAM).unwrap();
+    let (text, code) = maintain(&world, &[&home, "--window", "1s"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("it lasted longer than --window"), "{text}");
+    assert!(caller.ends_within(SOON), "it was moved before");
+    assert_eq!(pin(&world)["node"], json!(home), "{text}");
+    let node = world.pinfold.node(&home);
+    assert_eq!(node["state"], "active", "{node}");
+    assert_eq!(node["administered"], Value::Null, "{node}");
+
+    let partner = world.fabrikam();
+    let (text, code) = maintain(&world, &[&home, "--window", "5m"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(world.pinfold.node(&home)["state"], "draining");
+    drop(partner);
+}
+
+#[test]
 fn undoing_a_maintenance_leaves_alone_whom_an_earlier_one_has_moved() {
     let mut world = World::start(2);
     let partner = world.fabrikam();
@@ -257,6 +278,20 @@ fn of_one_pool_one_node_is_maintained_at_a_time_and_the_second_is_told_by_whom()
         assert!(text.contains(expected), "no {expected} in\n{text}");
     }
     assert_eq!(world.pinfold.node("edge2")["state"], "active");
+    // Nor is any single step done beside it.
+    let _partner = Caller::served(world.address(), FABRIKAM).unwrap();
+    let at = world.pinfold.pin("fabrikam").unwrap();
+    assert_ne!(at, "edge1");
+    for step in ["move?partner=fabrikam", "end?sessions=9"] {
+        let answer = world.pinfold.post(&format!("/v1/nodes/{at}/{step}"));
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 409, "{step}: {}", answer.body);
+        let is_told = answer
+            .body
+            .contains("edge1 (pool edge) is under maintenance, begun by");
+        assert!(is_told, "{step}: {}", answer.body);
+    }
+    assert_eq!(world.pinfold.pin("fabrikam"), Some(at));
     let status = world.pinfold(&["nodes"]);
     assert!(told(&status).contains("under maintenance since"));
 

@@ -117,6 +117,9 @@ fn an_address_that_turns_out_to_be_a_partners_brings_its_pin_along() {
     wait_known(&mut world, &[FIRST]);
     let pinned = wait_until(SOON, || world.pinfold.pin("fabrikam"));
     assert_eq!(pinned, Some(first.clone()));
+    // Its session is the partner's, too, without a reconnect.
+    let seen = wait_until(SOON, || (partner(&world)["sessions"] == 1).then_some(()));
+    assert!(seen.is_some(), "{}", partner(&world));
     assert_eq!(served(&world, FIRST).1, first);
     // The other address is another name's; the pin that there is stands.
     server.host("sip.fabrikam.test", &[FIRST, SECOND]);

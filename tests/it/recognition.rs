@@ -242,6 +242,49 @@ fn a_certificate_that_is_not_the_configured_partners_is_told() {
 }
 
 #[test]
+fn alerts_are_counted_for_the_partner_whose_handshakes_they_end() {
+    let scene = Scene::of("-tls1_2", |_| {});
+    let client = "-tls1_2 -verify_return_error -cert client.pem -key client.key";
+    let ended = [
+        (client, "client", "unknown_ca", 1.0),
+        ("-tls1_2", "node", "handshake_failure", 1.0),
+        ("-tls1_2", "node", "handshake_failure", 2.0),
+    ];
+    for (arguments, side, alert, count) in ended {
+        let (_, line) = scene.call("127.0.0.2", arguments);
+        assert_eq!(
+            field(&line, "outcome"),
+            format!("tls-alert-{side}"),
+            "{line}"
+        );
+        assert_eq!(field(&line, "partner"), "fabrikam", "{line}");
+        let sample = format!(
+            "pinfold_tls_alerts_total{{listener=\"federation\",partner=\"fabrikam\",side=\"{side}\",alert=\"{alert}\"}}"
+        );
+        assert_eq!(scene.metric(&sample), Some(count), "{sample}");
+    }
+    // Those of strangers are counted apart.
+    let (_, line) = scene.call("127.0.0.40", "-tls1_2");
+    assert_eq!(field(&line, "outcome"), "tls-alert-node", "{line}");
+    let told = wait_until(SOON, || {
+        let told = scene.world.pinfold.json("/v1/explain/fabrikam");
+        (told["attempts"]["bad"] == 3).then_some(told)
+    });
+    let told = told.expect("each is remembered");
+    let troubles = told["attempts"]["troubles"].as_array().unwrap().iter();
+    let troubles: Vec<_> = troubles
+        .map(|each| {
+            (
+                each["alert"].as_str().unwrap(),
+                each["times"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [("node: handshake_failure", 2), ("client: unknown_ca", 1)];
+    assert_eq!(troubles, expected, "{told}");
+}
+
+#[test]
 fn an_alert_that_ends_a_handshake_names_its_side() {
     let scene = Scene::of("-tls1_2", |_| {});
     for (arguments, outcome, side, alert) in [
@@ -417,4 +460,67 @@ fn who_still_uses_tls_1_0_is_known_after_a_kill() {
     let row = screen.lines().find(|line| line.starts_with("fabrikam"));
     assert!(row.is_some_and(|row| row.contains("1.0 ×1")), "{screen}");
     assert!(screen.contains("would be cut off: fabrikam."), "{screen}");
+}
+
+#[test]
+fn a_session_is_its_partners_as_soon_as_a_certificate_says_so_and_so_are_others_from_there() {
+    let directory = Directory::create();
+    certify(directory.path());
+    let (_node, address) = server(directory.path(), "-tls1_2");
+    let world = World::start_with(1, |setup| {
+        setup.node("edge2", address);
+        setup.pool = "balance = \"round-robin\"".into();
+        setup.listeners[0].more = "pin = \"none\"".into();
+        setup.fabrikam = NAMED.into();
+    });
+    let from = Ipv4Addr::new(127, 0, 0, 40);
+    // In turns: one node takes plain lines, the other one shakes hands.
+    let plain = wait_until(SOON, || {
+        crate::world::Caller::served(world.address(), from).ok()
+    });
+    let (mut plain, _) = plain.expect("a node takes plain lines");
+    let sessions = || world.pinfold.json("/v1/partners")["partners"][0]["sessions"].clone();
+    assert_eq!(sessions(), 0);
+    let arguments = format!("-tls1_2 {CERTIFICATE}");
+    let taught = wait_until(SOON, || {
+        let said = speak(directory.path(), world.address(), "127.0.0.40", &arguments);
+        said.contains("drow").then_some(())
+    });
+    assert!(taught.is_some());
+    let named = wait_until(SOON, || (sessions() == 1).then_some(()));
+    assert!(named.is_some(), "{}", sessions());
+    assert_eq!(plain.ask("still here").unwrap(), "edge1");
+}
+
+#[test]
+fn the_very_session_that_shows_a_partners_certificate_lives_under_the_partners_pin() {
+    let scene = Scene::of("-tls1_2", |_| {});
+    let directory = scene.directory.path();
+    std::fs::write(directory.join("word"), "word\n").unwrap();
+    let address = scene.world.address();
+    let mut command = openssl(
+        directory,
+        &format!(
+            "s_client -connect {address} -bind 127.0.0.40:0 -cipher {ANY_CIPHER} -brief -ign_eof -tls1_2 {CERTIFICATE}"
+        ),
+    );
+    command.stdin(File::open(directory.join("word")).unwrap());
+    let mut client = command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let partner = || scene.world.pinfold.json("/v1/partners")["partners"][0].clone();
+    let has = |sessions: u64| {
+        wait_until(SOON, || {
+            let partner = partner();
+            let is_held = partner["pins"][0]["sessions"] == sessions;
+            (partner["sessions"] == sessions && is_held).then_some(())
+        })
+    };
+    let held = has(1);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert!(held.is_some(), "{}", partner());
+    assert!(has(0).is_some(), "{}", partner());
 }

@@ -53,8 +53,14 @@ fn row(partner: &Partner, pin: Option<&PartnerPin>, layout: &Layout) -> Vec<Stri
     notes.extend(pin.map(|pin| pins::note(pin.order.as_ref(), pin.home.as_deref())));
     notes.retain(|note| !note.is_empty());
     let of_pin = |tell: &dyn Fn(&PartnerPin) -> String| pin.map_or_else(|| "-".into(), tell);
-    let last = |pin: &PartnerPin| match pin.sessions {
-        0 => layout.age(pin.last_used),
+    // What one that has several pins has under each; of any other, all that it has.
+    let (sessions, last_used) = match pin {
+        Some(pin) if partner.pins.len() > 1 => (u64::from(pin.sessions), Some(pin.last_used)),
+        _ => (partner.sessions, partner.last_used),
+    };
+    let last = match (sessions, last_used) {
+        (0, None) => "never".into(),
+        (0, Some(at)) => layout.age(at),
         _ => "now".into(),
     };
     vec![
@@ -62,8 +68,8 @@ fn row(partner: &Partner, pin: Option<&PartnerPin>, layout: &Layout) -> Vec<Stri
         partner.generation.clone(),
         of_pin(&|pin| pin.node.clone()),
         of_pin(&|pin| format!("{} {}", layout.age(pin.since), pin.by)),
-        grouped(pin.map_or(0, |pin| u64::from(pin.sessions))),
-        of_pin(&last),
+        grouped(sessions),
+        last,
         notes.join(", "),
     ]
 }

@@ -99,12 +99,16 @@ pub(super) fn expiring(view: &View, now: Timestamp) -> Vec<String> {
 fn failing(shared: &Shared) -> Vec<String> {
     let picture = us_or_them::picture(shared, Moment::now());
     let accusations = us_or_them::accusations(&picture).into_iter();
-    let tell = |(who, judgement): (Arc<str>, Judgement)| match judgement.verdict {
-        Verdict::Node(node) if node == who => format!("FAILING {who}: {}", judgement.evidence),
-        Verdict::Neither | Verdict::Partner | Verdict::Node(_) | Verdict::Unknown => format!(
-            "FAILING {who}: {}. → pinfold explain {who}",
-            judgement.evidence
-        ),
+    let tell = |(who, judgement): (Arc<str>, Judgement)| {
+        let on = judgement.listener.as_deref();
+        let on = on.map_or_else(String::new, |listener| format!(" on {listener}"));
+        let next = match judgement.verdict {
+            Verdict::Node(node) if node == who => String::new(),
+            Verdict::Neither | Verdict::Partner | Verdict::Node(_) | Verdict::Unknown => {
+                format!(". → pinfold explain {who}")
+            }
+        };
+        format!("FAILING {who}{on}: {}{next}", judgement.evidence)
     };
     accusations.map(tell).collect()
 }

@@ -158,16 +158,22 @@ fn judge(shared: &Shared, subject: &Subject, now: Moment) -> Judged {
         return Judged {
             verdict: Verdict::Unknown.label().into(),
             node: None,
+            listener: None,
             evidence: "only partners are compared with one another".into(),
         };
     };
-    let Judgement { verdict, evidence } = us_or_them::picture(shared, now).of_partner(&known.name);
+    let Judgement {
+        verdict,
+        listener,
+        evidence,
+    } = us_or_them::picture(shared, now).of_partner(&known.name);
     Judged {
         verdict: verdict.label().into(),
         node: match &verdict {
             Verdict::Node(node) => Some(node.to_string()),
             Verdict::Neither | Verdict::Partner | Verdict::Unknown => None,
         },
+        listener: listener.as_ref().map(ToString::to_string),
         evidence,
     }
 }

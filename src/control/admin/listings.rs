@@ -83,7 +83,8 @@ pub(super) fn partners(shared: &Shared, view: &View) -> Partners {
     let partners = snapshot.config.partners.iter().map(|partner| {
         let pins = pinned.remove(&partner.name).unwrap_or_default();
         let chapter = chronicle.partner(&partner.name);
-        let described = describe(partner, pins, is_awaited(view, &partner.name), chapter);
+        let whereabouts = whereabouts(&snapshot, view, &partner.name);
+        let described = describe(partner, pins, whereabouts, chapter);
         let count = resolved.get(&*partner.name).copied().unwrap_or(0);
         with_names(described, names.partners.get(&*partner.name), count)
     });
@@ -101,7 +102,7 @@ pub(super) fn partner(shared: &Shared, view: &View, known: &Arc<str>) -> Option<
     let pins = pins.map(|(key, pin)| partner_pin(&key, &pin)).collect();
     let chronicle = chronicle::lock(&shared.chronicle);
     let chapter = chronicle.partner(known);
-    let described = describe(partner, pins, is_awaited(view, known), chapter);
+    let described = describe(partner, pins, whereabouts(&snapshot, view, known), chapter);
     let names = shared.asking.view();
     let resolved = named::resolved(&snapshot).get(&**known).copied();
     Some(with_names(
@@ -128,13 +129,32 @@ fn is_awaited(view: &View, name: &str) -> bool {
     gaps.any(|gap| *gap.partner == *name && gap.is_open())
 }
 
+/// Where a partner is, as far as is asked.
+#[derive(Clone, Copy)]
+struct Whereabouts {
+    sessions: u64,
+    last_used: Option<Moment>,
+    is_awaited: bool,
+}
+
+fn whereabouts(snapshot: &snapshot::Snapshot, view: &View, name: &str) -> Whereabouts {
+    let presence = snapshot.partners.by_name(name).map(|known| &known.presence);
+    Whereabouts {
+        sessions: presence.map_or(0, |presence| presence.sessions()),
+        last_used: presence.and_then(|presence| presence.last_used()),
+        is_awaited: is_awaited(view, name),
+    }
+}
+
 fn describe(
     partner: &model::Partner,
     pins: Vec<PartnerPin>,
-    awaited: bool,
+    whereabouts: Whereabouts,
     chapter: Option<&Chapter>,
 ) -> Partner {
-    let sessions = pins.iter().map(|pin| u64::from(pin.sessions)).sum();
+    let sessions = whereabouts.sessions;
+    let by_pins = pins.iter().map(|pin| pin.last_used);
+    let last_used = by_pins.chain(whereabouts.last_used.map(at)).max();
     let spoken = chapter.map(|chapter| &chapter.tls);
     let spoken = spoken.filter(|spoken| spoken.seen_at.is_some());
     let guess = chapter.map(|chapter| guess(chapter, sessions));
@@ -145,8 +165,9 @@ fn describe(
         legacy: partner.legacy,
         addresses: partner.addresses.iter().map(ToString::to_string).collect(),
         sessions,
+        last_used,
         pins,
-        awaited,
+        awaited: whereabouts.is_awaited,
         contact: partner.contact.clone(),
         tls: spoken.map(describe_tls),
         tls_min: partner

@@ -22,19 +22,26 @@ impl Control {
         &self,
         task: &Task,
     ) -> Done<Vec<NodeChanged>> {
+        self.wait_for_others(task)?;
         let pools = self.pools_of(&task.node, task.pool.as_deref())?;
-        let states = self.shared.administered.load();
-        let is_there = |word: &Administered| pools.contains(&word.pool) && self.is_configured(word);
-        let other = Administered::in_the_way(&states, &task.node, is_there);
-        if let Some(other) = other {
-            return Err(TaskRefused::busy(other));
-        }
         let change = |pool: &str, word: Option<Administered>| {
             let state = self.state_of(pool, &task.node);
             let (place, state) = ((pool, &*task.node), state.unwrap_or(NodeState::Active));
             Some(Administered::maintained(place, word, state, &task.begun()))
         };
         Ok(self.change_words(&task.node, pools, change).await?)
+    }
+
+    /// Refuses while another node of the pool is under maintenance: also a single step would be taken for that
+    /// one's doing.
+    pub(super) fn wait_for_others(&self, task: &Task) -> Done<()> {
+        let pools = self.pools_of(&task.node, task.pool.as_deref())?;
+        let states = self.shared.administered.load();
+        let is_there = |word: &Administered| pools.contains(&word.pool) && self.is_configured(word);
+        match Administered::in_the_way(&states, &task.node, is_there) {
+            Some(other) => Err(TaskRefused::busy(other)),
+            None => Ok(()),
+        }
     }
 
     /// Gives the node back the state that it had before its maintenance. Durable on return.

@@ -1,17 +1,58 @@
+use std::time::Duration;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Moment;
 
 mod naive;
+
+/// A session that ended.
+#[derive(Clone, Debug)]
+struct Seen {
+    partner: Arc<str>,
+    listener: Arc<str>,
+    node: Arc<str>,
+    is_good: bool,
+    at: Moment,
+}
+
+impl Seen {
+    fn on(mut self, listener: &str) -> Self {
+        self.listener = listener.into();
+        self
+    }
+}
 
 fn seen(partner: &str, node: &str, is_good: bool, at: u64) -> Seen {
     Seen {
         partner: partner.into(),
+        listener: "federation".into(),
         node: node.into(),
         is_good,
         at: Moment::from_micros(at),
     }
+}
+
+/// What is remembered of them, told in whatever order.
+fn told(all: &[Seen], now: Moment) -> Picture {
+    let mut records: BTreeMap<&Arc<str>, Record> = BTreeMap::new();
+    for each in all {
+        let record = records.entry(&each.partner).or_default();
+        record.note(&each.listener, &each.node, each.is_good, each.at);
+    }
+    let mut picture = Picture::default();
+    for (partner, record) in records {
+        picture.add(partner, record.fared(now));
+    }
+    picture
+}
+
+/// The same, told in order.
+fn picture(mut all: Vec<Seen>) -> Picture {
+    all.sort_by_key(|seen| (seen.at, seen.is_good));
+    told(&all, Moment::from_micros(1000))
 }
 
 fn others(node: &str, count: usize, is_good: bool) -> Vec<Seen> {
@@ -21,7 +62,7 @@ fn others(node: &str, count: usize, is_good: bool) -> Vec<Seen> {
 
 fn judged(mut of_it: Vec<Seen>, of_others: Vec<Seen>) -> Judgement {
     of_it.extend(of_others);
-    Picture::new(of_it).of_partner("fabrikam")
+    picture(of_it).of_partner("fabrikam")
 }
 
 #[test]
@@ -57,7 +98,7 @@ fn a_node_on_which_everybody_fails_is_at_fault() {
     );
     let mut all = own;
     all.extend(rest);
-    assert_eq!(Picture::new(all).accused().len(), 1);
+    assert_eq!(picture(all).accused().len(), 1);
 }
 
 #[test]
@@ -107,6 +148,64 @@ fn little_accuses_nobody() {
 }
 
 #[test]
+fn a_service_that_works_hides_neither_a_node_nor_a_partner_that_fails_on_another() {
+    // Federation fails for everybody on edge2 and works on edge1; by XMPP all is well everywhere, and busy.
+    let mut all = Vec::new();
+    for name in ["fabrikam", "woodgrove", "litware"] {
+        all.extend((0..3).map(|at| seen(name, "edge2", false, at)));
+        all.extend((0..200).map(|at| seen(name, "edge2", true, 10 + at).on("xmpp")));
+        all.extend((0..200).map(|at| seen(name, "edge1", true, 10 + at).on("xmpp")));
+    }
+    all.push(seen("contoso", "edge1", true, 4));
+    let of_node = picture(all.clone());
+    let accused = of_node.accused();
+    let [(node, judgement)] = accused.as_slice() else {
+        panic!("{accused:?}");
+    };
+    assert_eq!(
+        (&**node, judgement.listener.as_deref()),
+        ("edge2", Some("federation"))
+    );
+    let of_it = of_node.of_partner("fabrikam");
+    assert_eq!(of_it.verdict, Verdict::Node("edge2".into()));
+    assert_eq!(of_it.listener.as_deref(), Some("federation"));
+    // Weighed together, as if there were one listener, nobody would be accused.
+    let together = all.iter().cloned().map(|seen| seen.on("any")).collect();
+    assert!(picture(together).accused().is_empty());
+    // Who fails alone wherever it comes has trouble of its own, although its XMPP works.
+    all.retain(|seen| &*seen.partner == "fabrikam");
+    all.push(seen("fabrikam", "edge1", false, 4));
+    for node in ["edge1", "edge2"] {
+        all.extend(others(node, 3, true));
+    }
+    let of_it = picture(all).of_partner("fabrikam");
+    assert_eq!(of_it.verdict, Verdict::Partner, "{of_it:?}");
+    assert_eq!(of_it.listener.as_deref(), Some("federation"));
+}
+
+#[test]
+fn what_is_old_is_forgotten_and_reloads_for_ever_fill_nothing() {
+    let (listener, node): (Arc<str>, Arc<str>) = ("federation".into(), "edge1".into());
+    let at = |minutes: u64| Moment::START + Duration::from_secs(60 * minutes);
+    let mut record = Record::default();
+    record.note(&listener, &node, false, at(0));
+    record.note(&listener, &node, false, at(10));
+    let failures = |record: &Record, now| record.fared(now).next().map(|fared| fared.failures);
+    assert_eq!(failures(&record, at(69)), Some(2));
+    assert_eq!(failures(&record, at(70)), None);
+    record.note(&listener, &node, false, at(70));
+    assert_eq!(
+        failures(&record, at(71)),
+        Some(1),
+        "what was before is over"
+    );
+    for number in 0..10_000 {
+        record.note(&listener, &Arc::from(format!("node{number}")), true, at(72));
+    }
+    assert_eq!(record.fared(at(72)).count(), Record::PLACES_MAX);
+}
+
+#[test]
 fn outcomes_speak_for_or_against_or_not_at_all() {
     assert_eq!(speaks_for(Outcome::ClientClosed, true), Some(true));
     assert_eq!(
@@ -124,10 +223,14 @@ fn outcomes_speak_for_or_against_or_not_at_all() {
 }
 
 fn any_seen() -> impl Strategy<Value = Vec<Seen>> {
-    let one = (0..5_u8, 0..3_u8, any::<bool>(), 0..1000_u64);
+    let place = (
+        0..3_u8,
+        prop_oneof![3 => Just("federation"), 1 => Just("xmpp")],
+    );
+    let one = (0..5_u8, place, any::<bool>(), 0..1000_u64);
     vec(one, 0..40).prop_map(|all| {
-        let one = |(partner, node, is_good, at)| {
-            seen(&format!("p{partner}"), &format!("n{node}"), is_good, at)
+        let one = |(partner, (node, listener), is_good, at)| {
+            seen(&format!("p{partner}"), &format!("n{node}"), is_good, at).on(listener)
         };
         all.into_iter().map(one).collect()
     })
@@ -136,7 +239,7 @@ fn any_seen() -> impl Strategy<Value = Vec<Seen>> {
 proptest! {
     #[test]
     fn nobody_is_accused_without_failing_or_without_a_comparison(all in any_seen()) {
-        let picture = Picture::new(all.clone());
+        let picture = picture(all.clone());
         for partner in picture.partners() {
             let judgement = picture.of_partner(partner);
             let of_it = |good: bool| {
@@ -161,31 +264,71 @@ proptest! {
     }
 
     #[test]
-    fn the_order_in_which_it_is_told_does_not_matter(all in any_seen(), seed in any::<u64>()) {
+    fn whether_somebody_fails_does_not_depend_on_the_order_in_which_it_is_told(
+        all in any_seen(), seed in any::<u64>(),
+    ) {
         let mut other = all.clone();
         fastrand::Rng::with_seed(seed).shuffle(&mut other);
-        let (one, other) = (Picture::new(all), Picture::new(other));
-        for partner in one.partners() {
-            prop_assert_eq!(one.of_partner(partner), other.of_partner(partner));
-        }
+        let (one, other) = (picture(all), told(&other, Moment::from_micros(1000)));
+        prop_assert!(one.partners().eq(other.partners()));
+        prop_assert!(one.failing().eq(other.failing()));
+        let names = |picture: &Picture| {
+            let accused = picture.accused().into_iter();
+            accused.map(|(node, judgement)| (node, judgement.listener)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(names(&one), names(&other));
     }
 
     #[test]
     fn counting_says_what_looking_at_everything_says(all in any_seen()) {
-        let (picture, naive) = (Picture::new(all.clone()), naive::Picture::new(all));
-        prop_assert_eq!(picture.accused(), naive.accused());
-        prop_assert!(picture.partners().eq(naive.partners()));
-        for partner in naive.partners() {
-            let judgement = picture.of_partner(partner);
-            prop_assert_eq!(&judgement, &naive.of_partner(partner));
-            let is_failing = picture.failing().any(|failing| failing == partner);
-            prop_assert!(is_failing || !judgement.verdict.is_accusation());
+        let picture = picture(all.clone());
+        let mut accused = Vec::new();
+        let mut failing = BTreeSet::new();
+        for listener in ["federation", "xmpp"] {
+            let here = all.iter().filter(|seen| &*seen.listener == listener);
+            let naive = naive::Picture::new(here.cloned().collect());
+            let here = |mut judgement: Judgement| {
+                judgement.listener = Some(listener.into());
+                judgement
+            };
+            for (node, evidence) in naive.accused() {
+                let judgement = judge(Verdict::Node(Arc::clone(&node)), evidence);
+                accused.push((node, here(judgement)));
+            }
+            for partner in naive.partners() {
+                let judgement = here(naive.of_partner(partner));
+                let mut said = picture.judgements(partner).map(|(_, judgement)| judgement);
+                prop_assert!(said.any(|said| said == judgement), "{:?}", judgement);
+                let is_said = picture.accusations_of(partner).any(|said| said == judgement);
+                prop_assert_eq!(is_said, judgement.verdict.is_accusation());
+                if is_said {
+                    failing.insert(Arc::clone(partner));
+                    prop_assert!(picture.of_partner(partner).verdict.is_accusation());
+                }
+            }
         }
-        prop_assert_eq!(picture.of_partner("nobody"), naive.of_partner("nobody"));
+        prop_assert_eq!(picture.accused(), accused);
+        let all_failing: BTreeSet<_> = picture.failing().cloned().collect();
+        prop_assert!(failing.is_subset(&all_failing));
+        prop_assert_eq!(picture.of_partner("nobody").verdict, Verdict::Unknown);
     }
 
     #[test]
-    fn at_most_one_node_of_a_pool_is_accused_of_failing_everybody(all in any_seen()) {
-        prop_assert!(Picture::new(all).accused().len() <= 1);
+    fn what_happens_on_one_listener_changes_nothing_that_is_said_of_another(all in any_seen()) {
+        let alone = all.iter().filter(|seen| &*seen.listener == "federation");
+        let (alone, both) = (picture(alone.cloned().collect()), picture(all.clone()));
+        for partner in alone.partners() {
+            let of_it = |picture: &Picture| {
+                let judged = picture.judgements(partner).map(|(_, judgement)| judgement);
+                judged.filter(|each| each.listener.as_deref() == Some("federation")).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(of_it(&alone), of_it(&both));
+        }
+    }
+
+    #[test]
+    fn at_most_one_node_of_a_listener_is_accused_of_failing_everybody(all in any_seen()) {
+        let all: Vec<_> = all.into_iter().map(|seen| seen.on("federation")).collect();
+        prop_assert!(picture(all).accused().len() <= 1);
     }
 }

@@ -1,34 +1,52 @@
-//! A pin changes whom it is about, when an address turns out to be a partner.
+//! A pin changes whom it is about, when an address turns out to be a partner, or a partner is called otherwise.
 
-use super::{NewPin, PinKey, PinTable, Pinned};
+use std::sync::Arc;
+
+use super::{NewPin, Pin, PinKey, PinTable, Pinned};
 use crate::clock::Moment;
 
 impl PinTable {
-    /// Gives `to` the pin of `from`, with its node and its reason, unless it has one of its own.
-    /// Sessions that live under `from` keep it; with no more than one it is forgotten. Whether `to` has
-    /// a new pin.
+    /// Gives `to` the pin of `from`, with its node and all that is said of it, unless it has one of its own.
+    /// Sessions that live under `from` keep it; that of an address is forgotten where it has no more than one.
+    /// Whether `to` has a new pin.
     pub fn rekey(&self, from: &PinKey, to: &PinKey, now: Moment) -> bool {
         let Some(pin) = self.inspect(from, now) else {
             return false;
         };
         let new = NewPin {
-            node: pin.node,
+            node: Arc::clone(&pin.node),
             by: pin.by,
             revision: pin.revision,
             ttl: pin.ttl,
             looks_legacy: false,
         };
         let is_new = self.pin(to, new, now) == Pinned::New;
-        if is_new && pin.sessions <= 1 {
+        if is_new {
+            self.hand_down(&pin, to);
+        }
+        if is_new && pin.sessions <= 1 && !from.subject.is_partner() {
             self.forget(from);
         }
         is_new
+    }
+
+    /// What a pin said before goes on being said of it under its new key.
+    fn hand_down(&self, pin: &Pin, to: &PinKey) {
+        let mut shard = self.shard(to);
+        if let Some(entry) = shard.entry_mut(to)
+            && entry.pin.node == pin.node
+        {
+            entry.pin.since = pin.since;
+            entry.pin.last_used = pin.last_used;
+            entry.pin.order.clone_from(&pin.order);
+            entry.pin.home.clone_from(&pin.home);
+            shard.note(to);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;

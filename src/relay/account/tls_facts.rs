@@ -1,6 +1,7 @@
 //! Watching a session's handshake, and what is made of it when nothing more can be learned.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Account;
 use crate::clock::Moment;
@@ -194,7 +195,11 @@ impl Account {
                             && matches!(lesson, Lesson::New | Lesson::Renewed)
                         {
                             self.recognise(owner);
+                            self.appear();
                             self.rekey(owner, now);
+                            if lesson == Lesson::New {
+                                self.context.recognition.turned_out.fetch_add(1, Relaxed);
+                            }
                         }
                     }
                 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::config::parse;
+use crate::pool::affinity::Measure;
 use crate::snapshot::{Leaver, Registry, Scope, Snapshot};
 
 /// A pool with two listeners that share their pins, and each endpoint of its own.
@@ -290,4 +291,139 @@ fn a_node_that_is_worse_on_one_listener_takes_nobody_while_another_is_good_on_al
     assert!(go(&game).iter().all(Option::is_none));
     game.homes.clear();
     assert!(go(&game).is_empty());
+}
+
+/// What each listener says of a node, and it of all.
+fn shared(game: &Game, node: usize) -> (Vec<Standing>, Option<Standing>) {
+    let on = |listener: &Arc<Listener>| listener.nodes[node].endpoint.standing();
+    let node = &game.snapshot.listeners[0].nodes[node].endpoint.node;
+    let all = game.snapshot.listeners.iter().map(on).collect();
+    (all, game.scope().standing(node))
+}
+
+/// How a partner that came was served, and by which node.
+struct Visit {
+    node: usize,
+    /// Nodes that refused it, which was not known of them.
+    refused: Vec<usize>,
+}
+
+impl Game {
+    /// A partner comes by a listener, is served by the first node that does not refuse it (those of `dead` do), and
+    /// the pin is settled.
+    fn serve(
+        &self,
+        pins: &PinTable,
+        known: &Arc<Known>,
+        listener: &Listener,
+        dead: &[u32],
+    ) -> Visit {
+        let who = self.who(pins);
+        let mut claim = Claim::new((listener, who), claimant(known), Moment::START);
+        let (mut tried, mut left, mut refused) = (Positions::NONE, Left::Judged, Vec::new());
+        loop {
+            let request = claim.request(listener, &self.key, 7, tried);
+            let choice = choose(listener.candidates(), &request).unwrap();
+            let endpoint = &listener.nodes[choice.index].endpoint;
+            let is_last = tried.count() as usize + 1 == listener.nodes.len();
+            if dead.contains(&endpoint.number) && endpoint.standing() != Standing::Down && !is_last
+            {
+                tried = tried.with(choice.index);
+                refused.push(choice.index);
+                if claim.pinned.as_ref() == Some(&endpoint.node) {
+                    claim.full = claim.full(listener, who, Moment::START);
+                    left = Left::Refused;
+                }
+                continue;
+            }
+            let key = claim.key.as_ref().unwrap();
+            if let Some(from) = &claim.pinned
+                && !stands_in(&choice, endpoint)
+                && claim.leaves_pin(listener, left)
+            {
+                let by = PinnedBy::Placed;
+                let _ = pins.move_from(key, from, &endpoint.node, by, Moment::START);
+            }
+            let node = choice.index;
+            return Visit { node, refused };
+        }
+    }
+
+    fn is_torn(&self) -> bool {
+        let nodes = 0..self.snapshot.listeners[0].nodes.len();
+        Measure::of(nodes.map(|node| shared(self, node).0)) == Measure::Best
+    }
+
+    /// What a visit must be like where nobody refused.
+    fn check_visit(&self, visit: &Visit, listener: &Listener, pin: &str, what: &str) {
+        let served = &listener.nodes[visit.node].endpoint;
+        if self.is_torn() {
+            let mut others = listener.nodes.iter();
+            let is_better = others.any(|seat| seat.endpoint.standing().takes_pins());
+            let is_bad = served.standing() == Standing::Down && is_better;
+            assert!(!is_bad, "{what}: it is served where it can be");
+        } else {
+            assert_eq!(*served.node, *pin, "{what}: one answer for both listeners");
+            assert_ne!(shared(self, visit.node).1, Some(Standing::Down), "{what}");
+        }
+    }
+}
+
+#[test]
+fn whatever_listeners_see_a_pin_moves_no_more_often_than_that_changes_and_is_one_answer() {
+    use Standing::{Down, Draining, Held, Suspect, Takes, Unproven};
+    let any = [
+        Takes, Takes, Takes, Suspect, Suspect, Held, Draining, Unproven, Down, Down,
+    ];
+    let (mut moves, mut torn, mut refusals) = (0, 0, 0);
+    for seed in 0..100 {
+        let (mut rng, what) = (fastrand::Rng::with_seed(seed), format!("seed {seed}"));
+        let game = Game::new(&mut rng);
+        let (pins, nodes) = (game.pins(), game.snapshot.listeners[0].nodes.len());
+        let mut dead: Vec<u32> = Vec::new();
+        for _ in 0..30 {
+            let listener = &game.snapshot.listeners[rng.usize(..2)];
+            let seat = &listener.nodes[rng.usize(..nodes)];
+            let standing = any[rng.usize(..any.len())];
+            seat.endpoint.set_standing(standing);
+            dead.retain(|number| *number != seat.endpoint.number);
+            if standing == Suspect && rng.bool() {
+                dead.push(seat.endpoint.number);
+            }
+            let before = pins.list(Moment::START);
+            if standing == Down && rng.bool() {
+                let gone = &seat.endpoint.node;
+                let _ = game.scope().fail_over(game.who(&pins), gone, Moment::START);
+            }
+            torn += usize::from(game.is_torn());
+            let mut changes = 1;
+            for (key, pin) in before {
+                let name = key.subject.to_string();
+                let known = game.snapshot.partners.by_name(&name).unwrap();
+                let mut at = pins.look_up(&key, Moment::START).unwrap();
+                let mut moved = usize::from(at != pin.node);
+                for _ in 0..6 {
+                    let listener = &game.snapshot.listeners[rng.usize(..2)];
+                    let visit = game.serve(&pins, known, listener, &dead);
+                    let now = pins.look_up(&key, Moment::START).unwrap();
+                    moved += usize::from(now != at);
+                    at = now;
+                    if visit.refused.is_empty() {
+                        game.check_visit(&visit, listener, &at, &what);
+                    }
+                    // Evidence, and soon the verdict.
+                    for node in visit.refused {
+                        listener.nodes[node].endpoint.set_standing(Down);
+                        (changes, refusals) = (changes + 1, refusals + 1);
+                    }
+                }
+                assert!(moved <= changes, "{what}: {name} moved {moved} times");
+                moves += moved;
+            }
+        }
+    }
+    assert!(
+        moves > 100 && torn > 100 && refusals > 20,
+        "{moves}, {torn}, {refusals}"
+    );
 }

@@ -6,6 +6,18 @@ fn at(millis: u64) -> Moment {
     Moment::from_micros(millis * 1000)
 }
 
+/// A partner of this name.
+pub(in crate::relay) fn known(name: &str) -> Arc<Known> {
+    let text = format!(
+        "version = 1\n[[pool]]\nname = \"edge\"\n[[pool.node]]\nname = \"edge1\"\naddress = \"198.51.100.1\"\n\
+         [[listener]]\nname = \"federation\"\nbind = \"203.0.113.10:5061\"\nservice = \"federation\"\n\
+         pool = \"edge\"\n[[partner]]\nname = \"{name}\"\naddresses = [\"192.0.2.1\"]\n"
+    );
+    let partners = crate::config::parse("a", &text).unwrap().config.partners;
+    let table = crate::partner::table::PartnerTable::new(&partners);
+    Arc::clone(table.by_name(name).unwrap())
+}
+
 fn sessions() -> Rc<Sessions> {
     Rc::new(Sessions::new(at(0)))
 }
@@ -159,7 +171,7 @@ fn a_client_goes_without_its_node_since_the_first_thing_it_missed() {
 fn partners_and_who_looks_like_one_are_interrupted_before_the_others() {
     let sessions = Rc::new(Sessions::new(Moment::START));
     let seats: Vec<_> = (0..4).map(|_| sessions.admit(1)).collect();
-    seats[2].mark_partner(&"fabrikam".into());
+    seats[2].mark_partner(&known("fabrikam"));
     seats[3].mark_legacy();
     let order = RefCell::new(Vec::new());
     let count = sessions.interrupt(Interrupt::NodeDown, |session| {
@@ -177,7 +189,7 @@ fn partners_and_who_looks_like_one_are_interrupted_before_the_others() {
 fn a_few_sessions_are_ended_at_a_time_partners_first_and_none_twice() {
     let sessions = Rc::new(Sessions::new(Moment::START));
     let seats: Vec<_> = (0..5).map(|_| sessions.admit(1)).collect();
-    seats[3].mark_partner(&Arc::from("fabrikam"));
+    seats[3].mark_partner(&known("fabrikam"));
     for seat in &seats {
         seat.bind(7);
     }

@@ -19,7 +19,6 @@ use crate::inspect::proxy::{self, Parsed};
 use crate::inspect::tls::{Alert, Era, Side, Version};
 use crate::net::wire::{Waiting, poll_read};
 use crate::partner::table::Known;
-use crate::pool::placement::Subject;
 use crate::snapshot::{Access, Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
@@ -33,6 +32,8 @@ pub(super) struct Arrival {
     pub(super) ticket: Ticket,
     /// What it said first, behind the PROXY header that the node is to see.
     pub(super) first: FirstBytes,
+    /// The turn of the names when it was looked who it is.
+    pub(super) turn: u64,
 }
 
 /// Lets a client in.
@@ -61,13 +62,14 @@ pub(super) async fn arrive(
         }
     }
     let ip = account.client().ip();
-    seat.belong_to(&Subject::of_client(ip, config.pin_prefix));
+    seat.come_from(ip, config.pin_prefix);
+    let turn = context.names.turn();
     let recognised = context
         .recognition
         .recognise(&policy.partners, ip, Moment::now());
     if let Some((partner, _)) = &recognised {
         account.recognise(partner);
-        seat.mark_partner(&partner.name);
+        seat.mark_partner(partner);
     }
     // What DNS says and what was learned only places: it neither lets in nor turns away.
     let configured = recognised.filter(|(_, by)| *by == KnownBy::Address);
@@ -103,6 +105,7 @@ pub(super) async fn arrive(
             bytes,
             finished: false,
         },
+        turn,
     })
 }
 

@@ -1,13 +1,11 @@
 //! From the client's arrival to the node's first byte: place, dial, and the next node on failure.
 
-use std::sync::Arc;
-
 use tokio::net::TcpStream;
 
 use super::super::account::Counting;
 use super::super::placing::{Claimant, Failure, Hold, Placing};
 use super::super::pump::{End, FirstBytes, Pump, Side};
-use super::super::report::{Report, Served};
+use super::super::report::Report;
 use super::super::session::Interrupt;
 use super::arrival::{Arrival, FIRST_BYTES_MAX, arrive};
 use super::{Life, end_client, outcome_of};
@@ -23,7 +21,7 @@ use crate::telemetry::outcome::Outcome;
 pub(super) struct Flowing<'a> {
     pub(super) pump: Pump<'a, Counting<'a>>,
     /// Its hold on the pin.
-    _hold: Option<Hold<'a>>,
+    pub(super) hold: Option<Hold<'a>>,
     /// Its place within the limits.
     _ticket: Ticket,
 }
@@ -63,7 +61,11 @@ impl<'a> Life<'a> {
         mut client: TcpStream,
         arrival: Arrival,
     ) -> Result<Box<Flowing<'a>>, Outcome> {
-        let Arrival { ticket, mut first } = arrival;
+        let Arrival {
+            ticket,
+            mut first,
+            turn,
+        } = arrival;
         let partner = self.account.partner();
         let claimant = Claimant {
             client: self.account.client().ip(),
@@ -97,14 +99,14 @@ impl<'a> Life<'a> {
                 .await
             {
                 Ok((pump, end)) => {
-                    let hold = self.settle(&placing, &choice, &node.endpoint);
+                    let hold = self.settle(&placing, &choice, &node.endpoint, turn);
                     // It was answered and has ended within one turn.
                     if let Some(end) = end {
                         return Err(self.finish(end, pump.into_parts()));
                     }
                     return Ok(Box::new(Flowing {
                         pump,
-                        _hold: hold,
+                        hold,
                         _ticket: ticket,
                     }));
                 }
@@ -194,7 +196,10 @@ impl<'a> Life<'a> {
             ) => Err(Undialled::Failed(Failure::Refused)),
             // One that was moved knows only its old pin: it comes again.
             Err(
-                interrupt @ (Interrupt::Moved | Interrupt::ListenerRemoved | Interrupt::Stopped),
+                interrupt @ (Interrupt::Named
+                | Interrupt::Moved
+                | Interrupt::ListenerRemoved
+                | Interrupt::Stopped),
             ) => Err(Undialled::Over(outcome_of(interrupt))),
         }
     }
@@ -250,24 +255,18 @@ impl<'a> Life<'a> {
         placing: &Placing<'a>,
         choice: &Choice,
         endpoint: &Endpoint,
+        turn: u64,
     ) -> Option<Hold<'a>> {
         let now = Moment::now();
-        let hold = placing.answered(choice, endpoint, now);
+        let mut hold = placing.answered(choice, endpoint, now);
+        if self.context().names.turn() != turn {
+            self.look_again(&mut hold);
+        }
+        self.account.appear();
         if !self.account.is_configured() {
             endpoint.pace.recovery().serve(now);
         }
-        if let Some(partner) = self.account.partner()
-            && self.context().reports.is_anybody_awaited()
-        {
-            self.context().reports.send(Report::PartnerServed(Served {
-                partner: Arc::clone(&partner.name),
-                listener: Arc::clone(&self.policy().listener.state.name),
-                endpoint: endpoint.number,
-                connected: self.account.started(),
-                first_byte: now,
-                is_home: placing.is_home(choice, endpoint),
-            }));
-        }
+        self.tell_served(endpoint, now, placing.is_home(choice, endpoint));
         hold
     }
 }

@@ -194,6 +194,9 @@ pub struct Judged {
     pub verdict: String,
     /// The node, where it is one.
     pub node: Option<String>,
+    /// On which listener.
+    #[serde(default)]
+    pub listener: Option<String>,
     /// Why, in a sentence.
     pub evidence: String,
 }

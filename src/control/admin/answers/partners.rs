@@ -27,8 +27,11 @@ pub struct Partner {
     pub addresses: Vec<String>,
     /// Its pins: none before its first session.
     pub pins: Vec<PartnerPin>,
-    /// Sessions that live under its pins.
+    /// Sessions of it that a node has answered, however it is pinned.
     pub sessions: u64,
+    /// When one last began or ended, by its pins also before the process started; none: it never came.
+    #[serde(default)]
+    pub last_used: Option<Timestamp>,
     /// Whether a node's fault ended its session and it has not come back.
     pub awaited: bool,
     /// Whom to call.

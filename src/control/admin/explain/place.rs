@@ -22,7 +22,7 @@ use crate::pool::placement;
 use crate::pool::select::{self, Choice, Positions, Standing, Why, choose};
 use crate::relay::placing::{Claim, Claimant};
 use crate::relay::session::{EndpointNumber, Survey};
-use crate::snapshot::{Access, Listener, Snapshot};
+use crate::snapshot::{Access, Listener, Seat, Snapshot};
 
 /// Everything that is known at this moment.
 #[derive(Debug)]
@@ -153,9 +153,10 @@ impl<'a> Scene<'a> {
                 node: each.name.to_string(),
                 standing: each.standing.label().into(),
                 since: health.map(|health| at(health.since)),
-                evidence: health
-                    .and_then(|health| health.evidence)
-                    .map(|(what, _)| what.label().into()),
+                evidence: self.worse_elsewhere(listener, seat).or_else(|| {
+                    let (what, _) = health.and_then(|health| health.evidence)?;
+                    Some(what.label().into())
+                }),
                 weight: each.weight,
                 warmth: each.warmth,
                 sessions: each.sessions,
@@ -266,6 +267,11 @@ impl<'a> Scene<'a> {
             .and_then(|health| health.evidence)
             .map(|(what, _)| what.label());
         let against = against.map(|what| format!(" ({what})")).unwrap_or_default();
+        if let Some(there) = self.worse_elsewhere(listener, seat)
+            && !listener.standing(seat).keeps_pinned()
+        {
+            return format!("{node} serves here, but is {there}");
+        }
         match seat.endpoint.standing() {
             Standing::Takes => format!("{node} takes sessions"),
             Standing::Suspect => format!("{node} is in doubt{against} and keeps its clients"),
@@ -275,6 +281,23 @@ impl<'a> Scene<'a> {
             Standing::Down => format!("{node} is down{against}"),
             Standing::Never => format!("{node} is disabled"),
         }
+    }
+
+    /// Where a node is worse than here, and is judged by that, since the pin is shared.
+    fn worse_elsewhere(&self, listener: &Listener, seat: &Seat) -> Option<String> {
+        let (own, counts) = (seat.endpoint.standing(), listener.standing(seat));
+        if own == counts {
+            return None;
+        }
+        let node = &seat.endpoint.node;
+        let scope = self.snapshot.scope(&listener.pin_scope)?;
+        let mut others = scope.listeners.iter();
+        let other = others.find(|other| {
+            let there = other.seat(node).map(|there| there.endpoint.standing());
+            there == Some(counts)
+        })?;
+        let (label, other) = (counts.label(), &other.state.name);
+        Some(format!("{label} on {other}, which shares the pin"))
     }
 
     /// When it returns to where it came from, or belongs.
@@ -358,7 +381,7 @@ fn conclude(listener: &Listener, claim: &Claim, choice: Choice, steps: &mut Vec<
         ));
     }
     let chosen = listener.nodes.get(choice.index);
-    let best = chosen.map(|seat| seat.endpoint.standing());
+    let best = chosen.map(|seat| listener.standing(seat));
     let equals = names(&|_, each| Some(each.standing) == best);
     steps.push(match choice.why {
         Why::Pinned | Why::Placed => {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::{ENOUGH, Judgement, Seen, Verdict, are_normal, count_of, judge, list};
+use super::super::ground::{are_normal, count_of, judge, list};
+use super::super::{ENOUGH, Judgement, Verdict};
+use super::Seen;
 
-/// How all partners fared on all nodes lately.
+/// How all partners fared on all nodes of one listener.
 #[derive(Debug, Default)]
 pub(super) struct Picture {
     /// By partner and node: failures since it was last served; 0: it is normal.

@@ -1,0 +1,94 @@
+//! What becomes of a session whose client turns out to be a partner while it lasts.
+//!
+//! From then on it is the partner's in all things: listed, cut, moved and missed as such, under the partner's pin.
+//! What was counted of it before stays a stranger's.
+
+use std::sync::Arc;
+
+use super::Life;
+use crate::clock::Moment;
+use crate::config::model::Pin;
+use crate::partner::table::Known;
+use crate::pool::pins::PinKey;
+use crate::pool::placement::Subject;
+use crate::relay::placing::Hold;
+use crate::relay::report::{Report, Served};
+use crate::snapshot::Endpoint;
+
+impl<'a> Life<'a> {
+    /// More is known of who is who than when the session began.
+    pub(super) fn look_again(&self, hold: &mut Option<Hold<'a>>) {
+        let (context, ip) = (self.context(), self.account.client().ip());
+        let partners = context.names.partners();
+        let recognised = context.recognition.recognise(&partners, ip, Moment::now());
+        if let Some((known, _)) = recognised {
+            self.seat.mark_partner(&known);
+            self.take_name(hold, false);
+        }
+    }
+
+    /// Makes it the partner's that it was marked for, if it was and is not yet, or `was_told` just now.
+    pub(super) fn take_name(&self, hold: &mut Option<Hold<'a>>, was_told: bool) {
+        let Some(known) = self.seat.known() else {
+            return;
+        };
+        let is_new = !self.account.is_partner();
+        if is_new {
+            self.account.recognise(known);
+            let partners = self.context().names.partners();
+            let configured = partners.find(self.account.client().ip());
+            if configured.is_some_and(|configured| configured.name == known.name) {
+                self.account.mark_configured();
+            }
+            self.account.appear();
+        }
+        let is_held = hold.as_ref().is_some_and(|hold| hold.is_of(&known.name));
+        if (is_new || was_told) && !is_held {
+            self.hold_as(known, hold);
+        }
+    }
+
+    /// Where partners are pinned by name, the session lives under its partner's pin from here on; a partner that
+    /// has none takes that of the address along.
+    fn hold_as(&self, known: &Arc<Known>, hold: &mut Option<Hold<'a>>) {
+        let listener = &self.policy().listener;
+        if (listener.config.pin, known.pin) != (Pin::Partner, Pin::Partner) {
+            return;
+        }
+        let pins = &self.context().pins;
+        let (ip, now) = (self.account.client().ip(), Moment::now());
+        let address = Subject::of_client(ip, listener.config.pin_prefix);
+        let from = PinKey::new(&listener.pin_scope, address);
+        let to = PinKey::of_partner(&listener.pin_scope, &known.name);
+        pins.rekey(&from, &to, now);
+        if let Some(lease) = pins.lease(&to, now) {
+            *hold = Some(Hold::new(pins, lease));
+        }
+    }
+
+    /// It was named: who waits for the partner is told that it is served since it came.
+    pub(super) fn tell_named(&self, hold: Option<&Hold<'a>>) {
+        if let Some(endpoint) = self.account.endpoint() {
+            let names = |hold: &Hold<'_>| hold.names(&endpoint.node, Moment::now());
+            let is_home = hold.is_some_and(names);
+            self.tell_served(&endpoint, self.account.started(), is_home);
+        }
+    }
+
+    /// A node serves it: whoever waits for its partner is told.
+    pub(super) fn tell_served(&self, endpoint: &Endpoint, first_byte: Moment, is_home: bool) {
+        let reports = &self.context().reports;
+        if let Some(partner) = self.account.partner()
+            && reports.is_anybody_awaited()
+        {
+            reports.send(Report::PartnerServed(Served {
+                partner: Arc::clone(&partner.name),
+                listener: Arc::clone(&self.policy().listener.state.name),
+                endpoint: endpoint.number,
+                connected: self.account.started(),
+                first_byte,
+                is_home,
+            }));
+        }
+    }
+}
