@@ -3,6 +3,7 @@
 //! Owns all `unsafe` of the crate. Wrappers take borrowed or owned descriptors and slices, never raw
 //! ones, and set `CLOEXEC` and `NONBLOCK` wherever they create a descriptor.
 
+pub mod datagram;
 pub mod limits;
 pub mod memory;
 pub mod option;

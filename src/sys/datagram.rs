@@ -1,0 +1,343 @@
+//! Many datagrams by one system call: `recvmmsg(2)` and `sendmmsg(2)`.
+#![expect(
+    unsafe_code,
+    reason = "recvmmsg(2) is in no safe crate, and a batch keeps its headers"
+)]
+
+use std::io;
+use std::mem::{MaybeUninit, zeroed};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Datagrams by one system call. A batch of more saves nothing: the call itself is a hundredth by then.
+pub const BATCH: usize = 32;
+
+/// The largest datagram there is: `udp(7)`.
+pub const DATAGRAM_MAX: usize = 65_507;
+
+/// Room for datagrams, and where each came from or goes to. Pages that no datagram has reached are never touched.
+#[derive(Debug)]
+pub struct Batch {
+    bytes: Box<[u8]>,
+    datagrams: Vec<Datagram>,
+}
+
+/// One datagram of a batch.
+#[derive(Clone, Copy, Debug)]
+struct Datagram {
+    length: usize,
+    address: SocketAddr,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            bytes: vec![0; BATCH * DATAGRAM_MAX].into_boxed_slice(),
+            datagrams: Vec::with_capacity(BATCH),
+        }
+    }
+}
+
+impl Batch {
+    /// Datagrams in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.datagrams.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
+    }
+
+    /// Whether there is room for no more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len() >= BATCH
+    }
+
+    /// The datagrams, and where each came from or goes to.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+        let room = self.bytes.chunks_exact(DATAGRAM_MAX);
+        room.zip(&self.datagrams).map(|(room, datagram)| {
+            let bytes = room.get(..datagram.length).unwrap_or_default();
+            (bytes, datagram.address)
+        })
+    }
+
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.datagrams.clear();
+    }
+
+    /// Has `receive` fill the next room with a datagram for `address`, unless the batch is full.
+    ///
+    /// # Errors
+    ///
+    /// Those of `receive`; then nothing is added.
+    pub fn add(
+        &mut self,
+        address: SocketAddr,
+        receive: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let begin = self.len() * DATAGRAM_MAX;
+        let room = self.bytes.get_mut(begin..begin + DATAGRAM_MAX);
+        let length = receive(room.unwrap_or_default())?.min(DATAGRAM_MAX);
+        if !self.is_full() {
+            self.datagrams.push(Datagram { length, address });
+        }
+        Ok(length)
+    }
+
+    /// Receives what waits, up to a batch, in the place of what it held. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// `recvmmsg(2)`; `WouldBlock` where nothing waits. An error of the socket's own comes instead of the datagrams.
+    pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<()> {
+        self.clear();
+        let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::uninit() }; BATCH];
+        let mut rooms: [libc::iovec; BATCH] = empty_rooms();
+        let mut headers = empty_headers();
+        let chunks = self.bytes.chunks_exact_mut(DATAGRAM_MAX);
+        let places = names.iter_mut().zip(&mut rooms).zip(&mut headers);
+        for (((name, room), header), chunk) in places.zip(chunks) {
+            room.iov_base = chunk.as_mut_ptr().cast();
+            room.iov_len = chunk.len();
+            header.msg_hdr.msg_name = name.as_mut_ptr().cast();
+            header.msg_hdr.msg_namelen = NAME_LENGTH;
+            header.msg_hdr.msg_iov = &raw mut *room;
+            header.msg_hdr.msg_iovlen = 1;
+        }
+        // SAFETY: the descriptor is borrowed for the call. Every header names one room of `iov_len` writable bytes
+        // and one name of `NAME_LENGTH`, no two of which overlap, and all of them outlive the call.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_fd().as_raw_fd(),
+                headers.as_mut_ptr(),
+                BATCH_COUNT,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        for (header, name) in headers.iter().zip(&names).take(count) {
+            // SAFETY: the kernel has written the name of every datagram that it counts.
+            let address = unsafe { address_of(name.as_ptr()) };
+            self.datagrams.push(Datagram {
+                length: header.msg_len as usize,
+                address: address.unwrap_or(NOWHERE),
+            });
+        }
+        Ok(())
+    }
+
+    /// Sends every datagram to where it goes, and forgets them; how many the kernel has taken. One that it will not
+    /// take is lost, as datagrams are, and holds up no other.
+    pub fn send(&mut self, socket: &impl AsFd) -> usize {
+        let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::uninit() }; BATCH];
+        let mut rooms = empty_rooms();
+        let mut headers = empty_headers();
+        let chunks = self.bytes.chunks_exact_mut(DATAGRAM_MAX);
+        let places = names.iter_mut().zip(&mut rooms).zip(&mut headers);
+        for (((name, room), header), (chunk, datagram)) in places.zip(chunks.zip(&self.datagrams)) {
+            room.iov_base = chunk.as_mut_ptr().cast();
+            room.iov_len = datagram.length;
+            header.msg_hdr.msg_name = name.as_mut_ptr().cast();
+            header.msg_hdr.msg_namelen = write_address(datagram.address, name);
+            header.msg_hdr.msg_iov = &raw mut *room;
+            header.msg_hdr.msg_iovlen = 1;
+        }
+        let mut waiting = headers.get_mut(..self.len()).unwrap_or_default();
+        let mut taken = 0;
+        while !waiting.is_empty() {
+            let length = libc::c_uint::try_from(waiting.len()).unwrap_or(BATCH_COUNT);
+            // SAFETY: the descriptor is borrowed for the call. Every header names one room of `iov_len` readable bytes
+            // and one name of `msg_namelen`, all of which outlive the call.
+            let count = unsafe {
+                libc::sendmmsg(
+                    socket.as_fd().as_raw_fd(),
+                    waiting.as_mut_ptr(),
+                    length,
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            // It fails for the first one only; that one is passed over.
+            let sent = usize::try_from(count).unwrap_or(0);
+            taken += sent;
+            waiting = waiting.get_mut(sent.max(1)..).unwrap_or_default();
+        }
+        self.clear();
+        taken
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "small constants")]
+const NAME_LENGTH: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+#[expect(clippy::cast_possible_truncation, reason = "small constants")]
+const BATCH_COUNT: libc::c_uint = BATCH as libc::c_uint;
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+
+fn empty_rooms() -> [libc::iovec; BATCH] {
+    [const {
+        libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        }
+    }; BATCH]
+}
+
+fn empty_headers() -> [libc::mmsghdr; BATCH] {
+    // SAFETY: a header of nulls and zeros is a header that names nothing.
+    unsafe { zeroed() }
+}
+
+/// # Safety
+///
+/// What `name` points to has been written by the kernel as the address of a socket.
+unsafe fn address_of(name: *const libc::sockaddr_storage) -> Option<SocketAddr> {
+    // SAFETY: every address begins with its family, and storage is aligned for all of them.
+    match libc::c_int::from(unsafe { (*name).ss_family }) {
+        libc::AF_INET => {
+            // SAFETY: an address of this family is that long.
+            let name = unsafe { &*name.cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr));
+            Some(SocketAddrV4::new(ip, u16::from_be(name.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: an address of this family is that long.
+            let name = unsafe { &*name.cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+            let port = u16::from_be(name.sin6_port);
+            Some(SocketAddrV6::new(ip, port, name.sin6_flowinfo, name.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// Writes an address as the kernel reads it; its length.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "families and sizes are small constants"
+)]
+fn write_address(
+    address: SocketAddr,
+    name: &mut MaybeUninit<libc::sockaddr_storage>,
+) -> libc::socklen_t {
+    match address {
+        SocketAddr::V4(address) => {
+            let value = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from(*address.ip()).to_be(),
+                },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: storage is large enough and aligned for any address.
+            unsafe { name.as_mut_ptr().cast::<libc::sockaddr_in>().write(value) };
+            size_of::<libc::sockaddr_in>() as libc::socklen_t
+        }
+        SocketAddr::V6(address) => {
+            let value = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: address.flowinfo(),
+                sin6_addr: libc::in6_addr {
+                    s6_addr: address.ip().octets(),
+                },
+                sin6_scope_id: address.scope_id(),
+            };
+            // SAFETY: storage is large enough and aligned for any address.
+            unsafe { name.as_mut_ptr().cast::<libc::sockaddr_in6>().write(value) };
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    fn pair(address: &str) -> (UdpSocket, UdpSocket) {
+        let one = UdpSocket::bind(address).unwrap();
+        let other = UdpSocket::bind(address).unwrap();
+        for socket in [&one, &other] {
+            let limit = std::time::Duration::from_secs(10);
+            socket.set_read_timeout(Some(limit)).unwrap();
+        }
+        (one, other)
+    }
+
+    #[test]
+    fn a_batch_is_received_and_sent_back_whole() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (client, server) = pair(address);
+            let long = vec![7; DATAGRAM_MAX - 20];
+            let sent: [&[u8]; 4] = [b"one", b"", &long, b"four"];
+            for bytes in sent {
+                client.send_to(bytes, server.local_addr().unwrap()).unwrap();
+            }
+            let mut batch = Batch::default();
+            batch.receive(&server).unwrap();
+            let received: Vec<_> = batch.iter().collect();
+            let from = client.local_addr().unwrap();
+            assert_eq!(received, sent.map(|bytes| (bytes, from)));
+            assert_eq!(batch.send(&server), 4);
+            assert!(batch.is_empty());
+            let mut buffer = vec![0; DATAGRAM_MAX];
+            for bytes in sent {
+                let length = client.recv(&mut buffer).unwrap();
+                assert_eq!(&buffer[..length], bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn more_than_a_batch_comes_in_two() {
+        let (client, server) = pair("127.0.0.1:0");
+        for _ in 0..BATCH + 3 {
+            client.send_to(b"x", server.local_addr().unwrap()).unwrap();
+        }
+        let mut batch = Batch::default();
+        batch.receive(&server).unwrap();
+        assert!(batch.is_full());
+        assert_eq!(batch.add(NOWHERE, |room| Ok(room.len())).unwrap(), 0);
+        batch.receive(&server).unwrap();
+        assert_eq!(batch.len(), 3);
+        let nothing = batch.receive(&server).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_datagram_that_cannot_be_sent_holds_up_no_other() {
+        let (client, server) = pair("127.0.0.1:0");
+        let mut batch = Batch::default();
+        let there = client.local_addr().unwrap();
+        // The kernel refuses another family, and one that is too long.
+        for address in ["[::1]:9".parse().unwrap(), there, there] {
+            batch
+                .add(address, |room| {
+                    room[0] = 1;
+                    Ok(1)
+                })
+                .unwrap();
+        }
+        assert_eq!(batch.send(&server), 2);
+    }
+
+    #[test]
+    fn the_end_of_a_socket_is_an_error_and_no_datagram() {
+        let (client, server) = pair("127.0.0.1:0");
+        client.connect(server.local_addr().unwrap()).unwrap();
+        drop(server);
+        client.send(b"x").unwrap();
+        let mut batch = Batch::default();
+        let refused = batch.receive(&client).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(batch.is_empty());
+    }
+}
