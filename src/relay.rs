@@ -17,6 +17,7 @@ use crate::telemetry::log::Limiter;
 pub mod account;
 pub mod history;
 pub mod inspection;
+mod life;
 pub mod memory;
 pub mod names;
 pub mod placing;

@@ -12,6 +12,7 @@ use tokio::task::spawn_local;
 
 use self::opening::open;
 use super::account::Account;
+use super::life::Life;
 use super::pump::{End, FirstBytes, Side};
 use super::report::Report;
 use super::session::{Interrupt, Seat};
@@ -23,9 +24,7 @@ use crate::snapshot::Place;
 use crate::telemetry::outcome::Outcome;
 
 mod arrival;
-mod naming;
 mod opening;
-mod suspicion;
 
 /// Serves a client that has just been accepted, on a task of its own; or refuses it at once, where the
 /// process has no room. At once, because a burst of clients would take every descriptor before the
@@ -79,22 +78,7 @@ fn serve(
     }
 }
 
-/// What a session goes by, all through its life.
-#[derive(Clone, Copy)]
-struct Life<'a> {
-    seat: &'a Seat,
-    account: &'a Account,
-}
-
-impl<'a> Life<'a> {
-    fn context(&self) -> &'a Context {
-        self.account.context()
-    }
-
-    fn policy(&self) -> &'a Policy {
-        self.account.policy()
-    }
-
+impl Life<'_> {
     /// Ends both connections as `end` asks, and names the outcome.
     fn finish(
         &self,
