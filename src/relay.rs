@@ -1,4 +1,4 @@
-//! Relaying sessions: `tcp` is the life of one, `pump` moves its bytes.
+//! Relaying sessions: `tcp` is the life of one, `pump` moves its bytes; `udp` is that of flows.
 //!
 //! Owns what the sessions of one worker share. Does not know workers, probes or the admin API: what
 //! happens here that others must know leaves as a [`Report`](report::Report).
@@ -26,6 +26,7 @@ pub mod recognition;
 pub mod report;
 pub mod session;
 pub mod tcp;
+pub mod udp;
 pub mod wheel;
 
 /// What all sessions of one worker share.

@@ -15,7 +15,7 @@ use super::account::Account;
 use super::life::Life;
 use super::pump::{End, FirstBytes, Side};
 use super::report::Report;
-use super::session::{Interrupt, Seat};
+use super::session::{Interrupt, Seat, outcome_of};
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::config::model::OnNodeDown;
@@ -161,18 +161,6 @@ fn failed(side: Side, error: &io::Error) -> (Outcome, bool) {
         }
         (Side::Node, _) => (Outcome::NodeReset, true),
         (Side::Client, _) => (Outcome::ClientReset, true),
-    }
-}
-
-fn outcome_of(interrupt: Interrupt) -> Outcome {
-    match interrupt {
-        Interrupt::Deadline | Interrupt::Named => Outcome::Idle,
-        Interrupt::NodeDown => Outcome::NodeDown,
-        Interrupt::Drained => Outcome::Drained,
-        Interrupt::Disabled => Outcome::Disabled,
-        Interrupt::Moved => Outcome::Moved,
-        Interrupt::NodeRemoved | Interrupt::ListenerRemoved => Outcome::Removed,
-        Interrupt::Stopped => Outcome::Stopped,
     }
 }
 

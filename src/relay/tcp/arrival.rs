@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::super::Context;
 use super::super::inspection::Hello;
 use super::super::pump::FirstBytes;
-use super::super::session::{Interrupt, Seat};
+use super::super::session::{Interrupt, Seat, outcome_of};
 use super::Life;
 use crate::addr::ClientAddr;
 use crate::config::model::{self, ProxyAccept, ProxySend, SpeaksFirst, TlsMinMode};
@@ -128,7 +128,7 @@ impl Said<'_> {
             Ok(Ok(count)) => Ok(count),
             Ok(Err(_)) => Err(Outcome::ClientReset),
             Err(Interrupt::Deadline) => Err(Outcome::FirstBytesTimeout),
-            Err(interrupt) => Err(super::outcome_of(interrupt)),
+            Err(interrupt) => Err(outcome_of(interrupt)),
         }
     }
 
