@@ -85,7 +85,6 @@ impl Kind {
             (Self::Haproxy | Self::HaproxySplice | Self::HaproxyTuned, "udp") => {
                 Some("HAProxy does not relay UDP")
             }
-            (Self::Pinfold, "udp") => Some("this version of Pinfold does not relay UDP"),
             _ => None,
         }
     }

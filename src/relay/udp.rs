@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::task::spawn_local;
 
 use self::flow::{Flow, Heard, Sent};
 use super::session::{EndpointNumber, outcome_of};
@@ -48,7 +49,7 @@ pub struct Flows<E> {
     is_closing: Cell<bool>,
 }
 
-impl<E: Entrance> Flows<E> {
+impl<E: Entrance + 'static> Flows<E> {
     /// No flows yet at `socket`.
     ///
     /// # Errors
@@ -87,13 +88,16 @@ impl<E: Entrance> Flows<E> {
         self.len() == 0
     }
 
-    /// Moves datagrams until the last flow has ended after [`close`](Self::close).
-    pub async fn serve(&self) {
-        tokio::select! {
-            () = self.serve_clients() => {}
-            () = self.serve_nodes() => {}
-            () = self.heed() => {}
-        }
+    /// Moves datagrams until the last flow has ended after [`close`](Self::close). Three tasks, so that a datagram wakes
+    /// only whoever it concerns.
+    pub async fn serve(self: Rc<Self>) {
+        let flows = Rc::clone(&self);
+        let clients = spawn_local(async move { flows.serve_clients().await });
+        let flows = Rc::clone(&self);
+        let nodes = spawn_local(async move { flows.serve_nodes().await });
+        self.heed().await;
+        clients.abort();
+        nodes.abort();
     }
 
     /// From here on no flow is new, and when the last one has ended, so has [`serve`](Self::serve).
@@ -107,7 +111,7 @@ impl<E: Entrance> Flows<E> {
         loop {
             // The runtime's own end is this task's, too.
             if self.socket.readable().await.is_err() {
-                return std::future::pending().await;
+                return;
             }
             let received = self.socket.try_io(Interest::READABLE, || {
                 batch.receive(&self.socket)?;
@@ -207,7 +211,7 @@ impl<E: Entrance> Flows<E> {
         let (mut batch, mut told) = (Batch::default(), Vec::new());
         loop {
             if self.crowd.told(&mut told).await.is_err() {
-                return std::future::pending().await;
+                return;
             }
             for id in told.iter().map(|bits| FlowId::from_bits(*bits)) {
                 self.pass_down(id, &mut batch);

@@ -14,6 +14,7 @@ pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
         "bulk-eight",
         "round-trips",
         "connections",
+        "audio-calls",
         "latency",
         "latency-beside-bulk",
         "idle-sessions",

@@ -39,8 +39,7 @@ impl Door {
             policies: Rc::clone(policies),
         };
         let flows = Flows::open(context, socket, entrance)?;
-        let serving = Rc::clone(&flows);
-        spawn_local(async move { serving.serve().await });
+        spawn_local(Rc::clone(&flows).serve());
         Ok(Self { flows })
     }
 
