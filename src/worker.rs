@@ -358,14 +358,15 @@ impl Floor {
                 listener,
                 local,
                 socket,
-            } => match Door::open(&self.context, &self.policies, listener, socket) {
-                Ok(door) => {
-                    doors.insert(local, door);
+            } => {
+                let opened = Door::open(&self.context, &self.policies, listener, socket);
+                match opened {
+                    Ok(door) => drop(doors.insert(local, door)),
+                    Err(error) => {
+                        tracing::error!(address = %local.address, %error, "cannot accept")
+                    }
                 }
-                Err(error) => {
-                    tracing::error!(address = %local.address, %error, "cannot accept");
-                }
-            },
+            }
             Order::Reassign { local, listener } => {
                 if let Some(door) = doors.get(&local) {
                     door.reassign(listener);

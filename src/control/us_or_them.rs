@@ -19,10 +19,7 @@ pub(super) fn picture(shared: &Shared, now: Moment) -> Picture {
     let snapshot = shared.snapshot.load();
     let listeners = snapshot.listeners.iter();
     let listeners: HashSet<&str> = listeners.map(|each| &*each.state.name).collect();
-    let is_in_force = |fared: &Fared| {
-        let listener = fared.listener.as_deref();
-        listener.is_none_or(|name| listeners.contains(name))
-    };
+    let is_in_force = |fared: &Fared| listeners.contains(&*fared.listener);
     // By the block, so that whoever has something to tell waits for no more than a few.
     let partners: Vec<_> = snapshot.partners.iter().collect();
     let nodes = nodes(&snapshot);
@@ -67,7 +64,7 @@ fn served(
         })
         .collect();
     on.into_iter().map(|(listener, node)| Fared {
-        listener: Some(Arc::clone(listener)),
+        listener: Arc::clone(listener),
         node: Arc::clone(node),
         failures: 0,
     })
@@ -92,13 +89,13 @@ pub(super) fn accusations(picture: &Picture) -> Vec<(Arc<str>, Judgement)> {
     let mut all = picture.accused();
     let said: HashSet<_> = all
         .iter()
-        .map(|(node, judgement)| (Arc::clone(node), judgement.listener.clone()))
+        .map(|(node, judgement)| (Arc::clone(node), Arc::clone(&judgement.listener)))
         .collect();
     for partner in picture.failing() {
         for judgement in picture.accusations_of(partner) {
             let is_said = match &judgement.verdict {
                 Verdict::Node(node) => {
-                    said.contains(&(Arc::clone(node), judgement.listener.clone()))
+                    said.contains(&(Arc::clone(node), Arc::clone(&judgement.listener)))
                 }
                 Verdict::Neither | Verdict::Partner | Verdict::Unknown => false,
             };
@@ -114,7 +111,7 @@ pub(super) fn accusations(picture: &Picture) -> Vec<(Arc<str>, Judgement)> {
 #[derive(Debug, Default)]
 pub(super) struct Teller {
     /// By whom, and on which listener.
-    said: HashMap<(Arc<str>, Option<Arc<str>>), Moment>,
+    said: HashMap<(Arc<str>, Arc<str>), Moment>,
     next: Option<Moment>,
 }
 
@@ -128,13 +125,13 @@ impl Teller {
         self.next = Some(now + LOOK_INTERVAL);
         self.said.retain(|_, at| now.since(*at) < SAID_FOR);
         for (who, judgement) in accusations(&picture(shared, now)) {
-            let key = (Arc::clone(&who), judgement.listener.clone());
+            let key = (Arc::clone(&who), Arc::clone(&judgement.listener));
             if self.said.contains_key(&key) || self.said.len() >= SAID_MAX {
                 continue;
             }
             let (verdict, evidence) = (judgement.verdict.label(), &judgement.evidence);
-            let listener = judgement.listener.as_deref().unwrap_or("-");
-            tracing::warn!(%who, listener, verdict, evidence, "us-or-them: see pinfold explain");
+            let listener = &judgement.listener;
+            tracing::warn!(%who, %listener, verdict, evidence, "us-or-them: see pinfold explain");
             self.said.insert(key, now);
         }
     }
@@ -175,7 +172,7 @@ mod tests {
         known.presence.begin(0, on(Place::FORSAKEN), now);
         let seen: Vec<_> = served(&snapshot, &nodes(&snapshot), known).collect();
         let fared = Fared {
-            listener: Some("access".into()),
+            listener: "access".into(),
             node: "edge2".into(),
             failures: 0,
         };

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use self::ground::{Ground, judge};
+use self::ground::Ground;
 pub use self::record::Record;
 use crate::telemetry::outcome::Outcome;
 
@@ -20,8 +20,8 @@ mod record;
 /// How a partner fares with a node lately.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fared {
-    /// On which listener; `None`: on one of several that share a pin.
-    pub listener: Option<Arc<str>>,
+    /// On which listener.
+    pub listener: Arc<str>,
     /// The node.
     pub node: Arc<str>,
     /// Failures since it was last served; 0: it is normal.
@@ -65,8 +65,8 @@ impl Verdict {
 pub struct Judgement {
     /// Who.
     pub verdict: Verdict,
-    /// On which listener; `None`: on any.
-    pub listener: Option<Arc<str>>,
+    /// On which listener.
+    pub listener: Arc<str>,
     /// Why, in a sentence.
     pub evidence: String,
 }
@@ -107,7 +107,7 @@ pub const fn speaks_for(outcome: Outcome, was_served: bool) -> Option<bool> {
 /// How all partners fared on all nodes lately.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
-    grounds: BTreeMap<Option<Arc<str>>, Ground>,
+    grounds: BTreeMap<Arc<str>, Ground>,
     partners: BTreeSet<Arc<str>>,
 }
 
@@ -124,20 +124,19 @@ impl Picture {
             return;
         }
         for (listener, fared) in places {
-            let ground = self.grounds.entry(listener);
-            ground.or_default().add(partner, fared);
+            let ground = self.grounds.entry(Arc::clone(&listener));
+            let ground = ground.or_insert_with(|| Ground::on(listener));
+            ground.add(partner, fared);
         }
     }
 
-    /// Who is at fault where `partner` fails: of what is to be said on each listener the gravest.
+    /// Who is at fault where `partner` fails: of what is to be said on each listener the gravest. `None` where
+    /// no session of it with a node was seen.
     #[must_use]
-    pub fn of_partner(&self, partner: &str) -> Judgement {
+    pub fn of_partner(&self, partner: &str) -> Option<Judgement> {
         let judged = self.judgements(partner);
         let gravest = judged.min_by_key(|(gravity, _)| *gravity);
-        gravest.map_or_else(
-            || Ground::default().of_partner(partner),
-            |(_, judgement)| judgement,
-        )
+        gravest.map(|(_, judgement)| judgement)
     }
 
     /// What accuses somebody where `partner` fails, on each listener.
@@ -147,11 +146,10 @@ impl Picture {
     }
 
     fn judgements(&self, partner: &str) -> impl Iterator<Item = (Gravity, Judgement)> {
-        let concerned = self.grounds.iter();
-        let concerned = concerned.filter(move |(_, ground)| ground.knows(partner));
-        concerned.map(move |(listener, ground)| {
-            let mut judgement = ground.of_partner(partner);
-            judgement.listener.clone_from(listener);
+        let concerned = self.grounds.values();
+        let concerned = concerned.filter(move |ground| ground.knows(partner));
+        concerned.map(move |ground| {
+            let judgement = ground.of_partner(partner);
             let gravity = match judgement.verdict {
                 Verdict::Partner => Gravity::Theirs,
                 Verdict::Node(_) => Gravity::Ours,
@@ -167,17 +165,7 @@ impl Picture {
     /// each.
     #[must_use]
     pub fn accused(&self) -> Vec<(Arc<str>, Judgement)> {
-        let judge = |listener: &Option<Arc<str>>, (node, evidence): (Arc<str>, String)| {
-            let mut judgement = judge(Verdict::Node(Arc::clone(&node)), evidence);
-            judgement.listener.clone_from(listener);
-            (node, judgement)
-        };
-        let grounds = self.grounds.iter();
-        let accused = grounds.flat_map(|(listener, ground)| {
-            let accused = ground.accused().into_iter();
-            accused.map(move |each| judge(listener, each))
-        });
-        accused.collect()
+        self.grounds.values().flat_map(Ground::accused).collect()
     }
 
     /// Partners of which something was seen, in order of their names.

@@ -7,14 +7,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pins::{Pin, PinKey};
+use super::pins::{Pin, PinKey, PinnedBy};
 use crate::clock::Moment;
 use crate::config::model::Rate;
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// No partner stays pinned to a dead node while another takes sessions.
+    /// No partner stays pinned to a dead node while another takes sessions, unless an administrator pinned it
+    /// there after the node's death: then it is left to its next connection, which goes elsewhere.
     Stranded,
     /// Every pin of a partner names a node that the configuration has.
     Known,
@@ -57,12 +58,21 @@ pub struct Pinned {
 /// What a pinned node is worth at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeNow {
-    /// It may serve.
+    /// It may serve, or nobody may be taken from it.
     Serves,
     /// It is down and answers nothing, while another takes sessions.
     DeadBesideOthers,
     /// The configuration does not have it.
     Unknown,
+}
+
+/// What a node that is dead since then, while others take sessions, is worth to whom `pin` binds to it.
+#[must_use]
+pub fn dead_beside_others(pin: &Pin, since: Moment) -> NodeNow {
+    match pin.by == PinnedBy::ByHand && pin.since >= since {
+        true => NodeNow::Serves,
+        false => NodeNow::DeadBesideOthers,
+    }
 }
 
 /// How many strangers a node had admitted while its pool recovered.
@@ -190,7 +200,7 @@ const AHEAD: Duration = Duration::from_millis(1100);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::pins::PinScope;
+    use crate::pool::pins::{NewPin, PinScope, PinTable};
     use crate::pool::placement::Subject;
 
     fn ms(millis: u64) -> Moment {
@@ -227,6 +237,26 @@ mod tests {
         assert_eq!(look(&dead, 2000), [0, 0, 0, 0], "a new time begins");
         assert_eq!(look(&dead, 9000), [0, 0, 0, 0], "nobody looked");
         assert_eq!(look(&dead, 10_001), [1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn whom_an_administrator_has_pinned_to_a_dead_node_is_not_stranded() {
+        let (table, key) = (PinTable::new(10), pinned("fabrikam", NodeNow::Serves).key);
+        let now = |by, at| {
+            let new = NewPin {
+                node: "edge1".into(),
+                by,
+                revision: 1,
+                ttl: Duration::from_secs(60),
+                looks_legacy: false,
+            };
+            table.forget(&key);
+            table.pin(&key, new, ms(at));
+            dead_beside_others(&table.inspect(&key, ms(at)).unwrap(), ms(1000))
+        };
+        assert_eq!(now(PinnedBy::ByHand, 1000), NodeNow::Serves);
+        assert_eq!(now(PinnedBy::ByHand, 999), NodeNow::DeadBesideOthers);
+        assert_eq!(now(PinnedBy::Placed, 1001), NodeNow::DeadBesideOthers);
     }
 
     #[test]

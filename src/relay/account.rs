@@ -39,6 +39,8 @@ pub struct Account {
     /// Its partner's configured addresses say who it is.
     is_configured: Cell<bool>,
     presence: Cell<Presence>,
+    /// Whoever misses its partner was told that its node has left it.
+    is_told_lost: Cell<bool>,
     is_open: Cell<bool>,
 }
 
@@ -69,6 +71,7 @@ impl Account {
             inspection: RefCell::new(None),
             is_configured: Cell::new(false),
             presence: Cell::new(Presence::None),
+            is_told_lost: Cell::new(false),
             is_open: Cell::new(true),
         };
         account.slot().active.add(1);
@@ -204,8 +207,20 @@ impl Account {
         }
     }
 
-    /// A node at fault ended the session, or a dial of it, while it was bound to `endpoint`.
+    /// Its node has finished in order, and the client is told now: a partner that comes again at once must be
+    /// missed by then, or nobody would ask whether it is served.
+    fn node_finishes(&self, seat: &Seat) {
+        let outcome = Outcome::NodeClosed;
+        if self.is_partner() && self.explained(outcome) == outcome {
+            self.tell_lost(seat, outcome);
+        }
+    }
+
+    /// A node at fault ended the session, or a dial of it, while it was bound to an endpoint. Told once.
     pub fn tell_lost(&self, seat: &Seat, outcome: Outcome) {
+        if self.is_told_lost.replace(true) {
+            return;
+        }
         let ended = Moment::now();
         let Some(endpoint) = self.endpoint() else {
             return;
@@ -353,6 +368,10 @@ impl Meter for Counting<'_> {
             seat.interrupt(Interrupt::Named);
         }
         goes_on
+    }
+
+    fn node_finishes(&self, seat: &Seat) {
+        self.account.node_finishes(seat);
     }
 
     fn lasted(&self, node: &TcpStream) {

@@ -35,8 +35,9 @@ impl<'a> Life<'a> {
         self.account.policy()
     }
 
-    /// The node has answered: the pin is made or moved, and whoever waits for the partner is told. The names' `turn`
-    /// was that when the client came.
+    /// The node has answered: the pin is made or moved, and whoever waits for the partner is told. The client
+    /// learns of it after that, so that it is pinned wherever it comes next, and missed if it loses this node. The
+    /// names' `turn` was that when the client came.
     pub(super) fn settle(
         self,
         placing: &Placing,

@@ -75,6 +75,8 @@ pub trait Meter {
     fn inspect(&self, _seat: &Seat, _side: Side, _bytes: &[u8]) -> bool {
         false
     }
+    /// The node of the session at `seat` has finished in order, and its client is told now.
+    fn node_finishes(&self, _seat: &Seat) {}
     /// The session has lasted: the connection to the node may be given what it now needs.
     fn lasted(&self, node: &TcpStream);
 }
@@ -144,18 +146,18 @@ impl<'a, M: Meter> Pump<'a, M> {
             client,
             node,
             up: Direction::beginning_with(first, keep, gear).inspected(is_inspected),
-            down: Direction::that_must_speak(keep > 0).inspected(is_inspected),
+            down: Direction::held_back(keep > 0).inspected(is_inspected),
             first_finished: None,
             fin_timeout,
         }
     }
 
-    /// Moves bytes until the node has sent its first; `None` then. A session that was answered and
-    /// ended within one turn gives its end, and [`Pump::is_answered`] tells.
+    /// Moves bytes until the node has sent its first; `None` then. The client has not got them yet, so that
+    /// whatever is to stand by the time it does can be done first.
     pub async fn until_answered(&mut self) -> Option<End> {
         poll_fn(|context| match self.poll(context) {
             Poll::Ready(end) => Poll::Ready(Some(end)),
-            Poll::Pending if self.is_answered() => Poll::Ready(None),
+            Poll::Pending if self.down.has_spoken() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
         .await
@@ -164,12 +166,8 @@ impl<'a, M: Meter> Pump<'a, M> {
     /// Moves bytes until both sides have finished, one has failed, or the session is interrupted. Of a
     /// side that finished last the other one has not been told: closing its connection does that.
     pub async fn until_ended(&mut self) -> End {
+        self.down.let_go();
         poll_fn(|context| self.poll(context)).await
-    }
-
-    /// Whether the node has sent a byte.
-    pub fn is_answered(&self) -> bool {
-        self.down.has_spoken()
     }
 
     /// The two connections, client first, and the client's first bytes where all of them were kept.
@@ -227,7 +225,7 @@ impl<'a, M: Meter> Pump<'a, M> {
         let look = |bytes: &[u8]| self.meter.inspect(self.seat, Side::Client, bytes);
         let result = self
             .up
-            .poll(context, self.gear, (client, node), is_last, &look);
+            .poll(context, self.gear, (client, node), is_last, &look, || {});
         let moved = self.up.passed().given_since(before);
         if moved > 0 {
             self.meter.sent_up(moved);
@@ -242,7 +240,9 @@ impl<'a, M: Meter> Pump<'a, M> {
         let look = |bytes: &[u8]| self.meter.inspect(self.seat, Side::Node, bytes);
         let result = self
             .down
-            .poll(context, self.gear, (node, client), is_last, &look);
+            .poll(context, self.gear, (node, client), is_last, &look, || {
+                self.meter.node_finishes(self.seat);
+            });
         let moved = self.down.passed().taken_since(before);
         if moved > 0 {
             self.up.forget_first_bytes();

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use tokio::sync::mpsc;
 
@@ -101,7 +104,7 @@ impl Reports {
         let is_loss = matches!(report, Report::PartnerLost(_));
         if is_loss {
             // Before the governor knows, so that a partner who is back at once is not overlooked.
-            self.shared.unheard.fetch_add(1, Relaxed);
+            self.shared.unheard.fetch_add(1, Release);
         }
         if self.queue.try_send(report).is_err() {
             self.shared.dropped.fetch_add(1, Relaxed);
@@ -114,13 +117,14 @@ impl Reports {
     /// Whether it matters who is served.
     #[must_use]
     pub fn is_anybody_awaited(&self) -> bool {
-        self.shared.unheard.load(Relaxed) > 0 || self.shared.awaited.load(Relaxed) > 0
+        self.shared.unheard.load(Acquire) > 0 || self.shared.awaited.load(Relaxed) > 0
     }
 
     /// The governor has heard of a loss; so many partners are awaited now.
     pub fn lost_is_known(&self, awaited: usize) {
         self.shared.awaited.store(awaited, Relaxed);
-        self.shared.unheard.fetch_sub(1, Relaxed);
+        // Whoever finds nothing unheard finds that it is awaited.
+        self.shared.unheard.fetch_sub(1, Release);
     }
 
     /// So many partners are awaited, and so many of them are missing by a node's fault.

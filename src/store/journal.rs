@@ -44,6 +44,8 @@ pub(super) struct Journal {
     replaced: Option<Range<u64>>,
     /// The last entry could not be written, or synced.
     is_in_trouble: bool,
+    /// Since something failed no sync has succeeded: whoever asks is told of trouble.
+    is_in_doubt: bool,
     /// The commit under way has what could not be written here: until it has ended nothing that comes
     /// later may be here, or a kill would take from the middle.
     has_gap: bool,
@@ -88,6 +90,7 @@ impl Journal {
             firm: 0,
             replaced: None,
             is_in_trouble: false,
+            is_in_doubt: false,
             has_gap: false,
             patience: Patience::new(),
         };
@@ -252,14 +255,17 @@ impl Journal {
         }
     }
 
-    /// Whether there is something that a power failure could take.
+    /// Whether there is something that a power failure could take, or a sync is to show that the trouble is over:
+    /// what was in doubt may all be committed meanwhile.
     pub(super) fn has_unsynced(&self) -> bool {
-        !self.unsynced.is_empty()
+        !self.unsynced.is_empty() || (self.is_in_doubt && self.current.is_some())
     }
 
     /// What is to be synced, in this order, so that all that was written is durable.
     pub(super) fn begin_sync(&mut self) -> Vec<(u64, Arc<dyn Leaf>)> {
         self.syncing = std::mem::take(&mut self.unsynced);
+        let current = self.current.as_ref().filter(|_| self.is_in_doubt);
+        self.syncing.extend(current.map(|current| current.number));
         let leaf = |number: &u64| Some((*number, self.kept.get(number)?.clone()?));
         self.syncing.iter().filter_map(leaf).collect()
     }
@@ -278,6 +284,7 @@ impl Journal {
                     self.drop_all(old.collect());
                 }
                 if !self.is_in_trouble {
+                    self.is_in_doubt = false;
                     self.patience.succeeds();
                     let path = self.shelf.path(self.last);
                     self.shared.succeeds(Part::Journal, &path);
@@ -361,7 +368,7 @@ impl Journal {
     }
 
     fn fails(&mut self, number: u64, error: &io::Error) {
-        self.is_in_trouble = true;
+        (self.is_in_trouble, self.is_in_doubt) = (true, true);
         self.patience.fails();
         let path = self.shelf.path(number);
         let _ = self.shared.fails(Part::Journal, &path, error);

@@ -7,7 +7,7 @@ use pinfold_loadtest::process::wait_until;
 use pinfold_loadtest::{Partner, background};
 use serde_json::Value;
 
-use crate::world::{SOON, Setup, World, quiet};
+use crate::world::{Caller, FABRIKAM, SOON, Setup, World, quiet};
 
 const KILLED_LIMIT: Duration = Duration::from_millis(500);
 const FROZEN_LIMIT: Duration = Duration::from_secs(3);
@@ -170,6 +170,20 @@ fn the_ledger_agrees(fault: Fault) {
     assert_eq!(gap["listener"], "federation");
     let apart = (measured.duration.as_secs_f64() * 1000.0 - served_after_ms).abs();
     assert!(apart < 200.0, "{gap} but the partner measured {measured:?}");
+}
+
+#[test]
+fn a_partner_that_is_back_before_its_old_session_has_ended_is_on_record() {
+    let mut world = World::start(3);
+    let (mut half_closed, first) = Caller::served(world.address(), FABRIKAM).unwrap();
+    world.edge(&first).kill().unwrap();
+    assert!(half_closed.ends_within(SOON));
+    // It was told, and keeps its own side open until the verdict ends that.
+    let (_again, second) = Caller::served(world.address(), FABRIKAM).unwrap();
+    let written = wait_until(SOON, || ledger(&world, &first));
+    let (gap, _) = written.expect("the ledger names node and partner");
+    assert_eq!(gap["node"], second);
+    drop(half_closed);
 }
 
 #[test]

@@ -279,7 +279,7 @@ fn of_one_pool_one_node_is_maintained_at_a_time_and_the_second_is_told_by_whom()
     }
     assert_eq!(world.pinfold.node("edge2")["state"], "active");
     // Nor is any single step done beside it.
-    let _partner = Caller::served(world.address(), FABRIKAM).unwrap();
+    let partner = Caller::served(world.address(), FABRIKAM).unwrap();
     let at = world.pinfold.pin("fabrikam").unwrap();
     assert_ne!(at, "edge1");
     for step in ["move?partner=fabrikam", "end?sessions=9"] {
@@ -294,6 +294,13 @@ fn of_one_pool_one_node_is_maintained_at_a_time_and_the_second_is_told_by_whom()
     assert_eq!(world.pinfold.pin("fabrikam"), Some(at));
     let status = world.pinfold(&["nodes"]);
     assert!(told(&status).contains("under maintenance since"));
+    // Whatever node it is on: nobody waits for a partner that does not come again.
+    drop(partner);
+    let has_gone = || {
+        let partners = world.pinfold.json("/v1/partners");
+        (partners["partners"][0]["sessions"] == 0).then_some(())
+    };
+    assert!(wait_until(SOON, has_gone).is_some());
 
     // Its conductor goes away: still it is the first's turn, which goes on, or ends.
     conductor.signal(Signal::INT).unwrap();

@@ -8,7 +8,7 @@ use pinfold::clock::Moment;
 use pinfold::config::model::{Failback, NodeState};
 use pinfold::pool::group::MemberView;
 use pinfold::pool::health::State;
-use pinfold::pool::invariant::{NodeNow, Pinned, Rule, is_served_elsewhere};
+use pinfold::pool::invariant::{NodeNow, Pinned, Rule, dead_beside_others, is_served_elsewhere};
 use pinfold::pool::pins::{Pin, PinKey, PinnedBy};
 use pinfold::pool::placement::Subject;
 use pinfold::pool::select::Standing;
@@ -232,10 +232,10 @@ fn the_live_watch_is_content(
     pins: &[(PinKey, Pin)],
 ) -> Result<(), String> {
     let others_take = view.iter().any(|member| member.standing == Standing::Takes);
-    let now = |node: &Arc<str>| match view.iter().find(|member| member.node == *node) {
+    let now = |pin: &Pin| match view.iter().find(|member| member.node == pin.node) {
         None => NodeNow::Unknown,
         Some(member) if member.standing == Standing::Down && member.is_silent && others_take => {
-            NodeNow::DeadBesideOthers
+            dead_beside_others(pin, member.since)
         }
         Some(_) => NodeNow::Serves,
     };
@@ -243,7 +243,7 @@ fn the_live_watch_is_content(
     let pinned: Vec<_> = partners
         .map(|(key, pin)| Pinned {
             key: key.clone(),
-            node: now(&pin.node),
+            node: now(pin),
             is_served_elsewhere: is_served_elsewhere(
                 driver.books.last_served(&key.subject.to_string()),
                 pin,

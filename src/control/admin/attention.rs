@@ -100,15 +100,16 @@ fn failing(shared: &Shared) -> Vec<String> {
     let picture = us_or_them::picture(shared, Moment::now());
     let accusations = us_or_them::accusations(&picture).into_iter();
     let tell = |(who, judgement): (Arc<str>, Judgement)| {
-        let on = judgement.listener.as_deref();
-        let on = on.map_or_else(String::new, |listener| format!(" on {listener}"));
-        let next = match judgement.verdict {
-            Verdict::Node(node) if node == who => String::new(),
+        let next = match &judgement.verdict {
+            Verdict::Node(node) if *node == who => String::new(),
             Verdict::Neither | Verdict::Partner | Verdict::Node(_) | Verdict::Unknown => {
                 format!(". → pinfold explain {who}")
             }
         };
-        format!("FAILING {who}{on}: {}{next}", judgement.evidence)
+        let Judgement {
+            listener, evidence, ..
+        } = judgement;
+        format!("FAILING {who} on {listener}: {evidence}{next}")
     };
     accusations.map(tell).collect()
 }

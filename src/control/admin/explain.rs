@@ -154,26 +154,31 @@ pub(super) fn explain(
 }
 
 fn judge(shared: &Shared, subject: &Subject, now: Moment) -> Judged {
+    let nobody = |evidence: String| Judged {
+        verdict: Verdict::Unknown.label().into(),
+        node: None,
+        listener: None,
+        evidence,
+    };
     let Some(known) = &subject.partner else {
-        return Judged {
-            verdict: Verdict::Unknown.label().into(),
-            node: None,
-            listener: None,
-            evidence: "only partners are compared with one another".into(),
-        };
+        return nobody("only partners are compared with one another".into());
+    };
+    let name = &known.name;
+    let Some(judgement) = us_or_them::picture(shared, now).of_partner(name) else {
+        return nobody(format!("no session of {name} with a node was seen lately"));
     };
     let Judgement {
         verdict,
         listener,
         evidence,
-    } = us_or_them::picture(shared, now).of_partner(&known.name);
+    } = judgement;
     Judged {
         verdict: verdict.label().into(),
         node: match &verdict {
             Verdict::Node(node) => Some(node.to_string()),
             Verdict::Neither | Verdict::Partner | Verdict::Unknown => None,
         },
-        listener: listener.as_ref().map(ToString::to_string),
+        listener: Some(listener.to_string()),
         evidence,
     }
 }

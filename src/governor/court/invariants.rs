@@ -63,7 +63,11 @@ impl Court {
                 let key = scope.key(&partner.name);
                 if let Some(pin) = self.pins.inspect(&key, now) {
                     pinned.push(Pinned {
-                        node: nodes.get(&pin.node).copied().unwrap_or(NodeNow::Unknown),
+                        node: match nodes.get(&pin.node) {
+                            None => NodeNow::Unknown,
+                            Some(None) => NodeNow::Serves,
+                            Some(Some(since)) => invariant::dead_beside_others(&pin, *since),
+                        },
                         is_served_elsewhere: is_served_elsewhere(
                             &served,
                             &partner.name,
@@ -110,24 +114,19 @@ fn is_served_elsewhere(
     invariant::is_served_elsewhere(last.map(|(node, at)| (Arc::clone(node), *at)), pin)
 }
 
-/// What each node is worth to the listeners of a scope.
-fn nodes_now(groups: &[&Watched]) -> HashMap<Arc<str>, NodeNow> {
+/// The nodes of the listeners of a scope, and since when each is dead, if it is while another takes sessions.
+fn nodes_now(groups: &[&Watched]) -> HashMap<Arc<str>, Option<Moment>> {
     let members: Vec<_> = groups.iter().flat_map(|group| group.group.view()).collect();
     let others_take = members
         .iter()
         .any(|member| member.standing == Standing::Takes);
     let mut nodes = HashMap::new();
     for member in members {
-        let is_dead = member.standing == Standing::Down && member.is_silent;
-        let now = match is_dead && others_take {
-            true => NodeNow::DeadBesideOthers,
-            false => NodeNow::Serves,
-        };
+        let is_dead = member.standing == Standing::Down && member.is_silent && others_take;
+        let since = is_dead.then_some(member.since);
         // Dead only where every listener of the scope has it so: what serves anybody is no lie.
-        let known = nodes.entry(member.node).or_insert(now);
-        if now == NodeNow::Serves {
-            *known = now;
-        }
+        let known = nodes.entry(member.node).or_insert(since);
+        *known = known.zip(since).map(|(one, other)| one.max(other));
     }
     nodes
 }

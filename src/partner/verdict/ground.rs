@@ -8,8 +8,9 @@ use super::{ENOUGH, Judgement, Verdict};
 /// How all partners fared on all nodes of one listener lately.
 ///
 /// Counts as it is drawn, so that judging one partner does not look at all others: ten thousand may fail at once.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Ground {
+    listener: Arc<str>,
     /// Of each partner, by node: failures since it was last served; 0: it is normal.
     partners: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u32>>,
     /// How partners fare on each node.
@@ -35,6 +36,16 @@ impl Count {
 }
 
 impl Ground {
+    /// Nothing was seen on `listener` yet.
+    pub(super) fn on(listener: Arc<str>) -> Self {
+        Self {
+            listener,
+            partners: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            normal: BTreeMap::new(),
+        }
+    }
+
     /// Adds how one partner `fared`; it was not added before.
     pub(super) fn add(&mut self, partner: &Arc<str>, fared: BTreeMap<Arc<str>, u32>) {
         for (node, failures) in &fared {
@@ -78,7 +89,7 @@ impl Ground {
                     count_of(times as usize, "time"),
                     are_normal(count)
                 );
-                return judge(Verdict::Partner, evidence);
+                return self.judge(Verdict::Partner, evidence);
             }
             let evidence = format!(
                 "{partner} fails on {places} and is normal on {}; {} on {places}: what {first} asks of \
@@ -86,26 +97,26 @@ impl Ground {
                 list(&normal),
                 are_normal(count)
             );
-            return judge(Verdict::Node(Arc::clone(first)), evidence);
+            return self.judge(Verdict::Node(Arc::clone(first)), evidence);
         }
         if let [node] = failing.as_slice()
             && let Some(evidence) = self.accuse(node)
         {
-            return judge(Verdict::Node(Arc::clone(node)), evidence);
+            return self.judge(Verdict::Node(Arc::clone(node)), evidence);
         }
         let evidence = format!(
             "{partner} failed on {places}, and so did others elsewhere, or nobody else was there"
         );
-        judge(Verdict::Unknown, evidence)
+        self.judge(Verdict::Unknown, evidence)
     }
 
     /// Nodes on which everybody fails while others are normal elsewhere, and what speaks against each.
-    pub(super) fn accused(&self) -> Vec<(Arc<str>, String)> {
-        let accused = self.nodes.keys().filter_map(|node| {
+    pub(super) fn accused(&self) -> impl Iterator<Item = (Arc<str>, Judgement)> {
+        self.nodes.keys().filter_map(|node| {
             let evidence = self.accuse(node)?;
-            Some((Arc::clone(node), evidence))
-        });
-        accused.collect()
+            let judgement = self.judge(Verdict::Node(Arc::clone(node)), evidence);
+            Some((Arc::clone(node), judgement))
+        })
     }
 
     /// Whether anything was seen of it here.
@@ -129,14 +140,14 @@ impl Ground {
     fn nobody(&self, partner: &str, normal: &[&Arc<str>]) -> Judgement {
         if normal.is_empty() {
             let evidence = format!("no session of {partner} with a node was seen lately");
-            return judge(Verdict::Unknown, evidence);
+            return self.judge(Verdict::Unknown, evidence);
         }
         let places = list(normal);
         let others = match self.normal_on(partner, normal) {
             0 => String::new(),
             count => format!("; {} there, too", are_normal(count)),
         };
-        judge(
+        self.judge(
             Verdict::Neither,
             format!("{partner} is served, lately by {places}{others}"),
         )
@@ -179,6 +190,10 @@ impl Ground {
         let own = self.partners.get(partner).map(normal);
         all - usize::from(own.is_some_and(|own| is_there(&own)))
     }
+
+    fn judge(&self, verdict: Verdict, evidence: String) -> Judgement {
+        judge(&self.listener, verdict, evidence)
+    }
 }
 
 /// The nodes on which it is normal.
@@ -187,10 +202,10 @@ fn normal(fared: &BTreeMap<Arc<str>, u32>) -> Vec<Arc<str>> {
     normal.map(|(node, _)| Arc::clone(node)).collect()
 }
 
-pub(super) fn judge(verdict: Verdict, evidence: String) -> Judgement {
+pub(super) fn judge(listener: &Arc<str>, verdict: Verdict, evidence: String) -> Judgement {
     Judgement {
         verdict,
-        listener: None,
+        listener: Arc::clone(listener),
         evidence,
     }
 }

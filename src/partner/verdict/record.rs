@@ -70,7 +70,7 @@ impl Record {
         let lately = self.places.iter();
         let lately = lately.filter(move |place| place.heard().is_some_and(is_lately));
         lately.map(|place| Fared {
-            listener: Some(Arc::clone(&place.listener)),
+            listener: Arc::clone(&place.listener),
             node: Arc::clone(&place.node),
             failures: place.failures,
         })

@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::ground::judge;
 use super::*;
 use crate::clock::Moment;
 
@@ -62,7 +63,7 @@ fn others(node: &str, count: usize, is_good: bool) -> Vec<Seen> {
 
 fn judged(mut of_it: Vec<Seen>, of_others: Vec<Seen>) -> Judgement {
     of_it.extend(of_others);
-    picture(of_it).of_partner("fabrikam")
+    picture(of_it).of_partner("fabrikam").unwrap()
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn little_accuses_nobody() {
             .collect::<Vec<_>>()
     };
     let normal = || others("edge1", 3, true);
-    assert_eq!(judged(Vec::new(), normal()).verdict, Verdict::Unknown);
+    assert_eq!(picture(normal()).of_partner("fabrikam"), None);
     assert_eq!(judged(fails(1), normal()).verdict, Verdict::Unknown, "once");
     assert_eq!(
         judged(fails(9), Vec::new()).verdict,
@@ -162,13 +163,10 @@ fn a_service_that_works_hides_neither_a_node_nor_a_partner_that_fails_on_another
     let [(node, judgement)] = accused.as_slice() else {
         panic!("{accused:?}");
     };
-    assert_eq!(
-        (&**node, judgement.listener.as_deref()),
-        ("edge2", Some("federation"))
-    );
-    let of_it = of_node.of_partner("fabrikam");
+    assert_eq!((&**node, &*judgement.listener), ("edge2", "federation"));
+    let of_it = of_node.of_partner("fabrikam").unwrap();
     assert_eq!(of_it.verdict, Verdict::Node("edge2".into()));
-    assert_eq!(of_it.listener.as_deref(), Some("federation"));
+    assert_eq!(&*of_it.listener, "federation");
     // Weighed together, as if there were one listener, nobody would be accused.
     let together = all.iter().cloned().map(|seen| seen.on("any")).collect();
     assert!(picture(together).accused().is_empty());
@@ -178,9 +176,9 @@ fn a_service_that_works_hides_neither_a_node_nor_a_partner_that_fails_on_another
     for node in ["edge1", "edge2"] {
         all.extend(others(node, 3, true));
     }
-    let of_it = picture(all).of_partner("fabrikam");
+    let of_it = picture(all).of_partner("fabrikam").unwrap();
     assert_eq!(of_it.verdict, Verdict::Partner, "{of_it:?}");
-    assert_eq!(of_it.listener.as_deref(), Some("federation"));
+    assert_eq!(&*of_it.listener, "federation");
 }
 
 #[test]
@@ -241,7 +239,7 @@ proptest! {
     fn nobody_is_accused_without_failing_or_without_a_comparison(all in any_seen()) {
         let picture = picture(all.clone());
         for partner in picture.partners() {
-            let judgement = picture.of_partner(partner);
+            let judgement = picture.of_partner(partner).unwrap();
             let of_it = |good: bool| {
                 all.iter().filter(|seen| seen.partner == *partner && seen.is_good == good).count()
             };
@@ -287,13 +285,14 @@ proptest! {
         for listener in ["federation", "xmpp"] {
             let here = all.iter().filter(|seen| &*seen.listener == listener);
             let naive = naive::Picture::new(here.cloned().collect());
-            let here = |mut judgement: Judgement| {
-                judgement.listener = Some(listener.into());
-                judgement
+            let listener = Arc::from(listener);
+            let here = |judged: Judgement| Judgement {
+                listener: Arc::clone(&listener),
+                ..judged
             };
             for (node, evidence) in naive.accused() {
-                let judgement = judge(Verdict::Node(Arc::clone(&node)), evidence);
-                accused.push((node, here(judgement)));
+                let verdict = Verdict::Node(Arc::clone(&node));
+                accused.push((node, judge(&listener, verdict, evidence)));
             }
             for partner in naive.partners() {
                 let judgement = here(naive.of_partner(partner));
@@ -303,14 +302,15 @@ proptest! {
                 prop_assert_eq!(is_said, judgement.verdict.is_accusation());
                 if is_said {
                     failing.insert(Arc::clone(partner));
-                    prop_assert!(picture.of_partner(partner).verdict.is_accusation());
+                    let gravest = picture.of_partner(partner).unwrap();
+                    prop_assert!(gravest.verdict.is_accusation());
                 }
             }
         }
         prop_assert_eq!(picture.accused(), accused);
         let all_failing: BTreeSet<_> = picture.failing().cloned().collect();
         prop_assert!(failing.is_subset(&all_failing));
-        prop_assert_eq!(picture.of_partner("nobody").verdict, Verdict::Unknown);
+        prop_assert_eq!(picture.of_partner("nobody"), None);
     }
 
     #[test]
@@ -320,7 +320,7 @@ proptest! {
         for partner in alone.partners() {
             let of_it = |picture: &Picture| {
                 let judged = picture.judgements(partner).map(|(_, judgement)| judgement);
-                judged.filter(|each| each.listener.as_deref() == Some("federation")).collect::<Vec<_>>()
+                judged.filter(|each| &*each.listener == "federation").collect::<Vec<_>>()
             };
             prop_assert_eq!(of_it(&alone), of_it(&both));
         }

@@ -29,6 +29,8 @@ pub(super) struct Direction {
     state: State,
     /// An end without a single byte is a failure, which the sink is not told of.
     must_speak: bool,
+    /// The sink gets nothing of what the source says first, nor of what follows, until this is over.
+    is_held_back: bool,
     /// Its bytes are looked at on their way, and so not spliced.
     is_inspected: bool,
     waiting: Waiting,
@@ -101,6 +103,7 @@ impl Direction {
             way: Way::Copy,
             state: State::Open,
             must_speak: false,
+            is_held_back: false,
             is_inspected: false,
             waiting: Waiting::No,
             has_spoken: false,
@@ -135,11 +138,19 @@ impl Direction {
         }
     }
 
-    pub(super) fn that_must_speak(must_speak: bool) -> Self {
+    /// Takes once what the source says, and no more until it is [let go](Self::let_go); if it `must_speak`, an
+    /// end without a byte is a failure.
+    pub(super) fn held_back(must_speak: bool) -> Self {
         Self {
             must_speak,
+            is_held_back: true,
             ..Self::empty()
         }
+    }
+
+    /// The sink may have what the source says.
+    pub(super) fn let_go(&mut self) {
+        self.is_held_back = false;
     }
 
     pub(super) fn inspected(self, is_inspected: bool) -> Self {
@@ -186,7 +197,7 @@ impl Direction {
     }
 
     /// Moves bytes until either end would block; ready once the source has finished and the sink has
-    /// been told.
+    /// been told. `forewarn` is called before it is.
     ///
     /// When `is_last`, the other direction is done already: both connections close as soon as this one is,
     /// and a close tells the sink as well as a shutdown before it would. While the direction is inspected,
@@ -198,9 +209,13 @@ impl Direction {
         (source, sink): (&TcpStream, &TcpStream),
         is_last: bool,
         look: &impl Fn(&[u8]) -> bool,
+        forewarn: impl Fn(),
     ) -> Poll<Result<(), Fault>> {
         let turn = self.passed();
         loop {
+            if self.is_held_back && self.has_spoken {
+                return Poll::Pending;
+            }
             ready!(self.poll_flush(context, sink)).map_err(Fault::Sink)?;
             match self.state {
                 State::Open => {}
@@ -209,6 +224,7 @@ impl Direction {
                 }
                 State::Finishing => {
                     if !is_last {
+                        forewarn();
                         finish(sink).map_err(Fault::Sink)?;
                     }
                     self.state = State::Done;
@@ -307,7 +323,9 @@ impl Direction {
         } else if count == room {
             self.way = Way::Splice(0);
         }
-        if !self.keep_first(bytes, gear) {
+        if self.is_held_back && count > 0 {
+            self.held = Held::Unsent(Box::new(Unsent::keep(bytes, &gear.memory)));
+        } else if !self.keep_first(bytes, gear) {
             self.give(context, gear, bytes, sink).map_err(Fault::Sink)?;
         }
         Poll::Ready(Ok(bytes.len()))
@@ -362,6 +380,10 @@ impl Direction {
         let mut seen = ReadBuf::new(&mut buffer);
         if ready!(source.poll_peek(context, &mut seen)).map_err(Fault::Source)? == 0 {
             return Poll::Ready(Ok(0));
+        }
+        if self.is_held_back {
+            self.has_spoken = true;
+            return Poll::Pending;
         }
         let count = ready!(poll_write(context, sink, seen.filled())).map_err(Fault::Sink)?;
         self.count_given(count);

@@ -98,12 +98,8 @@ impl<'a> Life<'a> {
                 .ask((client, connection), first, may_replay, &node.endpoint)
                 .await
             {
-                Ok((pump, end)) => {
+                Ok(pump) => {
                     let hold = self.settle(&placing, &choice, &node.endpoint, turn);
-                    // It was answered and has ended within one turn.
-                    if let Some(end) = end {
-                        return Err(self.finish(end, pump.into_parts()));
-                    }
                     return Ok(Box::new(Flowing {
                         pump,
                         hold,
@@ -204,14 +200,15 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Sends the first bytes to the node, and whatever follows, until it has sent one itself.
+    /// Sends the first bytes to the node, and whatever follows, until it has sent one itself, which the client
+    /// has not got yet.
     async fn ask(
         self,
         connections: (TcpStream, TcpStream),
         first: FirstBytes,
         may_replay: bool,
         endpoint: &'a Endpoint,
-    ) -> Result<(Pump<'a, Counting<'a>>, Option<End>), Unanswered> {
+    ) -> Result<Pump<'a, Counting<'a>>, Unanswered> {
         let config = &self.policy().listener.config;
         let keep = if config.replay { FIRST_BYTES_MAX } else { 0 };
         self.seat.arm(config.idle_timeout);
@@ -228,14 +225,11 @@ impl<'a> Life<'a> {
         );
         let end = loop {
             match pump.until_answered().await {
+                None => return Ok(pump),
                 Some(end) if self.is_left_alone(&end) => {}
-                end => break end,
+                Some(end) => break end,
             }
         };
-        if pump.is_answered() {
-            return Ok((pump, end));
-        }
-        let end = end.unwrap_or(End::Closed(Side::Node));
         let has_node_failed = matches!(
             end,
             End::Failed(Side::Node, _) | End::Interrupted(Interrupt::NodeDown, _)

@@ -71,7 +71,7 @@ impl Picture {
                     count_of(times as usize, "time"),
                     are_normal(count)
                 );
-                return judge(Verdict::Partner, evidence);
+                return here(Verdict::Partner, evidence);
             }
             let evidence = format!(
                 "{partner} fails on {places} and is normal on {}; {} on {places}: what {first} asks of \
@@ -79,17 +79,17 @@ impl Picture {
                 list(&normal),
                 are_normal(count)
             );
-            return judge(Verdict::Node(Arc::clone(first)), evidence);
+            return here(Verdict::Node(Arc::clone(first)), evidence);
         }
         if let [node] = failing.as_slice()
             && let Some(evidence) = self.accuse(node)
         {
-            return judge(Verdict::Node(Arc::clone(node)), evidence);
+            return here(Verdict::Node(Arc::clone(node)), evidence);
         }
         let evidence = format!(
             "{partner} failed on {places}, and so did others elsewhere, or nobody else was there"
         );
-        judge(Verdict::Unknown, evidence)
+        here(Verdict::Unknown, evidence)
     }
 
     /// Nodes on which everybody fails while others are normal elsewhere, and what speaks against each.
@@ -110,14 +110,14 @@ impl Picture {
     fn nobody(&self, partner: &str, normal: &[&Arc<str>]) -> Judgement {
         if normal.is_empty() {
             let evidence = format!("no session of {partner} with a node was seen lately");
-            return judge(Verdict::Unknown, evidence);
+            return here(Verdict::Unknown, evidence);
         }
         let places = list(normal);
         let others = match self.normal_on(partner, normal) {
             0 => String::new(),
             count => format!("; {} there, too", are_normal(count)),
         };
-        judge(
+        here(
             Verdict::Neither,
             format!("{partner} is served, lately by {places}{others}"),
         )
@@ -169,4 +169,9 @@ impl Picture {
         let names: BTreeSet<_> = normal.map(|((name, _), _)| name).collect();
         names.len()
     }
+}
+
+/// On whatever listener these are seen on.
+fn here(verdict: Verdict, evidence: String) -> Judgement {
+    judge(&Arc::from(""), verdict, evidence)
 }
