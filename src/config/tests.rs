@@ -186,6 +186,39 @@ fn a_listener_has_the_presets_of_its_service_and_the_values_of_the_file() {
 }
 
 #[test]
+fn audio_and_video_are_asked_by_their_own_transport() {
+    let kind_of = |service: &str, probe: &str| {
+        let text = format!(
+            "version = 1\n[[pool]]\nname = \"edge\"\nnode = [{{ name = \"a\", address = \"127.0.0.1\" }}]\n\
+             [[listener]]\nname = \"av\"\nbind = \"127.0.0.1:0\"\nservice = \"{service}\"\n\
+             node_port = 3478\npool = \"edge\"\n{probe}"
+        );
+        let Config {
+            listeners,
+            unavailable,
+            ..
+        } = good(&text).config;
+        let is_of_probe = |each: &model::Unavailable| each.what.contains("kind");
+        assert!(!unavailable.iter().any(is_of_probe), "{unavailable:?}");
+        listeners[0].probe.kind
+    };
+    for service in ["av-tcp", "internal-av-tcp"] {
+        assert_eq!(kind_of(service, ""), ProbeKind::Tcp, "it is not real TLS");
+    }
+    for service in ["av-udp", "internal-av-udp"] {
+        assert_eq!(kind_of(service, ""), ProbeKind::TurnAllocate);
+    }
+    assert_eq!(kind_of("udp", ""), ProbeKind::None);
+    for (kind, expected) in [
+        ("turn-allocate", ProbeKind::TurnAllocate),
+        ("none", ProbeKind::None),
+    ] {
+        let probe = format!("probe.kind = \"{kind}\"\n");
+        assert_eq!(kind_of("udp", &probe), expected);
+    }
+}
+
+#[test]
 fn a_key_under_the_wrong_header_is_sent_back_to_its_table() {
     let text = "version = 1
 server.state_dir = \"/x\"

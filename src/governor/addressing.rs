@@ -1,0 +1,223 @@
+//! What A/V Edges say of themselves to probes: where they send their clients, and whether they ask who those are.
+//!
+//! Owns what was last heard of each endpoint and the fault that stands against it. Nothing here is evidence of
+//! health: a node with a wrong address is alive, and its clients are lost behind it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::addr::NodeAddr;
+use crate::probe::TurnAnswer;
+use crate::relay::session::EndpointNumber;
+
+/// What is wrong with an answer to an Allocate without credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// ALTERNATE-SERVER is not the node's own configured address: over UDP its clients go there and leave us.
+    Elsewhere(SocketAddr),
+    /// It is refused by another code than 401.
+    Code(u16),
+    /// It is not refused.
+    Open,
+}
+
+impl Fault {
+    /// Judges what a node at `own` has said. An absent ALTERNATE-SERVER is none: `[MS-TURN]` only recommends it.
+    #[must_use]
+    pub fn of(answer: &TurnAnswer, own: NodeAddr) -> Option<Self> {
+        match (answer.alternate, answer.code) {
+            (Some(there), _) if NodeAddr::new(there) != own => Some(Self::Elsewhere(there)),
+            (_, None) => Some(Self::Open),
+            (_, Some(code)) => (!answer.is_expected()).then_some(Self::Code(code)),
+        }
+    }
+
+    /// For the admin API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Elsewhere(_) => "elsewhere",
+            Self::Code(_) => "other-code",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// What is known of one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnView {
+    /// What it last said.
+    pub answer: TurnAnswer,
+    /// What stands against it.
+    pub fault: Option<Fault>,
+}
+
+/// Everything that was heard.
+#[derive(Debug, Default)]
+pub(super) struct Addressing {
+    heard: HashMap<EndpointNumber, Heard>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    view: TurnView,
+    /// Answers in a row that speak for another fault, or for none, without being certain.
+    doubts: u32,
+}
+
+/// Something that an administrator should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// This is wrong from here on.
+    Appears(Fault),
+    /// This is right again.
+    Ends(Fault),
+}
+
+impl Addressing {
+    /// An endpoint at `own` has answered.
+    pub(super) fn note(
+        &mut self,
+        endpoint: EndpointNumber,
+        answer: TurnAnswer,
+        own: NodeAddr,
+    ) -> Option<Notice> {
+        let fault = Fault::of(&answer, own);
+        let heard = self.heard.entry(endpoint).or_insert(Heard {
+            view: TurnView {
+                answer,
+                fault: None,
+            },
+            doubts: 0,
+        });
+        heard.view.answer = answer;
+        let before = heard.view.fault;
+        if fault == before {
+            heard.doubts = 0;
+            return None;
+        }
+        heard.doubts += 1;
+        if !is_certain(&answer, before, fault) && heard.doubts < DOUBTS_MAX {
+            return None;
+        }
+        heard.doubts = 0;
+        heard.view.fault = fault;
+        fault
+            .map(Notice::Appears)
+            .or_else(|| before.map(Notice::Ends))
+    }
+
+    /// What is known of an endpoint.
+    pub(super) fn of(&self, endpoint: EndpointNumber) -> Option<TurnView> {
+        self.heard.get(&endpoint).map(|heard| heard.view)
+    }
+
+    /// Forgets endpoints that are gone.
+    pub(super) fn keep(&mut self, endpoints: impl Fn(EndpointNumber) -> bool) {
+        self.heard.retain(|number, _| endpoints(*number));
+    }
+}
+
+/// Whether one answer is enough. A server that says where it is in one dialect only, or refuses the other, looks
+/// different when a datagram is lost.
+fn is_certain(answer: &TurnAnswer, before: Option<Fault>, now: Option<Fault>) -> bool {
+    match (before, now) {
+        (_, Some(Fault::Elsewhere(_))) => true,
+        (Some(Fault::Elsewhere(_)), _) => answer.alternate.is_some(),
+        (_, now) => now.is_none(),
+    }
+}
+
+/// So many answers in a row are no accident.
+const DOUBTS_MAX: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "198.51.100.31:3478";
+    const WRONG: &str = "10.0.0.31:3478";
+
+    fn own() -> NodeAddr {
+        NodeAddr::new(OWN.parse().unwrap())
+    }
+
+    fn says(code: u16, alternate: Option<&str>) -> TurnAnswer {
+        TurnAnswer {
+            code: Some(code),
+            alternate: alternate.map(|address| address.parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn its_own_address_or_none_is_right_and_any_other_is_not() {
+        let right = [says(401, None), says(401, Some(OWN))];
+        let mapped = says(401, Some("[::ffff:198.51.100.31]:3478"));
+        for answer in right.into_iter().chain([mapped]) {
+            assert_eq!(Fault::of(&answer, own()), None);
+        }
+        for there in [WRONG, "198.51.100.31:443", "[2001:db8::31]:3478"] {
+            let fault = Fault::of(&says(401, Some(there)), own());
+            assert_eq!(fault, Some(Fault::Elsewhere(there.parse().unwrap())));
+        }
+        let redirected = Fault::of(&says(300, Some(WRONG)), own());
+        assert!(matches!(redirected, Some(Fault::Elsewhere(_))));
+        assert_eq!(Fault::of(&says(486, None), own()), Some(Fault::Code(486)));
+        let open = TurnAnswer {
+            code: None,
+            alternate: None,
+        };
+        assert_eq!(Fault::of(&open, own()), Some(Fault::Open));
+    }
+
+    #[test]
+    fn a_wrong_address_is_told_once_and_its_end_once() {
+        let mut addressing = Addressing::default();
+        let there = Fault::Elsewhere(WRONG.parse().unwrap());
+        let mut told = Vec::new();
+        for alternate in [OWN, WRONG, WRONG, WRONG, OWN, OWN] {
+            told.extend(addressing.note(1, says(401, Some(alternate)), own()));
+        }
+        assert_eq!(told, [Notice::Appears(there), Notice::Ends(there)]);
+        assert_eq!(addressing.of(1).unwrap().fault, None);
+        assert_eq!(addressing.of(2), None);
+        addressing.keep(|number| number != 1);
+        assert_eq!(addressing.of(1), None);
+    }
+
+    #[test]
+    fn a_lost_datagram_neither_ends_a_fault_nor_begins_one() {
+        let mut addressing = Addressing::default();
+        let there = Fault::Elsewhere(WRONG.parse().unwrap());
+        let (wrong, silent) = (says(401, Some(WRONG)), says(401, None));
+        assert_eq!(
+            addressing.note(1, wrong, own()),
+            Some(Notice::Appears(there))
+        );
+        for answer in [silent, silent, wrong, silent, silent] {
+            assert_eq!(addressing.note(1, answer, own()), None);
+            assert_eq!(addressing.of(1).unwrap().fault, Some(there));
+        }
+        assert_eq!(addressing.note(1, silent, own()), Some(Notice::Ends(there)));
+        let refused = says(400, None);
+        for answer in [refused, refused, silent, refused, refused] {
+            assert_eq!(addressing.note(1, answer, own()), None);
+        }
+        let code = Fault::Code(400);
+        assert_eq!(
+            addressing.note(1, refused, own()),
+            Some(Notice::Appears(code))
+        );
+        assert_eq!(addressing.note(1, silent, own()), Some(Notice::Ends(code)));
+    }
+
+    #[test]
+    fn one_fault_takes_the_place_of_another() {
+        let mut addressing = Addressing::default();
+        let fault = |address: &str| Fault::Elsewhere(address.parse().unwrap());
+        for address in [WRONG, "10.0.0.32:3478"] {
+            let notice = addressing.note(1, says(401, Some(address)), own());
+            assert_eq!(notice, Some(Notice::Appears(fault(address))));
+        }
+    }
+}
