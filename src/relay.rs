@@ -1,4 +1,4 @@
-//! Relaying sessions: `tcp` is the life of one, `pump` moves its bytes.
+//! Relaying sessions: `tcp` is the life of one, `pump` moves its bytes; `udp` is that of flows.
 //!
 //! Owns what the sessions of one worker share. Does not know workers, probes or the admin API: what
 //! happens here that others must know leaves as a [`Report`](report::Report).
@@ -17,6 +17,7 @@ use crate::telemetry::log::Limiter;
 pub mod account;
 pub mod history;
 pub mod inspection;
+mod life;
 pub mod memory;
 pub mod names;
 pub mod placing;
@@ -25,6 +26,7 @@ pub mod recognition;
 pub mod report;
 pub mod session;
 pub mod tcp;
+pub mod udp;
 pub mod wheel;
 
 /// What all sessions of one worker share.

@@ -9,3 +9,4 @@ pub mod memory;
 pub mod option;
 pub mod pipe;
 pub mod thread;
+pub mod watch;

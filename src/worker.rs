@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,6 +22,7 @@ use self::naming::Naming;
 use self::policies::Policies;
 use crate::clock::Moment;
 use crate::config::model::LogSessions;
+use crate::net::listen::{Listening, Local};
 use crate::net::options::ListenOptions;
 use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
@@ -49,28 +49,28 @@ pub enum Order {
         /// The listener.
         listener: u32,
         /// The address, by which later orders name the socket.
-        address: SocketAddr,
-        /// Bound and listening.
-        socket: TcpListener,
+        local: Local,
+        /// Bound.
+        socket: Listening,
     },
     /// The socket at this address belongs to another listener from here on.
     Reassign {
         /// The address.
-        address: SocketAddr,
+        local: Local,
         /// The new listener.
         listener: u32,
     },
     /// The socket at this address has other options from here on.
     Adjust {
         /// The address.
-        address: SocketAddr,
+        local: Local,
         /// The options.
         options: ListenOptions,
     },
     /// Empty the queue of this socket and close it.
     Retire {
         /// The address.
-        address: SocketAddr,
+        local: Local,
     },
     /// Interrupt sessions, partners first.
     Interrupt {
@@ -346,7 +346,7 @@ struct Floor {
     context: Rc<Context>,
     policies: Rc<Policies>,
     naming: Rc<Naming>,
-    doors: RefCell<HashMap<SocketAddr, Door>>,
+    doors: RefCell<HashMap<Local, Door>>,
     is_finishing: bool,
 }
 
@@ -356,26 +356,28 @@ impl Floor {
         match order {
             Order::Listen {
                 listener,
-                address,
+                local,
                 socket,
             } => match Door::open(&self.context, &self.policies, listener, socket) {
                 Ok(door) => {
-                    doors.insert(address, door);
+                    doors.insert(local, door);
                 }
-                Err(error) => tracing::error!(%address, %error, "cannot accept"),
+                Err(error) => {
+                    tracing::error!(address = %local.address, %error, "cannot accept");
+                }
             },
-            Order::Reassign { address, listener } => {
-                if let Some(door) = doors.get(&address) {
+            Order::Reassign { local, listener } => {
+                if let Some(door) = doors.get(&local) {
                     door.reassign(listener);
                 }
             }
-            Order::Adjust { address, options } => {
-                if let Some(door) = doors.get(&address) {
+            Order::Adjust { local, options } => {
+                if let Some(door) = doors.get(&local) {
                     door.adjust(&options);
                 }
             }
-            Order::Retire { address } => {
-                if let Some(door) = doors.remove(&address) {
+            Order::Retire { local } => {
+                if let Some(door) = doors.remove(&local) {
                     door.close();
                 }
             }

@@ -119,7 +119,10 @@ fn unsafe_stands_only_in_sys_and_is_counted() {
         assert!(found == 0 || module(&path) == "sys", "{}", path.display());
         blocks += found;
     }
-    assert_eq!(blocks, 3, "raise this only with a reason in docs/decisions/0008");
+    assert_eq!(
+        blocks, 3,
+        "raise this only with a reason in docs/decisions/0008"
+    );
 }
 
 #[test]

@@ -125,7 +125,7 @@ pub(super) fn of(service: Service) -> Preset {
 impl Service {
     /// Whether this version cannot serve it yet.
     pub(super) fn is_later(self) -> bool {
-        self.is_av() || matches!(self, Self::Udp | Self::Https)
+        self.is_av() || matches!(self, Self::Https)
     }
 
     /// Whether it is audio and video, which must see the client's own address.

@@ -3,14 +3,12 @@
 //! Invariants: an unchanged address is never reopened; whatever can fail is done before anything is
 //! changed.
 
-use std::net::{SocketAddr, TcpListener};
-
 use tokio::sync::mpsc;
 
 use super::Bound;
 use super::error::StartError;
 use crate::config::model::{self, Config, SpeaksFirst, WhenNoNode};
-use crate::net::listen;
+use crate::net::listen::{self, Listening, Local, Transport};
 use crate::net::options::{LegOptions, ListenOptions};
 use crate::snapshot::Snapshot;
 use crate::worker::Order;
@@ -27,8 +25,8 @@ pub(super) struct Doors {
 #[derive(Clone, Debug)]
 struct Door {
     listener: String,
-    configured: SocketAddr,
-    address: SocketAddr,
+    configured: Local,
+    local: Local,
     options: ListenOptions,
     is_open: bool,
     closes_without_node: bool,
@@ -38,9 +36,9 @@ struct Door {
 #[derive(Debug)]
 pub(super) struct Prepared {
     doors: Vec<Door>,
-    opened: Vec<(SocketAddr, Vec<TcpListener>)>,
-    retired: Vec<SocketAddr>,
-    adjusted: Vec<(SocketAddr, ListenOptions)>,
+    opened: Vec<(Local, Vec<Listening>)>,
+    retired: Vec<Local>,
+    adjusted: Vec<(Local, ListenOptions)>,
 }
 
 impl Doors {
@@ -61,12 +59,12 @@ impl Doors {
             adjusted: Vec::new(),
         };
         for listener in &config.listeners {
-            for &configured in &listener.bind {
+            for configured in locals(listener) {
                 let options = options(config, listener);
                 let door = match self.known(config, listener, configured) {
                     Some(known) => {
                         if known.options != options {
-                            prepared.adjusted.push((known.address, options));
+                            prepared.adjusted.push((known.local, options));
                         }
                         Door {
                             listener: listener.name.clone(),
@@ -76,19 +74,21 @@ impl Doors {
                     }
                     None => self.bind(listener, configured, options, &mut prepared.opened)?,
                 };
-                let closes_without_node = listener.when_no_node == WhenNoNode::Refuse;
+                // A datagram that comes in vain is no refusal that anybody sees.
+                let closes_without_node = listener.when_no_node == WhenNoNode::Refuse
+                    && configured.transport == Transport::Tcp;
                 prepared.doors.push(Door {
                     closes_without_node,
                     ..door
                 });
             }
         }
-        let is_kept = |address| prepared.doors.iter().any(|door| door.address == address);
+        let is_kept = |local| prepared.doors.iter().any(|door| door.local == local);
         let gone = self
             .open
             .iter()
-            .map(|door| door.address)
-            .filter(|address| !is_kept(*address));
+            .map(|door| door.local)
+            .filter(|local| !is_kept(*local));
         prepared.retired = gone.collect();
         Ok(prepared)
     }
@@ -99,7 +99,7 @@ impl Doors {
         &self,
         config: &Config,
         listener: &model::Listener,
-        configured: SocketAddr,
+        configured: Local,
     ) -> Option<&Door> {
         let same = |door: &&Door| door.configured == configured;
         let own = self
@@ -112,13 +112,13 @@ impl Doors {
                 .open
                 .iter()
                 .filter(same)
-                .filter(|_| configured.port() != 0);
+                .filter(|_| configured.address.port() != 0);
             others.into_iter().find(|door| {
                 let holder = config
                     .listeners
                     .iter()
                     .find(|other| other.name == door.listener);
-                holder.is_none_or(|holder| !holder.bind.contains(&configured))
+                holder.is_none_or(|holder| locals(holder).all(|other| other != configured))
             })
         })
     }
@@ -126,23 +126,23 @@ impl Doors {
     fn bind(
         &self,
         listener: &model::Listener,
-        configured: SocketAddr,
+        configured: Local,
         options: ListenOptions,
-        opened: &mut Vec<(SocketAddr, Vec<TcpListener>)>,
+        opened: &mut Vec<(Local, Vec<Listening>)>,
     ) -> Result<Door, StartError> {
         let group = listen::bind(configured, self.workers, &options).map_err(|cause| {
             let listener = listener.name.clone();
             StartError::Listen {
-                address: configured,
+                address: configured.address,
                 listener,
                 cause,
             }
         })?;
-        opened.push((group.address, group.sockets));
+        opened.push((group.local, group.sockets));
         Ok(Door {
             listener: listener.name.clone(),
             configured,
-            address: group.address,
+            local: group.local,
             options,
             is_open: true,
             closes_without_node: false,
@@ -156,30 +156,27 @@ impl Doors {
         snapshot: &Snapshot,
         workers: &[mpsc::Sender<Order>],
     ) {
-        for (address, sockets) in prepared.opened {
-            let door = prepared.doors.iter().find(|door| door.address == address);
+        for (local, sockets) in prepared.opened {
+            let door = prepared.doors.iter().find(|door| door.local == local);
             let listener = door.map_or(0, |door| number(snapshot, &door.listener));
-            hand_out(workers, listener, address, sockets).await;
+            hand_out(workers, listener, local, sockets).await;
         }
         for door in &prepared.doors {
-            let before = self
-                .open
-                .iter()
-                .find(|before| before.address == door.address);
+            let before = self.open.iter().find(|before| before.local == door.local);
             if before.is_some_and(|before| before.listener != door.listener) {
                 let listener = number(snapshot, &door.listener);
                 tell(workers, || Order::Reassign {
-                    address: door.address,
+                    local: door.local,
                     listener,
                 })
                 .await;
             }
         }
-        for (address, options) in prepared.adjusted {
-            tell(workers, || Order::Adjust { address, options }).await;
+        for (local, options) in prepared.adjusted {
+            tell(workers, || Order::Adjust { local, options }).await;
         }
-        for address in prepared.retired {
-            tell(workers, || Order::Retire { address }).await;
+        for local in prepared.retired {
+            tell(workers, || Order::Retire { local }).await;
         }
         self.open = prepared.doors;
     }
@@ -201,17 +198,18 @@ impl Doors {
             if door.is_open == is_wanted {
                 continue;
             }
-            let address = door.address;
+            let local = door.local;
+            let address = local.address;
             if !is_wanted {
                 tracing::warn!(listener = door.listener, %address, "listener-closed: no node is up");
-                tell(workers, || Order::Retire { address }).await;
+                tell(workers, || Order::Retire { local }).await;
                 door.is_open = false;
                 continue;
             }
-            match listen::bind(address, self.workers, &door.options) {
+            match listen::bind(local, self.workers, &door.options) {
                 Ok(group) => {
                     let listener = number(snapshot, &door.listener);
-                    hand_out(workers, listener, address, group.sockets).await;
+                    hand_out(workers, listener, local, group.sockets).await;
                     tracing::info!(listener = door.listener, %address, "listener-opened");
                     door.is_open = true;
                 }
@@ -225,17 +223,14 @@ impl Doors {
     /// Closes every door.
     pub(super) async fn close(&mut self, workers: &[mpsc::Sender<Order>]) {
         for door in std::mem::take(&mut self.open) {
-            tell(workers, || Order::Retire {
-                address: door.address,
-            })
-            .await;
+            tell(workers, || Order::Retire { local: door.local }).await;
         }
     }
 
     pub(super) fn bound(&self) -> Vec<Bound> {
         let bound = |door: &Door| Bound {
             listener: door.listener.clone(),
-            address: door.address,
+            address: door.local.address,
             is_open: door.is_open,
         };
         self.open.iter().map(bound).collect()
@@ -246,13 +241,13 @@ impl Doors {
 async fn hand_out(
     workers: &[mpsc::Sender<Order>],
     listener: u32,
-    address: SocketAddr,
-    sockets: Vec<TcpListener>,
+    local: Local,
+    sockets: Vec<Listening>,
 ) {
     for (worker, socket) in workers.iter().zip(sockets) {
         let order = Order::Listen {
             listener,
-            address,
+            local,
             socket,
         };
         let _ = worker.send(order).await;
@@ -271,6 +266,16 @@ fn number(snapshot: &Snapshot, listener: &str) -> u32 {
     listeners
         .find(|known| known.config.name == listener)
         .map_or(0, |known| known.state.number)
+}
+
+/// Where a listener's clients come to.
+fn locals(listener: &model::Listener) -> impl Iterator<Item = Local> {
+    let transport = match listener.service.is_udp() {
+        true => Transport::Udp,
+        false => Transport::Tcp,
+    };
+    let binds = listener.bind.iter().copied();
+    binds.map(move |address| Local { transport, address })
 }
 
 fn options(config: &Config, listener: &model::Listener) -> ListenOptions {

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -99,6 +99,35 @@ pub async fn dial(
             result => return result,
         }
     }
+}
+
+/// A socket for datagrams to and from `address` alone, from one of `sources`. Waits for nobody.
+///
+/// # Errors
+///
+/// See [`Refusal`]; nobody has been asked yet, so the node is blamed only where there is no way to it.
+pub fn dial_datagrams(address: SocketAddr, sources: Sources<'_>) -> io::Result<UdpSocket> {
+    let mut sources = sources.towards(address).peekable();
+    loop {
+        let source = sources.next();
+        match dial_datagrams_from(source, address) {
+            Err(error) if is_unavailable(&error) && sources.peek().is_some() => {}
+            result => return result,
+        }
+    }
+}
+
+fn dial_datagrams_from(source: Option<IpAddr>, address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM.nonblocking(),
+        Some(Protocol::UDP),
+    )?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    socket.connect(&address.into())?;
+    Ok(socket.into())
 }
 
 fn is_unavailable(error: &io::Error) -> bool {

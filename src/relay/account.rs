@@ -77,13 +77,13 @@ impl Account {
 
     /// What its worker shares.
     #[must_use]
-    pub fn context(&self) -> &Context {
+    pub fn context(&self) -> &Rc<Context> {
         &self.context
     }
 
     /// What it goes by.
     #[must_use]
-    pub fn policy(&self) -> &Policy {
+    pub fn policy(&self) -> &Rc<Policy> {
         &self.policy
     }
 

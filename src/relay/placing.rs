@@ -4,6 +4,7 @@
 //! session would be given can be asked without a session, by its [`Claim`].
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,7 +12,7 @@ use super::{Context, Policy};
 use crate::clock::Moment;
 use crate::config::model::{self, Balance};
 use crate::partner::table::Known;
-use crate::pool::pins::{Lease, NewPin, PinKey, PinTable, PinnedBy};
+use crate::pool::pins::{Lease, NewPin, PinKey, PinnedBy};
 use crate::pool::placement::{PlacementKey, Subject};
 use crate::pool::select::{Choice, Positions, Request, Standing, Why, choose};
 use crate::snapshot::{Endpoint, Listener, Whereabouts};
@@ -152,9 +153,9 @@ impl Claim {
 
 /// The placing of one session.
 #[derive(Debug)]
-pub struct Placing<'a> {
-    context: &'a Context,
-    policy: &'a Policy,
+pub struct Placing {
+    context: Rc<Context>,
+    policy: Rc<Policy>,
     /// As it was when the session began.
     claim: Claim,
     turn: u64,
@@ -175,17 +176,19 @@ enum Left {
 
 /// A session's hold on its pin, given back however the session ends.
 #[derive(Debug)]
-pub struct Hold<'a> {
-    pins: &'a PinTable,
+pub struct Hold {
+    context: Rc<Context>,
     lease: Option<Lease>,
 }
 
-impl<'a> Hold<'a> {
-    /// The hold by `lease` on a pin of `pins`.
+impl Hold {
+    /// The hold by `lease` on a pin.
     #[must_use]
-    pub const fn new(pins: &'a PinTable, lease: Lease) -> Self {
-        let lease = Some(lease);
-        Self { pins, lease }
+    pub fn new(context: &Rc<Context>, lease: Lease) -> Self {
+        Self {
+            context: Rc::clone(context),
+            lease: Some(lease),
+        }
     }
 
     /// Whether the pin is that of the partner called `name`.
@@ -199,15 +202,15 @@ impl<'a> Hold<'a> {
     #[must_use]
     pub fn names(&self, node: &str, now: Moment) -> bool {
         let key = self.lease.as_ref().map(Lease::key);
-        let named = key.and_then(|key| self.pins.look_up(key, now));
+        let named = key.and_then(|key| self.context.pins.look_up(key, now));
         named.is_some_and(|named| *named == *node)
     }
 }
 
-impl Drop for Hold<'_> {
+impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
-            self.pins.release(lease, Moment::now());
+            self.context.pins.release(lease, Moment::now());
         }
     }
 }
@@ -221,17 +224,17 @@ pub enum Failure {
     Unanswered,
 }
 
-impl<'a> Placing<'a> {
+impl Placing {
     /// Finds the pin of `claimant`.
     #[must_use]
-    pub fn new(context: &'a Context, policy: &'a Policy, claimant: Claimant<'_>) -> Self {
+    pub fn new(context: &Rc<Context>, policy: &Rc<Policy>, claimant: Claimant<'_>) -> Self {
         let listener = &policy.listener;
         let ground = (&**listener, whereabouts(context, policy));
         let claim = Claim::new(ground, claimant, Moment::now());
         let turn = listener.state.turn.fetch_add(1, Relaxed);
         Self {
-            context,
-            policy,
+            context: Rc::clone(context),
+            policy: Rc::clone(policy),
             claim,
             turn,
             tried: Positions::NONE,
@@ -261,7 +264,7 @@ impl<'a> Placing<'a> {
         if node.is_some_and(|node| Some(&node.endpoint.node) == self.claim.pinned.as_ref()) {
             let (listener, who) = (
                 &self.policy.listener,
-                whereabouts(self.context, self.policy),
+                whereabouts(&self.context, &self.policy),
             );
             self.claim.full = self.claim.full(listener, who, Moment::now());
             self.left_pin_by = match how {
@@ -272,7 +275,7 @@ impl<'a> Placing<'a> {
     }
 
     /// `endpoint` has sent its first byte: pins, or moves the pin, and holds it for the session.
-    pub fn answered(&self, choice: &Choice, endpoint: &Endpoint, now: Moment) -> Option<Hold<'a>> {
+    pub fn answered(&self, choice: &Choice, endpoint: &Endpoint, now: Moment) -> Option<Hold> {
         let key = self.claim.key.as_ref()?;
         match (&self.claim.pinned, choice.why) {
             _ if stands_in(choice, endpoint) => {}
@@ -292,7 +295,7 @@ impl<'a> Placing<'a> {
             self.context.pins.mark_legacy(key, now);
         }
         let lease = self.context.pins.lease(key, now)?;
-        Some(Hold::new(&self.context.pins, lease))
+        Some(Hold::new(&self.context, lease))
     }
 
     /// Whether `endpoint`, which has answered, is where the pin is to point from here on.

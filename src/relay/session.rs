@@ -25,6 +25,7 @@ use crate::clock::Moment;
 use crate::config::model::PinPrefix;
 use crate::partner::table::Known;
 use crate::pool::placement::Subject;
+use crate::telemetry::outcome::Outcome;
 
 mod naming;
 mod survey;
@@ -579,6 +580,20 @@ impl std::ops::Deref for Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.sessions.list.borrow_mut().leave(self.id);
+    }
+}
+
+/// How a session ends that is interrupted so.
+#[must_use]
+pub const fn outcome_of(interrupt: Interrupt) -> Outcome {
+    match interrupt {
+        Interrupt::Deadline | Interrupt::Named => Outcome::Idle,
+        Interrupt::NodeDown => Outcome::NodeDown,
+        Interrupt::Drained => Outcome::Drained,
+        Interrupt::Disabled => Outcome::Disabled,
+        Interrupt::Moved => Outcome::Moved,
+        Interrupt::NodeRemoved | Interrupt::ListenerRemoved => Outcome::Removed,
+        Interrupt::Stopped => Outcome::Stopped,
     }
 }
 

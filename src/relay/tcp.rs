@@ -12,9 +12,10 @@ use tokio::task::spawn_local;
 
 use self::opening::open;
 use super::account::Account;
+use super::life::Life;
 use super::pump::{End, FirstBytes, Side};
 use super::report::Report;
-use super::session::{Interrupt, Seat};
+use super::session::{Interrupt, Seat, outcome_of};
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::config::model::OnNodeDown;
@@ -23,9 +24,7 @@ use crate::snapshot::Place;
 use crate::telemetry::outcome::Outcome;
 
 mod arrival;
-mod naming;
 mod opening;
-mod suspicion;
 
 /// Serves a client that has just been accepted, on a task of its own; or refuses it at once, where the
 /// process has no room. At once, because a burst of clients would take every descriptor before the
@@ -79,22 +78,7 @@ fn serve(
     }
 }
 
-/// What a session goes by, all through its life.
-#[derive(Clone, Copy)]
-struct Life<'a> {
-    seat: &'a Seat,
-    account: &'a Account,
-}
-
-impl<'a> Life<'a> {
-    fn context(&self) -> &'a Context {
-        self.account.context()
-    }
-
-    fn policy(&self) -> &'a Policy {
-        self.account.policy()
-    }
-
+impl Life<'_> {
     /// Ends both connections as `end` asks, and names the outcome.
     fn finish(
         &self,
@@ -177,18 +161,6 @@ fn failed(side: Side, error: &io::Error) -> (Outcome, bool) {
         }
         (Side::Node, _) => (Outcome::NodeReset, true),
         (Side::Client, _) => (Outcome::ClientReset, true),
-    }
-}
-
-fn outcome_of(interrupt: Interrupt) -> Outcome {
-    match interrupt {
-        Interrupt::Deadline | Interrupt::Named => Outcome::Idle,
-        Interrupt::NodeDown => Outcome::NodeDown,
-        Interrupt::Drained => Outcome::Drained,
-        Interrupt::Disabled => Outcome::Disabled,
-        Interrupt::Moved => Outcome::Moved,
-        Interrupt::NodeRemoved | Interrupt::ListenerRemoved => Outcome::Removed,
-        Interrupt::Stopped => Outcome::Stopped,
     }
 }
 

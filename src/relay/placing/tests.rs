@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::*;
 use crate::config::parse;
 use crate::pool::affinity::Measure;
+use crate::pool::pins::PinTable;
 use crate::snapshot::{Leaver, Registry, Scope, Snapshot};
 
 /// A pool with two listeners that share their pins, and each endpoint of its own.

@@ -9,17 +9,16 @@ use tokio::net::TcpStream;
 use super::super::Context;
 use super::super::inspection::Hello;
 use super::super::pump::FirstBytes;
-use super::super::recognition::KnownBy;
-use super::super::session::{Interrupt, Seat};
-use super::{Life, suspicion};
+use super::super::session::{Interrupt, Seat, outcome_of};
+use super::Life;
 use crate::addr::ClientAddr;
-use crate::clock::Moment;
-use crate::config::model::{self, Allow, ProxyAccept, ProxySend, SpeaksFirst, TlsMinMode};
+use crate::config::model::{self, ProxyAccept, ProxySend, SpeaksFirst, TlsMinMode};
 use crate::inspect::proxy::{self, Parsed};
 use crate::inspect::tls::{Alert, Era, Side, Version};
 use crate::net::wire::{Waiting, poll_read};
 use crate::partner::table::Known;
-use crate::snapshot::{Access, Place, Ticket};
+use crate::relay::life::Entry;
+use crate::snapshot::{Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
 /// What is kept of a client's first bytes: the largest TLS record, and a header before it.
@@ -61,33 +60,11 @@ pub(super) async fn arrive(
             account.announce(announced);
         }
     }
-    let ip = account.client().ip();
-    seat.come_from(ip, config.pin_prefix);
-    let turn = context.names.turn();
-    let recognised = context
-        .recognition
-        .recognise(&policy.partners, ip, Moment::now());
-    if let Some((partner, _)) = &recognised {
-        account.recognise(partner);
-        seat.mark_partner(partner);
-    }
-    // What DNS says and what was learned only places: it neither lets in nor turns away.
-    let configured = recognised.filter(|(_, by)| *by == KnownBy::Address);
-    let configured = configured.as_ref().map(|(partner, _)| partner);
-    if configured.is_some() {
-        account.mark_configured();
-    }
-    let access = Access::of(&config.allow, ip, configured);
-    if access == Access::NotAllowed && config.allow == Allow::Partners {
-        suspicion::tell(life, ip);
-    }
-    if access != Access::Granted {
-        return Err(Outcome::RefusedAccess);
-    }
-    let admission = &policy.listener.state.admission;
-    let ticket = admission
-        .enter(config, place, ip, configured.is_some())
-        .ok_or(Outcome::RefusedLimit)?;
+    let Entry {
+        ticket,
+        turn,
+        configured,
+    } = life.enter(place)?;
     if config.speaks_first == SpeaksFirst::Client
         && said.bytes.is_empty()
         && said.more().await? == 0
@@ -95,8 +72,7 @@ pub(super) async fn arrive(
         return Err(Outcome::ClientClosed);
     }
     account.watch(&said.bytes);
-    said.judge_hello(life, configured.map(|partner| &**partner))
-        .await?;
+    said.judge_hello(life, configured.as_deref()).await?;
     let mut bytes = header_for_node(config.proxy_protocol_send, account.client(), client)?;
     bytes.append(&mut said.bytes);
     Ok(Arrival {
@@ -152,7 +128,7 @@ impl Said<'_> {
             Ok(Ok(count)) => Ok(count),
             Ok(Err(_)) => Err(Outcome::ClientReset),
             Err(Interrupt::Deadline) => Err(Outcome::FirstBytesTimeout),
-            Err(interrupt) => Err(super::outcome_of(interrupt)),
+            Err(interrupt) => Err(outcome_of(interrupt)),
         }
     }
 

@@ -6,13 +6,13 @@ use super::super::account::Counting;
 use super::super::placing::{Claimant, Failure, Hold, Placing};
 use super::super::pump::{End, FirstBytes, Pump, Side};
 use super::super::report::Report;
-use super::super::session::Interrupt;
+use super::super::session::{Interrupt, outcome_of};
 use super::arrival::{Arrival, FIRST_BYTES_MAX, arrive};
-use super::{Life, end_client, outcome_of};
+use super::{Life, end_client};
 use crate::clock::Moment;
 use crate::net::dial::{Opening, Refusal, Sources, dial};
 use crate::pool::pace::Admittance;
-use crate::pool::select::{Choice, Standing};
+use crate::pool::select::Standing;
 use crate::snapshot::{Endpoint, Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
@@ -21,7 +21,7 @@ use crate::telemetry::outcome::Outcome;
 pub(super) struct Flowing<'a> {
     pub(super) pump: Pump<'a, Counting<'a>>,
     /// Its hold on the pin.
-    pub(super) hold: Option<Hold<'a>>,
+    pub(super) hold: Option<Hold>,
     /// Its place within the limits.
     _ticket: Ticket,
 }
@@ -247,26 +247,5 @@ impl<'a> Life<'a> {
             }
             parts => Err(Unanswered::Over(self.finish(end, parts))),
         }
-    }
-
-    /// The node has answered: the pin is made or moved, and whoever waits for the partner is told.
-    fn settle(
-        self,
-        placing: &Placing<'a>,
-        choice: &Choice,
-        endpoint: &Endpoint,
-        turn: u64,
-    ) -> Option<Hold<'a>> {
-        let now = Moment::now();
-        let mut hold = placing.answered(choice, endpoint, now);
-        if self.context().names.turn() != turn {
-            self.look_again(&mut hold);
-        }
-        self.account.appear();
-        if !self.account.is_configured() {
-            endpoint.pace.recovery().serve(now);
-        }
-        self.tell_served(endpoint, now, placing.is_home(choice, endpoint));
-        hold
     }
 }

@@ -15,9 +15,9 @@ use crate::relay::placing::Hold;
 use crate::relay::report::{Report, Served};
 use crate::snapshot::Endpoint;
 
-impl<'a> Life<'a> {
+impl Life<'_> {
     /// More is known of who is who than when the session began.
-    pub(super) fn look_again(&self, hold: &mut Option<Hold<'a>>) {
+    pub(in crate::relay) fn look_again(&self, hold: &mut Option<Hold>) {
         let (context, ip) = (self.context(), self.account.client().ip());
         let partners = context.names.partners();
         let recognised = context.recognition.recognise(&partners, ip, Moment::now());
@@ -28,7 +28,7 @@ impl<'a> Life<'a> {
     }
 
     /// Makes it the partner's that it was marked for, if it was and is not yet, or `was_told` just now.
-    pub(super) fn take_name(&self, hold: &mut Option<Hold<'a>>, was_told: bool) {
+    pub(in crate::relay) fn take_name(&self, hold: &mut Option<Hold>, was_told: bool) {
         let Some(known) = self.seat.known() else {
             return;
         };
@@ -50,7 +50,7 @@ impl<'a> Life<'a> {
 
     /// Where partners are pinned by name, the session lives under its partner's pin from here on; a partner that
     /// has none takes that of the address along.
-    fn hold_as(&self, known: &Arc<Known>, hold: &mut Option<Hold<'a>>) {
+    fn hold_as(&self, known: &Arc<Known>, hold: &mut Option<Hold>) {
         let listener = &self.policy().listener;
         if (listener.config.pin, known.pin) != (Pin::Partner, Pin::Partner) {
             return;
@@ -62,21 +62,26 @@ impl<'a> Life<'a> {
         let to = PinKey::of_partner(&listener.pin_scope, &known.name);
         pins.rekey(&from, &to, now);
         if let Some(lease) = pins.lease(&to, now) {
-            *hold = Some(Hold::new(pins, lease));
+            *hold = Some(Hold::new(self.context(), lease));
         }
     }
 
     /// It was named: who waits for the partner is told that it is served since it came.
-    pub(super) fn tell_named(&self, hold: Option<&Hold<'a>>) {
+    pub(in crate::relay) fn tell_named(&self, hold: Option<&Hold>) {
         if let Some(endpoint) = self.account.endpoint() {
-            let names = |hold: &Hold<'_>| hold.names(&endpoint.node, Moment::now());
+            let names = |hold: &Hold| hold.names(&endpoint.node, Moment::now());
             let is_home = hold.is_some_and(names);
             self.tell_served(&endpoint, self.account.started(), is_home);
         }
     }
 
     /// A node serves it: whoever waits for its partner is told.
-    pub(super) fn tell_served(&self, endpoint: &Endpoint, first_byte: Moment, is_home: bool) {
+    pub(in crate::relay) fn tell_served(
+        &self,
+        endpoint: &Endpoint,
+        first_byte: Moment,
+        is_home: bool,
+    ) {
         let reports = &self.context().reports;
         if let Some(partner) = self.account.partner()
             && reports.is_anybody_awaited()

@@ -1,0 +1,292 @@
+//! The life of UDP flows: a datagram arrives, is placed, and goes on; so does every answer.
+//!
+//! Owns the flows of one socket of one worker. A flow is a session in all that an administrator sees of it (listed,
+//! counted, drained, cut, adopted), but no task: two loops move the datagrams of all of them, a batch at a time, and a
+//! third one hears what the worker has to say to each. A datagram that cannot go on is lost, as datagrams are; nothing
+//! is kept for later. Flows are not paced: who is held back here would only send again.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use self::flow::{Flow, Heard, Sent};
+use super::session::outcome_of;
+use super::{Context, Policy};
+use crate::addr::ClientAddr;
+use crate::clock::Moment;
+use crate::net::crowd::Crowd;
+use crate::pool::flows::{FlowId, FlowTable, Lives};
+use crate::sys::datagram::Batch;
+use crate::telemetry::outcome::Outcome;
+
+mod flow;
+
+/// Who says by what new flows go.
+pub trait Entrance {
+    /// The policy in force; `None` once the listener is gone, or takes no new flows.
+    fn policy(&self) -> Option<Rc<Policy>>;
+}
+
+/// The flows of one socket.
+pub struct Flows<E> {
+    context: Rc<Context>,
+    entrance: E,
+    socket: UdpSocket,
+    /// Sockets towards the nodes.
+    crowd: Crowd,
+    table: RefCell<FlowTable<Flow>>,
+    /// Told by whoever interrupts a flow.
+    waker: RefCell<Waker>,
+    /// No flow is new any more.
+    is_closing: Cell<bool>,
+}
+
+impl<E: Entrance> Flows<E> {
+    /// No flows yet at `socket`.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor; not on a worker's thread.
+    pub fn open(
+        context: &Rc<Context>,
+        socket: std::net::UdpSocket,
+        entrance: E,
+    ) -> io::Result<Rc<Self>> {
+        Ok(Rc::new(Self {
+            context: Rc::clone(context),
+            entrance,
+            socket: UdpSocket::from_std(socket)?,
+            crowd: Crowd::new()?,
+            table: RefCell::new(FlowTable::new(LIVES)),
+            waker: RefCell::new(Waker::noop().clone()),
+            is_closing: Cell::new(false),
+        }))
+    }
+
+    /// Who says by what new flows go.
+    pub fn entrance(&self) -> &E {
+        &self.entrance
+    }
+
+    /// Flows that live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.borrow().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Moves datagrams until the last flow has ended after [`close`](Self::close).
+    pub async fn serve(&self) {
+        tokio::select! {
+            () = self.serve_clients() => {}
+            () = self.serve_nodes() => {}
+            () = self.heed() => {}
+        }
+    }
+
+    /// From here on no flow is new, and when the last one has ended, so has [`serve`](Self::serve).
+    pub fn close(&self) {
+        self.is_closing.set(true);
+        self.waker.borrow().wake_by_ref();
+    }
+
+    async fn serve_clients(&self) {
+        let mut batch = Batch::default();
+        loop {
+            // The runtime's own end is this task's, too.
+            if self.socket.readable().await.is_err() {
+                return std::future::pending().await;
+            }
+            let received = self.socket.try_io(Interest::READABLE, || {
+                batch.receive(&self.socket)?;
+                // A batch that is not full has emptied the socket; whatever came since is told anew.
+                if batch.is_full() {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+            });
+            // An error of the socket's own is about a datagram that was sent before.
+            let _ = received;
+            for (bytes, client) in batch.iter() {
+                self.pass_up(client, bytes);
+            }
+            batch.clear();
+        }
+    }
+
+    /// Takes a datagram to the node of its client's flow.
+    fn pass_up(&self, client: SocketAddr, bytes: &[u8]) {
+        // A node that is found dead by this very datagram gives it to the next.
+        for _ in 0..TRIES {
+            let known = self.table.borrow().find(client);
+            let Some(id) = known.or_else(|| self.admit(client)) else {
+                return;
+            };
+            let mut table = self.table.borrow_mut();
+            let Some(flow) = table.get(id) else { return };
+            match flow.send(bytes) {
+                Sent::Gone => {
+                    table.touch(id, self.context.sessions.now());
+                    return;
+                }
+                Sent::Lost => return,
+                Sent::NodeIsGone => {
+                    let flow = table.remove(id);
+                    drop(table);
+                    end(flow, Outcome::NodeReset);
+                }
+            }
+        }
+    }
+
+    /// Places a client that has no flow.
+    fn admit(&self, client: SocketAddr) -> Option<FlowId> {
+        let policy = self.entrance.policy().filter(|_| !self.is_closing.get())?;
+        let config = &policy.listener.config;
+        let lives = Lives {
+            unanswered: config.first_bytes_timeout,
+            answered: config.idle_timeout,
+        };
+        let flow = self.place(&policy, client)?;
+        let mut table = self.table.borrow_mut();
+        table.set_lives(lives);
+        let (id, displaced) = table.admit(client, flow, self.context.sessions.now());
+        debug_assert!(displaced.is_none(), "whoever has a flow is not admitted");
+        let flow = table.get(id)?;
+        flow.listen_to(&self.waker.borrow());
+        if self.crowd.add(flow, id.to_bits()).is_err() {
+            let flow = table.remove(id);
+            drop(table);
+            end(flow, Outcome::Shortage);
+            return None;
+        }
+        Some(id)
+    }
+
+    /// A flow of `client` with a node. Where there is no room, the oldest one that no node has answered makes some.
+    fn place(&self, policy: &Rc<Policy>, client: SocketAddr) -> Option<Flow> {
+        let open = || Flow::open(&self.context, policy, ClientAddr::new(client));
+        match open() {
+            Ok(flow) => Some(flow),
+            Err(Outcome::RefusedLimit | Outcome::Shortage) => {
+                let displaced = self.table.borrow_mut().make_room()?;
+                displaced.end(Outcome::RefusedLimit);
+                open().ok()
+            }
+            Err(_) => None,
+        }
+    }
+
+    async fn serve_nodes(&self) {
+        let (mut batch, mut told) = (Batch::default(), Vec::new());
+        loop {
+            if self.crowd.told(&mut told).await.is_err() {
+                return std::future::pending().await;
+            }
+            for id in told.iter().map(|bits| FlowId::from_bits(*bits)) {
+                self.pass_down(id, &mut batch);
+            }
+            // A client that is gone, or whose way is full, has lost what it was sent.
+            let _ = batch.send(&self.socket);
+        }
+    }
+
+    /// Puts a datagram of the node into `batch`, for its client.
+    fn pass_down(&self, id: FlowId, batch: &mut Batch) {
+        let mut table = self.table.borrow_mut();
+        let Some(flow) = table.get_mut(id) else {
+            return;
+        };
+        match flow.hear(batch) {
+            Heard::Answer => table.answer(id, self.context.sessions.now()),
+            Heard::Nothing => {}
+            Heard::NodeIsGone => {
+                let flow = table.remove(id);
+                drop(table);
+                end(flow, Outcome::NodeReset);
+            }
+        }
+    }
+
+    /// Ends flows that have lapsed or are interrupted, until the last one after [`close`](Self::close).
+    async fn heed(&self) {
+        let mut look = tokio::time::interval(LOOK);
+        poll_fn(|task| {
+            while look.poll_tick(task).is_ready() {}
+            self.expire();
+            self.heed_now(task);
+            match self.is_closing.get() && self.is_empty() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    fn expire(&self) {
+        let now = Moment::now();
+        loop {
+            let lapsed = self.table.borrow_mut().expire(now);
+            if lapsed.is_none() {
+                return;
+            }
+            end(lapsed, Outcome::Idle);
+        }
+    }
+
+    /// Whoever interrupts flows wakes this task once for all of them.
+    fn heed_now(&self, task: &TaskContext<'_>) {
+        let is_other = !self.waker.borrow().will_wake(task.waker());
+        if is_other {
+            self.waker.replace(task.waker().clone());
+        }
+        let mut ended = Vec::new();
+        {
+            let mut table = self.table.borrow_mut();
+            let ids: Vec<_> = table.iter().map(|(id, _)| id).collect();
+            for id in ids {
+                let Some(flow) = table.get_mut(id) else {
+                    continue;
+                };
+                let interrupt = flow.heed(task.waker());
+                if let Some(interrupt) = interrupt {
+                    ended.extend(table.remove(id).map(|flow| (flow, interrupt)));
+                }
+            }
+        }
+        for (flow, interrupt) in ended {
+            flow.end(outcome_of(interrupt));
+        }
+    }
+}
+
+fn end(flow: Option<Flow>, outcome: Outcome) {
+    if let Some(flow) = flow {
+        flow.end(outcome);
+    }
+}
+
+/// Before the first policy is known.
+const LIVES: Lives = Lives {
+    unanswered: Duration::from_secs(10),
+    answered: Some(Duration::from_secs(60)),
+};
+
+/// How often flows that have lapsed are looked for.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Nodes that one datagram is sent to in vain.
+const TRIES: usize = 3;

@@ -1,0 +1,266 @@
+//! One flow: its node, its pin, and what is written down of it.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use crate::addr::ClientAddr;
+use crate::config::model::OnNodeDown;
+use crate::net::dial::{Refusal, Sources, dial_datagrams};
+use crate::pool::select::{Choice, Standing};
+use crate::relay::account::Account;
+use crate::relay::life::Life;
+use crate::relay::placing::{Claimant, Failure, Hold, Placing};
+use crate::relay::pump::Meter;
+use crate::relay::report::Report;
+use crate::relay::session::{Interrupt, Seat};
+use crate::relay::{Context, Policy};
+use crate::snapshot::{Endpoint, Ticket};
+use crate::sys::datagram::Batch;
+use crate::telemetry::outcome::Outcome;
+
+/// A client's datagrams to one node, and back.
+#[derive(Debug)]
+pub(super) struct Flow {
+    seat: Seat,
+    account: Account,
+    endpoint: Arc<Endpoint>,
+    node: UdpSocket,
+    /// Gone once the node has answered.
+    opening: Option<Box<Opening>>,
+    hold: Option<Hold>,
+    _ticket: Ticket,
+}
+
+/// What is needed until the node has answered.
+#[derive(Debug)]
+struct Opening {
+    placing: Placing,
+    choice: Choice,
+    turn: u64,
+}
+
+/// What became of a client's datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It is on its way.
+    Gone,
+    /// It is lost; the flow goes on.
+    Lost,
+    /// Nobody is there.
+    NodeIsGone,
+}
+
+/// What was heard of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A datagram, which is in the batch.
+    Answer,
+    /// Nothing, or an error that says nothing.
+    Nothing,
+    /// Nobody is there.
+    NodeIsGone,
+}
+
+impl Flow {
+    /// Lets the client in and finds it a node. Its end is written down where it may not, or there is none.
+    pub(super) fn open(
+        context: &Rc<Context>,
+        policy: &Rc<Policy>,
+        client: ClientAddr,
+    ) -> Result<Self, Outcome> {
+        let account = Account::open(context, Rc::clone(policy), client);
+        let Some(place) = context.capacity.enter() else {
+            account.close(Outcome::RefusedLimit);
+            return Err(Outcome::RefusedLimit);
+        };
+        let seat = context.sessions.admit(policy.listener.state.number);
+        let life = Life {
+            seat: &seat,
+            account: &account,
+        };
+        let entered = life.enter(place);
+        let found = entered.and_then(|entry| {
+            let found = find_node(life)?;
+            Ok((entry, found))
+        });
+        match found {
+            Ok((entry, found)) => Ok(Self {
+                opening: Some(Box::new(Opening {
+                    placing: found.placing,
+                    choice: found.choice,
+                    turn: entry.turn,
+                })),
+                seat,
+                account,
+                endpoint: found.endpoint,
+                node: found.socket,
+                hold: None,
+                _ticket: entry.ticket,
+            }),
+            Err(outcome) => {
+                account.close(outcome);
+                Err(outcome)
+            }
+        }
+    }
+
+    /// Sends what the client says.
+    pub(super) fn send(&self, bytes: &[u8]) -> Sent {
+        match self.node.send(bytes) {
+            Ok(_) => {
+                self.seat.mark_asked();
+                let meter = self.account.meter(&self.endpoint);
+                meter.sent_up(bytes.len() as u64);
+                Sent::Gone
+            }
+            Err(error) if self.blames_node(&error) => Sent::NodeIsGone,
+            Err(_) => Sent::Lost,
+        }
+    }
+
+    /// Takes a datagram of the node's.
+    pub(super) fn hear(&mut self, batch: &mut Batch) -> Heard {
+        let client = self.account.client().socket();
+        match batch.add(client, |room| self.node.recv(room)) {
+            Ok(length) => {
+                self.seat.mark_heard();
+                let meter = self.account.meter(&self.endpoint);
+                meter.came_down(length as u64);
+                if let Some(opening) = self.opening.take() {
+                    self.settle(&opening);
+                }
+                Heard::Answer
+            }
+            Err(error) if self.blames_node(&error) => Heard::NodeIsGone,
+            Err(_) => Heard::Nothing,
+        }
+    }
+
+    fn settle(&mut self, opening: &Opening) {
+        let life = Life {
+            seat: &self.seat,
+            account: &self.account,
+        };
+        let Opening {
+            placing,
+            choice,
+            turn,
+        } = opening;
+        self.hold = life.settle(placing, choice, &self.endpoint, *turn);
+    }
+
+    /// Whether the network says that nobody is there (`udp(7)`: errors of a connected socket are ICMP's): hard
+    /// evidence, as a refused dial is.
+    fn blames_node(&self, error: &io::Error) -> bool {
+        let is_blamed = Refusal::of(error) == Refusal::Node;
+        if is_blamed && self.endpoint.standing() != Standing::Down {
+            let reports = &self.account.context().reports;
+            reports.send(Report::DialRefused(self.endpoint.number));
+        }
+        is_blamed
+    }
+
+    /// Whoever interrupts it wakes `waker`.
+    pub(super) fn listen_to(&self, waker: &Waker) {
+        // Nobody can have interrupted what was nobody's until now.
+        let _ = self.seat.poll_interrupt(&TaskContext::from_waker(waker));
+    }
+
+    /// Takes an interrupt, and goes on unless it is one that ends the flow.
+    pub(super) fn heed(&mut self, waker: &Waker) -> Option<Interrupt> {
+        let Poll::Ready(interrupt) = self.seat.poll_interrupt(&TaskContext::from_waker(waker))
+        else {
+            return None;
+        };
+        self.listen_to(waker);
+        let Self {
+            seat,
+            account,
+            hold,
+            ..
+        } = self;
+        let life = Life { seat, account };
+        let is_named = interrupt == Interrupt::Named;
+        life.take_name(hold, is_named);
+        if is_named {
+            life.tell_named(hold.as_ref());
+            return None;
+        }
+        let is_left = interrupt == Interrupt::NodeDown
+            && life.policy().listener.config.on_node_down == OnNodeDown::Leave;
+        if is_left {
+            account.forsake();
+            return None;
+        }
+        Some(interrupt)
+    }
+
+    /// Ends it. Its client's next datagram begins another one.
+    pub(super) fn end(self, outcome: Outcome) {
+        if matches!(outcome, Outcome::NodeDown | Outcome::NodeReset) {
+            self.account.tell_lost(&self.seat, outcome);
+        }
+        self.account.close(outcome);
+    }
+}
+
+impl AsFd for Flow {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.node.as_fd()
+    }
+}
+
+/// Where a client belongs.
+struct Found {
+    socket: UdpSocket,
+    endpoint: Arc<Endpoint>,
+    placing: Placing,
+    choice: Choice,
+}
+
+/// Finds the client's node, and a way to it.
+fn find_node(life: Life<'_>) -> Result<Found, Outcome> {
+    let (context, policy) = (life.context(), life.policy());
+    let partner = life.account.partner();
+    let claimant = Claimant {
+        client: life.account.client().ip(),
+        partner: partner.as_ref(),
+        looks_legacy: false,
+    };
+    let mut placing = Placing::new(context, policy, claimant);
+    while let Some(choice) = placing.choose() {
+        let Some(node) = policy.listener.nodes.get(choice.index) else {
+            break;
+        };
+        life.account.bind(life.seat, &node.endpoint);
+        let sources = Sources {
+            addresses: &policy.listener.sources,
+            turn: &context.source_turn,
+        };
+        match dial_datagrams(node.endpoint.address.socket(), sources) {
+            Ok(socket) => {
+                return Ok(Found {
+                    socket,
+                    endpoint: Arc::clone(&node.endpoint),
+                    placing,
+                    choice,
+                });
+            }
+            Err(error) if Refusal::of(&error) == Refusal::Node => {
+                context
+                    .reports
+                    .send(Report::DialRefused(node.endpoint.number));
+                placing.failed(&choice, Failure::Refused);
+            }
+            Err(_) => return Err(Outcome::Shortage),
+        }
+    }
+    Err(match placing.has_tried() {
+        true => Outcome::DialFailed,
+        false => Outcome::NoNode,
+    })
+}
