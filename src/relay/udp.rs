@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use self::flow::{Flow, Heard, Sent};
-use super::session::outcome_of;
+use super::session::{EndpointNumber, outcome_of};
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
@@ -129,62 +129,75 @@ impl<E: Entrance> Flows<E> {
 
     /// Takes a datagram to the node of its client's flow.
     fn pass_up(&self, client: SocketAddr, bytes: &[u8]) {
-        // A node that is found dead by this very datagram gives it to the next.
-        for _ in 0..TRIES {
-            let known = self.table.borrow().find(client);
-            let Some(id) = known.or_else(|| self.admit(client)) else {
-                return;
-            };
+        let known = self.table.borrow().find(client);
+        let mut next = known.or_else(|| self.admit(client, Vec::new()));
+        // A node that is found gone by this very datagram leaves it to the next.
+        while let Some(id) = next {
             let mut table = self.table.borrow_mut();
             let Some(flow) = table.get(id) else { return };
-            match flow.send(bytes) {
+            next = match flow.send(bytes) {
                 Sent::Gone => {
                     table.touch(id, self.context.sessions.now());
-                    return;
+                    None
                 }
-                Sent::Lost => return,
+                Sent::Lost => None,
                 Sent::NodeIsGone => {
-                    let flow = table.remove(id);
                     drop(table);
-                    end(flow, Outcome::NodeReset);
+                    self.replace(id)
                 }
-            }
+            };
         }
     }
 
-    /// Places a client that has no flow.
-    fn admit(&self, client: SocketAddr) -> Option<FlowId> {
+    /// Nobody is at the node of this flow: its client gets another one, from which on its pin may move.
+    fn replace(&self, id: FlowId) -> Option<FlowId> {
+        let mut flow = self.table.borrow_mut().remove(id)?;
+        let (client, refused) = (flow.client(), flow.refused());
+        flow.end(Outcome::NodeReset);
+        self.admit(client, refused)
+    }
+
+    /// Places a client that has no flow, on none of the `refused` nodes.
+    fn admit(&self, client: SocketAddr, refused: Vec<EndpointNumber>) -> Option<FlowId> {
         let policy = self.entrance.policy().filter(|_| !self.is_closing.get())?;
         let config = &policy.listener.config;
         let lives = Lives {
             unanswered: config.first_bytes_timeout,
             answered: config.idle_timeout,
         };
-        let flow = self.place(&policy, client)?;
+        let flow = self.place(&policy, client, refused)?;
         let mut table = self.table.borrow_mut();
         table.set_lives(lives);
         let (id, displaced) = table.admit(client, flow, self.context.sessions.now());
         debug_assert!(displaced.is_none(), "whoever has a flow is not admitted");
         let flow = table.get(id)?;
         flow.listen_to(&self.waker.borrow());
-        if self.crowd.add(flow, id.to_bits()).is_err() {
-            let flow = table.remove(id);
-            drop(table);
-            end(flow, Outcome::Shortage);
-            return None;
+        if self.crowd.add(flow, id.to_bits()).is_ok() {
+            return Some(id);
         }
-        Some(id)
+        let flow = table.remove(id);
+        drop(table);
+        if let Some(flow) = flow {
+            flow.end(Outcome::Shortage);
+        }
+        None
     }
 
     /// A flow of `client` with a node. Where there is no room, the oldest one that no node has answered makes some.
-    fn place(&self, policy: &Rc<Policy>, client: SocketAddr) -> Option<Flow> {
-        let open = || Flow::open(&self.context, policy, ClientAddr::new(client));
-        match open() {
+    fn place(
+        &self,
+        policy: &Rc<Policy>,
+        client: SocketAddr,
+        refused: Vec<EndpointNumber>,
+    ) -> Option<Flow> {
+        let client = ClientAddr::new(client);
+        let open = |refused| Flow::open(&self.context, policy, client, refused);
+        match open(refused.clone()) {
             Ok(flow) => Some(flow),
             Err(Outcome::RefusedLimit | Outcome::Shortage) => {
                 let displaced = self.table.borrow_mut().make_room()?;
                 displaced.end(Outcome::RefusedLimit);
-                open().ok()
+                open(refused).ok()
             }
             Err(_) => None,
         }
@@ -214,9 +227,9 @@ impl<E: Entrance> Flows<E> {
             Heard::Answer => table.answer(id, self.context.sessions.now()),
             Heard::Nothing => {}
             Heard::NodeIsGone => {
-                let flow = table.remove(id);
                 drop(table);
-                end(flow, Outcome::NodeReset);
+                // At once, so that its next datagram is not sent there again.
+                let _ = self.replace(id);
             }
         }
     }
@@ -240,10 +253,8 @@ impl<E: Entrance> Flows<E> {
         let now = Moment::now();
         loop {
             let lapsed = self.table.borrow_mut().expire(now);
-            if lapsed.is_none() {
-                return;
-            }
-            end(lapsed, Outcome::Idle);
+            let Some(lapsed) = lapsed else { return };
+            lapsed.end(Outcome::Idle);
         }
     }
 
@@ -273,12 +284,6 @@ impl<E: Entrance> Flows<E> {
     }
 }
 
-fn end(flow: Option<Flow>, outcome: Outcome) {
-    if let Some(flow) = flow {
-        flow.end(outcome);
-    }
-}
-
 /// Before the first policy is known.
 const LIVES: Lives = Lives {
     unanswered: Duration::from_secs(10),
@@ -287,6 +292,3 @@ const LIVES: Lives = Lives {
 
 /// How often flows that have lapsed are looked for.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// Nodes that one datagram is sent to in vain.
-const TRIES: usize = 3;

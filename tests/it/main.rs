@@ -31,6 +31,7 @@ mod affinity;
 mod bad_input;
 mod bulk;
 mod command_line;
+mod datagrams;
 mod exhaustion;
 mod explain;
 mod limits;

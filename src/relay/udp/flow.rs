@@ -1,7 +1,7 @@
 //! One flow: its node, its pin, and what is written down of it.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::relay::life::Life;
 use crate::relay::placing::{Claimant, Failure, Hold, Placing};
 use crate::relay::pump::Meter;
 use crate::relay::report::Report;
-use crate::relay::session::{Interrupt, Seat};
+use crate::relay::session::{EndpointNumber, Interrupt, Seat};
 use crate::relay::{Context, Policy};
 use crate::snapshot::{Endpoint, Ticket};
 use crate::sys::datagram::Batch;
@@ -41,6 +41,8 @@ struct Opening {
     placing: Placing,
     choice: Choice,
     turn: u64,
+    /// Nodes that were there for none of the client's datagrams before.
+    refused: Vec<EndpointNumber>,
 }
 
 /// What became of a client's datagram.
@@ -66,11 +68,13 @@ pub(super) enum Heard {
 }
 
 impl Flow {
-    /// Lets the client in and finds it a node. Its end is written down where it may not, or there is none.
+    /// Lets the client in and finds it a node that is not among the `refused`. Its end is written down where it may
+    /// not, or there is none.
     pub(super) fn open(
         context: &Rc<Context>,
         policy: &Rc<Policy>,
         client: ClientAddr,
+        refused: Vec<EndpointNumber>,
     ) -> Result<Self, Outcome> {
         let account = Account::open(context, Rc::clone(policy), client);
         let Some(place) = context.capacity.enter() else {
@@ -84,7 +88,7 @@ impl Flow {
         };
         let entered = life.enter(place);
         let found = entered.and_then(|entry| {
-            let found = find_node(life)?;
+            let found = find_node(life, &refused)?;
             Ok((entry, found))
         });
         match found {
@@ -93,6 +97,7 @@ impl Flow {
                     placing: found.placing,
                     choice: found.choice,
                     turn: entry.turn,
+                    refused,
                 })),
                 seat,
                 account,
@@ -106,6 +111,11 @@ impl Flow {
                 Err(outcome)
             }
         }
+    }
+
+    /// Whose it is.
+    pub(super) fn client(&self) -> SocketAddr {
+        self.account.client().socket()
     }
 
     /// Sends what the client says.
@@ -124,8 +134,7 @@ impl Flow {
 
     /// Takes a datagram of the node's.
     pub(super) fn hear(&mut self, batch: &mut Batch) -> Heard {
-        let client = self.account.client().socket();
-        match batch.add(client, |room| self.node.recv(room)) {
+        match batch.add(self.client(), |room| self.node.recv(room)) {
             Ok(length) => {
                 self.seat.mark_heard();
                 let meter = self.account.meter(&self.endpoint);
@@ -149,6 +158,7 @@ impl Flow {
             placing,
             choice,
             turn,
+            refused: _,
         } = opening;
         self.hold = life.settle(placing, choice, &self.endpoint, *turn);
     }
@@ -162,6 +172,16 @@ impl Flow {
             reports.send(Report::DialRefused(self.endpoint.number));
         }
         is_blamed
+    }
+
+    /// Nobody is at its node: the nodes that its client must not be given next.
+    pub(super) fn refused(&mut self) -> Vec<EndpointNumber> {
+        let opening = self.opening.as_mut();
+        let mut refused = opening
+            .map(|opening| std::mem::take(&mut opening.refused))
+            .unwrap_or_default();
+        refused.push(self.endpoint.number);
+        refused
     }
 
     /// Whoever interrupts it wakes `waker`.
@@ -223,7 +243,7 @@ struct Found {
 }
 
 /// Finds the client's node, and a way to it.
-fn find_node(life: Life<'_>) -> Result<Found, Outcome> {
+fn find_node(life: Life<'_>, refused: &[EndpointNumber]) -> Result<Found, Outcome> {
     let (context, policy) = (life.context(), life.policy());
     let partner = life.account.partner();
     let claimant = Claimant {
@@ -236,6 +256,10 @@ fn find_node(life: Life<'_>) -> Result<Found, Outcome> {
         let Some(node) = policy.listener.nodes.get(choice.index) else {
             break;
         };
+        if refused.contains(&node.endpoint.number) {
+            placing.failed(&choice, Failure::Refused);
+            continue;
+        }
         life.account.bind(life.seat, &node.endpoint);
         let sources = Sources {
             addresses: &policy.listener.sources,
