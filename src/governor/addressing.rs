@@ -46,7 +46,7 @@ impl Fault {
 /// What is known of one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnView {
-    /// What it last said.
+    /// What it last said, as far as that counts yet.
     pub answer: TurnAnswer,
     /// What stands against it.
     pub fault: Option<Fault>,
@@ -61,7 +61,7 @@ pub(super) struct Addressing {
 #[derive(Debug)]
 struct Heard {
     view: TurnView,
-    /// Answers in a row that speak for another fault, or for none, without being certain.
+    /// Answers in a row that speak for another fault, or for none.
     doubts: u32,
 }
 
@@ -90,18 +90,20 @@ impl Addressing {
             },
             doubts: 0,
         });
-        heard.view.answer = answer;
         let before = heard.view.fault;
-        if fault == before {
+        if fault.map(Fault::label) == before.map(Fault::label) {
+            // One that names another address each time is told of once.
+            heard.view = TurnView { answer, fault };
             heard.doubts = 0;
             return None;
         }
         heard.doubts += 1;
-        if !is_certain(&answer, before, fault) && heard.doubts < DOUBTS_MAX {
+        let is_certain = matches!(fault, Some(Fault::Elsewhere(_)));
+        if !is_certain && heard.doubts < DOUBTS_MAX {
             return None;
         }
         heard.doubts = 0;
-        heard.view.fault = fault;
+        heard.view = TurnView { answer, fault };
         fault
             .map(Notice::Appears)
             .or_else(|| before.map(Notice::Ends))
@@ -118,17 +120,9 @@ impl Addressing {
     }
 }
 
-/// Whether one answer is enough. A server that says where it is in one dialect only, or refuses the other, looks
-/// different when a datagram is lost.
-fn is_certain(answer: &TurnAnswer, before: Option<Fault>, now: Option<Fault>) -> bool {
-    match (before, now) {
-        (_, Some(Fault::Elsewhere(_))) => true,
-        (Some(Fault::Elsewhere(_)), _) => answer.alternate.is_some(),
-        (_, now) => now.is_none(),
-    }
-}
-
-/// So many answers in a row are no accident.
+/// So many answers in a row are no accident. A server that says where it is in one dialect only, or refuses the other,
+/// looks different when a datagram is lost; one that sends clients to several in turn must not fill the log. Only a
+/// wrong address is certain at once.
 const DOUBTS_MAX: u32 = 3;
 
 #[cfg(test)]
@@ -175,7 +169,7 @@ mod tests {
         let mut addressing = Addressing::default();
         let there = Fault::Elsewhere(WRONG.parse().unwrap());
         let mut told = Vec::new();
-        for alternate in [OWN, WRONG, WRONG, WRONG, OWN, OWN] {
+        for alternate in [OWN, WRONG, WRONG, OWN, OWN, WRONG, OWN, OWN, OWN, OWN] {
             told.extend(addressing.note(1, says(401, Some(alternate)), own()));
         }
         assert_eq!(told, [Notice::Appears(there), Notice::Ends(there)]);
@@ -208,16 +202,43 @@ mod tests {
             addressing.note(1, refused, own()),
             Some(Notice::Appears(code))
         );
+        for answer in [silent, silent, refused, silent, silent] {
+            assert_eq!(addressing.note(1, answer, own()), None);
+        }
         assert_eq!(addressing.note(1, silent, own()), Some(Notice::Ends(code)));
     }
 
     #[test]
-    fn one_fault_takes_the_place_of_another() {
+    fn one_that_names_several_addresses_in_turn_is_told_of_once_and_shown_as_it_is() {
         let mut addressing = Addressing::default();
-        let fault = |address: &str| Fault::Elsewhere(address.parse().unwrap());
-        for address in [WRONG, "10.0.0.32:3478"] {
-            let notice = addressing.note(1, says(401, Some(address)), own());
-            assert_eq!(notice, Some(Notice::Appears(fault(address))));
+        let mut told = 0;
+        for round in 0..100 {
+            let address = [WRONG, "10.0.0.32:3478", OWN][round % 3];
+            told += usize::from(
+                addressing
+                    .note(1, says(401, Some(address)), own())
+                    .is_some(),
+            );
+            let shown = addressing.of(1).unwrap();
+            let there = shown.answer.alternate.unwrap();
+            assert_eq!(
+                shown.fault,
+                Some(Fault::Elsewhere(there)),
+                "one tells the other"
+            );
+            assert_ne!(NodeAddr::new(there), own());
         }
+        assert_eq!(told, 1);
+    }
+
+    #[test]
+    fn a_fault_of_another_kind_takes_the_place_of_the_first() {
+        let mut addressing = Addressing::default();
+        let refused = says(486, None);
+        let told = [refused; 3].map(|answer| addressing.note(1, answer, own()));
+        assert_eq!(told, [None, None, Some(Notice::Appears(Fault::Code(486)))]);
+        let there = Fault::Elsewhere(WRONG.parse().unwrap());
+        let notice = addressing.note(1, says(401, Some(WRONG)), own());
+        assert_eq!(notice, Some(Notice::Appears(there)));
     }
 }
