@@ -39,6 +39,7 @@ mod reload;
 mod serve;
 mod show;
 mod table;
+mod turn;
 
 /// A load balancer for pools of federation Edge Servers and their stubborn partners.
 #[derive(Debug, Parser)]

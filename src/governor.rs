@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::addressing::{Fault, TurnView};
 use self::court::Court;
 pub use self::court::KeptReturns;
 pub(crate) use self::ledger::wall;
@@ -24,12 +25,14 @@ use crate::inspect::tls::Certificate;
 use crate::pool::health::Event;
 use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
+use crate::probe::TurnAnswer;
 use crate::relay::report::{Report, Reports};
 use crate::relay::session::{EndpointNumber, Survey};
 use crate::snapshot::{GroupKey, Snapshot};
 use crate::sys;
 use crate::worker::Order;
 
+mod addressing;
 mod certificates;
 mod court;
 mod incident;
@@ -167,6 +170,8 @@ enum Heard {
     Event(Event),
     /// What it has shown.
     Certificate(Box<Certificate>),
+    /// What it has said to an Allocate.
+    Answer(TurnAnswer),
 }
 
 /// Traffic is looked at this often, so a silence is known at most this late.

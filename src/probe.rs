@@ -4,21 +4,21 @@
 //! told twice: as timed out, and as good when the answer comes late. What else it has brought to light is
 //! [`Shown`], and nobody's evidence.
 
-use std::cell::Cell;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
 use crate::addr::NodeAddr;
 use crate::clock::Moment;
 use crate::config::model::{ProbeKind, ProxySend};
-use crate::inspect::proxy;
-use crate::inspect::tls::{self, Certificate, Handshake, Side, Version};
-use crate::net::dial::{Opening, Refusal, Sources, dial};
+use crate::inspect::tls::{Certificate, Version};
+use crate::net::dial::Refusal;
 use crate::pool::health::{Event, ProbeFailure};
+
+pub use self::datagram::TurnAnswer;
+
+mod datagram;
+mod stream;
 
 /// What is asked, and how long an answer is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +42,14 @@ pub struct Shown {
     pub version: Option<Version>,
     /// The node's certificate, up to TLS 1.2.
     pub certificate: Option<Box<Certificate>>,
+    /// What it said to an Allocate without credentials.
+    pub turn: Option<TurnAnswer>,
     /// Why there is no answer, where the system has said so.
     pub error: Option<io::ErrorKind>,
 }
 
 /// Asks `address` and tells what comes of it, dated `started`. The answer to a hello goes on with the
-/// node's certificate, which is returned once the two have parted.
+/// node's certificate, which is returned once the two have parted; that to an Allocate may come twice.
 pub async fn ask(
     question: Question,
     address: NodeAddr,
@@ -73,7 +75,7 @@ pub async fn ask(
     match result {
         Ok(answered) => {
             tell(Event::ProbeGood { started });
-            let (has_parted, shown) = part(answered).await;
+            let (has_parted, shown) = answered.part().await;
             if has_parted {
                 tell(Event::Parted);
             }
@@ -93,10 +95,31 @@ pub async fn ask(
 }
 
 /// A node that has answered.
-struct Answered {
-    connection: TcpStream,
-    /// What it said to a hello, as far as it has come.
-    said: Vec<u8>,
+enum Answered {
+    Stream(stream::Answered),
+    Datagram(datagram::Answered),
+}
+
+async fn answer(question: Question, address: NodeAddr) -> Result<Answered, Unanswered> {
+    if question.kind == ProbeKind::TurnAllocate {
+        let answered = datagram::answer(question, address).await;
+        return answered
+            .map(Answered::Datagram)
+            .map_err(|error| judge(&error));
+    }
+    stream::answer(question, address)
+        .await
+        .map(Answered::Stream)
+}
+
+impl Answered {
+    /// Parts from the node in order. Whether it has parted in turn, and what it has said meanwhile.
+    async fn part(self) -> (bool, Shown) {
+        match self {
+            Self::Stream(answered) => answered.part().await,
+            Self::Datagram(answered) => (false, answered.part().await),
+        }
+    }
 }
 
 /// Why a question has no answer.
@@ -113,87 +136,6 @@ impl Unanswered {
     };
 }
 
-async fn answer(question: Question, address: NodeAddr) -> Result<Answered, Unanswered> {
-    let sources = Sources {
-        addresses: question.source.as_slice(),
-        turn: &Cell::new(0),
-    };
-    let mut connection = dial(address.socket(), Opening::Theirs, sources)
-        .await
-        .map_err(|error| judge(&error))?;
-    let header = match question.proxy_protocol {
-        ProxySend::Off => &[],
-        ProxySend::V1 => proxy::version_1_local(),
-        ProxySend::V2 => proxy::version_2_local(),
-    };
-    connection
-        .write_all(header)
-        .await
-        .map_err(|error| judge(&error))?;
-    let said = if question.kind == ProbeKind::TlsHello {
-        say_hello(&mut connection).await?
-    } else {
-        Vec::new()
-    };
-    Ok(Answered { connection, said })
-}
-
-async fn say_hello(connection: &mut TcpStream) -> Result<Vec<u8>, Unanswered> {
-    let mut random = [0; 32];
-    random.fill_with(|| fastrand::u8(..));
-    let hello = tls::client_hello(random);
-    connection
-        .write_all(&hello)
-        .await
-        .map_err(|error| judge(&error))?;
-    let mut said = Vec::with_capacity(16);
-    loop {
-        match tls::answer(&said) {
-            tls::Answer::Tls => return Ok(said),
-            tls::Answer::Other => return Err(Unanswered::WRONG),
-            tls::Answer::Incomplete => {}
-        }
-        match connection.read_buf(&mut said).await {
-            Ok(0) => return Err(Unanswered::WRONG),
-            Ok(_) => {}
-            Err(error) => return Err(judge(&error)),
-        }
-    }
-}
-
-/// Parts in order: a reset, or a fatal alert, would leave a line in a Windows event log each time. Whether
-/// the node has parted in turn, which its kernel does not do for a process that is frozen; and its
-/// certificate, which is in what it still had to say, up to TLS 1.2.
-async fn part(answered: Answered) -> (bool, Shown) {
-    let Answered {
-        mut connection,
-        said,
-    } = answered;
-    let mut handshake = Box::new(Handshake::new());
-    handshake.feed(Side::Node, &said);
-    let farewell = async {
-        let _ = connection.shutdown().await;
-        let mut rest = [0; 4096];
-        for _ in 0..FAREWELL_READS_MAX {
-            match connection.read(&mut rest).await {
-                Ok(count) if count > 0 => {
-                    handshake.feed(Side::Node, rest.get(..count).unwrap_or_default());
-                }
-                Ok(_) | Err(_) => return true,
-            }
-        }
-        false
-    };
-    let parted = tokio::time::timeout(FAREWELL_MAX, farewell).await;
-    let facts = handshake.into_facts();
-    let shown = Shown {
-        version: facts.negotiated,
-        certificate: facts.node_certificate,
-        error: None,
-    };
-    (parted.unwrap_or(false), shown)
-}
-
 fn judge(error: &io::Error) -> Unanswered {
     let how = match Refusal::of(error) {
         Refusal::Node => Some(ProbeFailure::Refused),
@@ -206,102 +148,4 @@ fn judge(error: &io::Error) -> Unanswered {
     }
 }
 
-/// A server's flight with certificates is a few kilobytes.
-const FAREWELL_READS_MAX: usize = 32;
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::RefCell;
-    use tokio::net::TcpListener;
-
-    async fn events(kind: ProbeKind, address: std::net::SocketAddr) -> Vec<Event> {
-        let told = RefCell::new(Vec::new());
-        let question = Question {
-            kind,
-            timeout: Duration::from_millis(200),
-            patience: Duration::from_secs(10),
-            proxy_protocol: ProxySend::Off,
-            source: None,
-        };
-        ask(question, NodeAddr::new(address), Moment::now(), |event| {
-            told.borrow_mut().push(event)
-        })
-        .await;
-        told.into_inner()
-    }
-
-    async fn listening() -> (TcpListener, std::net::SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        (listener, address)
-    }
-
-    async fn answering(bytes: &[u8], delay: Duration) -> Vec<Event> {
-        let (listener, address) = listening().await;
-        let server = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read_exact(&mut [0; 5]).await.unwrap();
-            tokio::time::sleep(delay).await;
-            stream.write_all(bytes).await.unwrap();
-        };
-        tokio::join!(events(ProbeKind::TlsHello, address), server).0
-    }
-
-    #[tokio::test]
-    async fn a_tls_answer_is_good_and_the_node_parts_in_turn() {
-        let told = answering(&[21, 3, 1, 0, 2, 2, 40], Duration::ZERO).await;
-        assert!(
-            matches!(told.as_slice(), [Event::ProbeGood { .. }, Event::Parted]),
-            "{told:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_is_not_tls_is_wrong() {
-        let told = answering(b"220 smtp", Duration::ZERO).await;
-        let how = ProbeFailure::WrongAnswer;
-        assert!(matches!(told.as_slice(), [Event::ProbeFailed { how: h, .. }] if *h == how));
-    }
-
-    #[tokio::test]
-    async fn a_late_answer_is_told_as_failed_and_then_as_good() {
-        let told = answering(&[22, 3, 3, 0, 1, 0], Duration::from_millis(400)).await;
-        assert!(
-            matches!(
-                told.as_slice(),
-                [
-                    Event::ProbeFailed {
-                        how: ProbeFailure::TimedOut,
-                        ..
-                    },
-                    Event::ProbeGood { .. },
-                    Event::Parted
-                ]
-            ),
-            "{told:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_closed_port_refuses() {
-        let (listener, address) = listening().await;
-        drop(listener);
-        for kind in [ProbeKind::Tcp, ProbeKind::TlsHello] {
-            let told = events(kind, address).await;
-            let how = ProbeFailure::Refused;
-            assert!(matches!(told.as_slice(), [Event::ProbeFailed { how: h, .. }] if *h == how));
-        }
-    }
-
-    #[tokio::test]
-    async fn an_open_port_is_enough_for_a_tcp_probe_but_does_not_part() {
-        let (_listener, address) = listening().await;
-        let told = events(ProbeKind::Tcp, address).await;
-        assert!(
-            matches!(told.as_slice(), [Event::ProbeGood { .. }]),
-            "{told:?}"
-        );
-    }
-}

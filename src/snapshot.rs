@@ -315,6 +315,8 @@ pub struct GroupKey {
     pub family: model::Family,
     /// The port where an address has none.
     pub node_port: u16,
+    /// Whether over UDP: where nothing is asked, the two ports of a number share nothing.
+    pub is_udp: bool,
     /// What is asked.
     pub kind: model::ProbeKind,
     /// On which port.

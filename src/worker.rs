@@ -341,6 +341,13 @@ async fn run(
     }
 }
 
+fn opened_or_told(opened: io::Result<Door>, local: Local) -> Option<(Local, Door)> {
+    if let Err(error) = &opened {
+        tracing::error!(address = %local.address, %error, "cannot accept");
+    }
+    Some((local, opened.ok()?))
+}
+
 /// Where a worker's clients come in.
 struct Floor {
     context: Rc<Context>,
@@ -360,12 +367,7 @@ impl Floor {
                 socket,
             } => {
                 let opened = Door::open(&self.context, &self.policies, listener, socket);
-                match opened {
-                    Ok(door) => drop(doors.insert(local, door)),
-                    Err(error) => {
-                        tracing::error!(address = %local.address, %error, "cannot accept")
-                    }
-                }
+                doors.extend(opened_or_told(opened, local));
             }
             Order::Reassign { local, listener } => {
                 if let Some(door) = doors.get(&local) {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::table::{Layout, clock, count, millis};
-use super::{Show, client, output};
+use super::{Show, client, output, turn};
 use crate::control::admin::answers::{NodeCertificate, Probed, ProbedService};
 
 /// Asks and shows it; exit 1 where one does not answer.
@@ -50,6 +50,11 @@ fn render(probed: &Probed, layout: &Layout) -> String {
     for service in &probed.services {
         if let Some(advice) = advice(service) {
             text += &layout.wrapped("", &format!("{}: {advice}", service.listeners.join(" ")));
+        }
+        let listeners = service.listeners.join(" ");
+        let said = service.turn.as_ref();
+        if let Some(note) = said.and_then(|said| turn::advice(&probed.node, &listeners, said)) {
+            text += &layout.wrapped("", &note);
         }
     }
     text += &layout.wrapped("", &summary(probed));
@@ -151,6 +156,9 @@ fn advice(service: &ProbedService) -> Option<String> {
         ("timed-out", Some(_)) => {
             format!("it answers after more than {waited}, probe.timeout: starting, or overloaded")
         }
+        ("timed-out", None) if service.probe == "turn-allocate" => format!(
+            "nothing answers an Allocate within {waited}: frozen, switched off, a firewall drops, or {address} is another service's"
+        ),
         ("timed-out", None) => format!(
             "nothing within {waited}: frozen, switched off, or a firewall drops. See the machine's console"
         ),
@@ -182,6 +190,7 @@ fn summary(probed: &Probed) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::admin::answers::NodeTurn;
 
     #[test]
     fn the_screen_of_the_patch_night_fits_80_columns_and_says_what_to_do() {
@@ -219,6 +228,15 @@ mod tests {
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"
         );
+        probed.services[0].turn = Some(NodeTurn {
+            code: Some(401),
+            alternate_server: Some("10.0.0.31:3478".into()),
+            configured: "198.51.100.31:3478".into(),
+            fault: Some("elsewhere".into()),
+        });
+        let text = render(&probed, &layout);
+        let note = "edge1 sends clients of federation to 10.0.0.31:3478, and its address is\n";
+        assert!(text.contains(note), "{text}");
         probed.services.truncate(1);
         probed.all_answered = true;
         let text = render(&probed, &layout);

@@ -176,7 +176,15 @@ impl Service {
 impl ProbeKind {
     /// Whether this version cannot ask it yet.
     pub(super) fn is_later(self) -> bool {
-        !matches!(self, Self::Tcp | Self::TlsHello | Self::None)
+        !matches!(
+            self,
+            Self::Tcp | Self::TlsHello | Self::TurnAllocate | Self::None
+        )
+    }
+
+    /// Whether it asks by the transport of `service`.
+    pub(super) fn reaches(self, service: Service) -> bool {
+        self == Self::None || service.is_udp() == (self == Self::TurnAllocate)
     }
 }
 

@@ -186,6 +186,60 @@ fn a_listener_has_the_presets_of_its_service_and_the_values_of_the_file() {
 }
 
 #[test]
+fn audio_and_video_are_asked_by_their_own_transport() {
+    let kind_of = |service: &str, probe: &str| {
+        let text = format!(
+            "version = 1\n[[pool]]\nname = \"edge\"\nnode = [{{ name = \"a\", address = \"127.0.0.1\" }}]\n\
+             [[listener]]\nname = \"av\"\nbind = \"127.0.0.1:0\"\nservice = \"{service}\"\n\
+             node_port = 3478\npool = \"edge\"\n{probe}"
+        );
+        let Config {
+            listeners,
+            unavailable,
+            ..
+        } = good(&text).config;
+        let is_of_probe = |each: &model::Unavailable| each.what.contains("kind");
+        assert!(!unavailable.iter().any(is_of_probe), "{unavailable:?}");
+        listeners[0].probe.kind
+    };
+    for service in ["av-tcp", "internal-av-tcp"] {
+        assert_eq!(kind_of(service, ""), ProbeKind::Tcp, "it is not real TLS");
+    }
+    for service in ["av-udp", "internal-av-udp"] {
+        assert_eq!(kind_of(service, ""), ProbeKind::TurnAllocate);
+    }
+    assert_eq!(kind_of("udp", ""), ProbeKind::None);
+    for (kind, expected) in [
+        ("turn-allocate", ProbeKind::TurnAllocate),
+        ("none", ProbeKind::None),
+    ] {
+        let probe = format!("probe.kind = \"{kind}\"\n");
+        assert_eq!(kind_of("udp", &probe), expected);
+    }
+}
+
+#[test]
+fn a_udp_listener_at_every_address_is_refused_because_it_knows_none_to_answer_from() {
+    let text = |service: &str, bind: &str| {
+        format!(
+            "version = 1\n[[pool]]\nname = \"edge\"\n[[pool.node]]\nname = \"edge1\"\n\
+             address = \"127.0.0.1:7\"\n[[listener]]\nname = \"media\"\nbind = {bind}\n\
+             service = \"{service}\"\npool = \"edge\"\nnode_port = 9\n"
+        )
+    };
+    for bind in ["\"0.0.0.0:9000\"", "\"[::]:9000\""] {
+        let report = report(&text("udp", bind));
+        assert!(
+            report.contains("is no address to answer UDP from"),
+            "{report}"
+        );
+    }
+    let title = "to answer UDP from";
+    assert!(!report(&text("udp", "\"127.0.0.1:9000\"")).contains(title));
+    assert!(!report(&text("tcp", "\"0.0.0.0:9000\"")).contains(title));
+}
+
+#[test]
 fn a_key_under_the_wrong_header_is_sent_back_to_its_table() {
     let text = "version = 1
 server.state_dir = \"/x\"

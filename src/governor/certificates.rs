@@ -180,6 +180,7 @@ mod tests {
             pool: "edge".into(),
             family: Family::Access,
             node_port: 5061,
+            is_udp: false,
             kind: ProbeKind::TlsHello,
             probe_port: 5061,
             variant: None,

@@ -11,6 +11,7 @@ pub use self::failback::KeptReturns;
 use self::invariants::Invariants;
 use self::recovering::Recovering;
 use self::watched::Watched;
+use super::addressing::Addressing;
 use super::certificates::Certificates;
 use super::incident::Incidents;
 use super::ledger::Ledger;
@@ -25,6 +26,7 @@ use crate::relay::report::{Report, Reports};
 use crate::relay::session::{EndpointNumber, Interrupt};
 use crate::snapshot::{GroupKey, GroupPlan, MemberPlan, Snapshot};
 
+mod addressed;
 mod announce;
 mod awaited;
 mod carry;
@@ -56,6 +58,7 @@ pub(super) struct Court {
     incidents: Incidents,
     recovering: Recovering,
     certificates: Certificates,
+    addressing: Addressing,
     probes: u64,
     looked: Moment,
     next_sweep: Moment,
@@ -80,6 +83,7 @@ impl Court {
             incidents: Incidents::default(),
             recovering: Recovering::default(),
             certificates: Certificates::default(),
+            addressing: Addressing::default(),
             probes: 0,
             looked: Moment::now(),
             next_sweep: Moment::now(),
@@ -140,6 +144,7 @@ impl Court {
             Heard::Certificate(shown) => {
                 return self.note_certificate(index, node, *shown);
             }
+            Heard::Answer(answer) => return self.note_answer(index, node, answer),
         };
         let mut effects = Vec::new();
         watched.group.observe(node, event, now, &mut effects);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::addressing::TurnView;
 use super::ledger::{Failover, Totals};
 use crate::inspect::tls::Certificate;
 use crate::pool::group::MemberView;
@@ -47,4 +48,6 @@ pub struct EndpointView {
     pub health: MemberView,
     /// What it last showed to a probe.
     pub certificate: Option<Arc<Certificate>>,
+    /// What it has said to `turn-allocate` probes.
+    pub turn: Option<TurnView>,
 }

@@ -237,6 +237,7 @@ impl Registry {
             pool: Arc::from(pool.name.as_str()),
             family: listener.family,
             node_port: listener.node_port,
+            is_udp: listener.service.is_udp(),
             kind: listener.probe.kind,
             probe_port: listener.probe.port,
             variant: None,

@@ -116,6 +116,18 @@ fn listeners_that_ask_alike_share_one_group_and_others_do_not() {
 }
 
 #[test]
+fn a_port_of_udp_has_nothing_to_do_with_that_of_tcp() {
+    let listeners = [("a", "[listener.probe]\nkind = \"none\"")];
+    let config = config(&[("n", 1)], &listeners);
+    let mut both = (*config).clone();
+    let mut media = both.listeners[0].clone();
+    (media.name, media.service) = ("b".into(), model::Service::Udp);
+    both.listeners.push(media);
+    let snapshot = Registry::new(1).build(&Arc::new(both));
+    assert_eq!(snapshot.groups.len(), 2);
+}
+
+#[test]
 fn a_removed_node_stays_governed_while_it_has_sessions() {
     let mut registry = Registry::new(1);
     let first = registry.build(&config(&[("a", 1), ("b", 2)], &[("x", "")]));

@@ -39,6 +39,20 @@ pub fn set_no_quick_ack(socket: &impl AsFd) -> io::Result<()> {
     set(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0)
 }
 
+/// Tells all that ICMP says of a connected UDP socket, also what may pass: `ip(7)` and `ipv6(7)`,
+/// `IP_RECVERR`. Without it only an unreachable port is told, and no unreachable host.
+///
+/// # Errors
+///
+/// What `setsockopt(2)` refuses: the descriptor is not an IP socket of that version.
+pub fn set_all_errors(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
+    if is_ipv6 {
+        set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)
+    } else {
+        set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)
+    }
+}
+
 fn set(
     socket: &impl AsFd,
     level: libc::c_int,
@@ -78,6 +92,16 @@ mod tests {
         set_defer_accept(&listener, Duration::ZERO).unwrap();
         set_bind_address_no_port(&listener).unwrap();
         set_no_quick_ack(&listener).unwrap();
+    }
+
+    #[test]
+    fn a_udp_socket_of_either_version_tells_all_errors() {
+        let v4 = UdpSocket::bind("127.0.0.1:0").unwrap();
+        set_all_errors(&v4, false).unwrap();
+        assert!(set_all_errors(&v4, true).is_err());
+        if let Ok(v6) = UdpSocket::bind("[::1]:0") {
+            set_all_errors(&v6, true).unwrap();
+        }
     }
 
     #[test]

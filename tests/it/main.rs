@@ -46,4 +46,5 @@ mod refusals;
 mod scripted;
 mod timeouts;
 mod tls;
+mod turn;
 mod wire;

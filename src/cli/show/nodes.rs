@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::status::condition;
 use crate::cli::table::{Layout, clock, count, grouped};
+use crate::cli::turn;
 use crate::control::admin::answers::{Node, NodeService, Nodes};
 
 pub(super) fn render(nodes: &Nodes, layout: &Layout) -> String {
@@ -107,6 +108,8 @@ fn notes(node: &Node, now: Timestamp) -> Vec<String> {
     }
     for service in &node.services {
         notes.extend(of_certificate(node, service, now));
+        let said = service.turn.as_ref();
+        notes.extend(said.and_then(|said| turn::advice(&node.name, &listeners(service), said)));
         if service.health != "up" {
             let evidence = service.evidence.as_deref().unwrap_or("not probed yet");
             let until = service.held_until.as_deref();

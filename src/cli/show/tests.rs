@@ -283,6 +283,36 @@ If tls_min = \"1.2\" were enforced for all, these would be cut off: fabrikam.
 }
 
 #[test]
+fn nodes_tell_where_an_edge_sends_its_clients_if_that_is_wrong() {
+    let note = |code: Option<u16>, fault: Option<&str>| {
+        let mut nodes = nodes();
+        nodes["nodes"][1]["services"][0]["turn"] = json!({
+            "code": code, "alternate_server": "10.0.0.31:3478",
+            "configured": "198.51.100.31:3478", "fault": fault,
+        });
+        nodes::render(&from_value(nodes).unwrap(), &layout()).replace("\n  ", " ")
+    };
+    let plain = note(Some(401), None);
+    assert!(!plain.contains("10.0.0.31"), "{plain}");
+    for (code, fault, expected) in [
+        (
+            Some(401),
+            "elsewhere",
+            "edge2 sends clients of federation to 10.0.0.31:3478, and its address is 198.51.100.31:3478:",
+        ),
+        (
+            Some(486),
+            "other-code",
+            "edge2 refuses an Allocate on federation by 486, not by 401",
+        ),
+        (None, "open", "edge2 relays on federation for anybody"),
+    ] {
+        let text = note(code, Some(fault));
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
 fn nodes_tell_of_certificates_that_end_soon_or_differ() {
     let note = |not_after: &str, same: bool| {
         let mut nodes = nodes();

@@ -14,6 +14,7 @@ use crate::config::source::Span;
 pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
     overlaps(&draft.listeners, findings);
     loops(draft, findings);
+    answers_from_anywhere(draft, findings);
     for listener in &draft.listeners {
         one_port(draft, listener, findings);
         forbidden_ports(draft, listener, findings);
@@ -101,6 +102,19 @@ fn loops(draft: &Draft, findings: &Findings<'_>) {
                 let help = "write the node's own address, not the VIP";
                 findings.push(Diagnostic::error(&span, title).why(why).help(help));
             }
+        }
+    }
+}
+
+/// A datagram has no connection that remembers which address it was sent to.
+fn answers_from_anywhere(draft: &Draft, findings: &Findings<'_>) {
+    let is_udp = |bind: &Bind<'_>| bind.listener.listener.service.is_udp();
+    for bind in binds(&draft.listeners).filter(is_udp) {
+        if bind.address.ip().is_unspecified() {
+            let title = format!("{} is no address to answer UDP from", bind.address);
+            let why = "a client takes an answer from the address that it asked, and this machine may have several";
+            let help = "write the VIP itself, or a list of all of them";
+            findings.push(Diagnostic::error(bind.span, title).why(why).help(help));
         }
     }
 }

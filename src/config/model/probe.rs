@@ -34,7 +34,7 @@ pub enum ProbeKind {
     Tls,
     /// Later: an answer to OPTIONS.
     SipOptions,
-    /// Later: a 401 to an Allocate.
+    /// An answer to an Allocate without credentials, over UDP: 401 as it should be.
     TurnAllocate,
     /// Later: a stream header.
     Xmpp,

@@ -6,6 +6,7 @@ use crate::config::names;
 use crate::config::preset::Preset;
 use crate::config::quantity;
 use crate::config::schema::Section;
+use crate::config::source::Span;
 use crate::config::table::{Places, Table};
 use crate::config::value;
 
@@ -42,7 +43,10 @@ pub(super) fn probe(
     };
     let written = table.take_optional("kind", value::choice(names::PROBE_KINDS));
     let kind = written.unwrap_or(kind_default);
-    if written.is_some_and(ProbeKind::is_later) {
+    if let Some(kind) = written.filter(|kind| !kind.reaches(service)) {
+        let span = table.span_of("kind");
+        table.error(of_another_transport(&span, kind, service));
+    } else if written.is_some_and(ProbeKind::is_later) {
         table.unavailable("kind");
     } else if kind.is_later() && !service.is_later() {
         let what = format!(
@@ -81,4 +85,20 @@ pub(super) fn probe(
         listener.error(Diagnostic::error(&span, title).why(why).help(help));
     }
     (probe, places)
+}
+
+/// A probe over TCP on a listener of UDP, or the other way round.
+fn of_another_transport(span: &Span, kind: ProbeKind, service: Service) -> Diagnostic {
+    let (kind, service) = (kind.name(), service.name());
+    if kind == ProbeKind::TurnAllocate.name() {
+        let title = format!("kind = \"{kind}\" asks over UDP, and service \"{service}\" is TCP");
+        let why = "a node whose UDP is dead would be down on TCP too, and the other way round";
+        let help = "write kind = \"tcp\" here, and \"turn-allocate\" on the listener of UDP";
+        Diagnostic::error(span, title).why(why).help(help)
+    } else {
+        let title = format!("kind = \"{kind}\" asks over TCP, and service \"{service}\" is UDP");
+        let why = "no node accepts a connection there, so that all would be down";
+        let help = "write kind = \"turn-allocate\", or \"none\" where TURN is not spoken";
+        Diagnostic::error(span, title).why(why).help(help)
+    }
 }

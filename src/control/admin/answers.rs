@@ -13,7 +13,9 @@ pub use self::explanation::{
     Attempts, Back, Candidate, CutOff, Explanation, Judged, Place, SessionsOn, Source, Trouble,
 };
 pub use self::failovers::{Failover, Failovers, Gap};
-pub use self::nodes::{Administered, Maintenance, Node, NodeCertificate, NodeService, Nodes};
+pub use self::nodes::{
+    Administered, Maintenance, Node, NodeCertificate, NodeService, NodeTurn, Nodes,
+};
 pub use self::partners::{
     Partner, PartnerName, PartnerPin, PartnerService, PartnerTls, Partners, ServiceRecord,
     VersionCount,

@@ -11,7 +11,7 @@ use super::{named, readiness};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::control::{Shared, us_or_them};
-use crate::governor::{EndpointView, Failover, GroupView, View};
+use crate::governor::{EndpointView, Failover, Fault, GroupView, View};
 use crate::partner::verdict::{Judgement, Verdict};
 use crate::pool::group::MemberView;
 use crate::pool::health::{Hold, State};
@@ -45,6 +45,7 @@ fn warnings(shared: &Shared, view: &View) -> Vec<String> {
     sentences.extend(not_back(&view.failovers));
     sentences.extend(failing(shared));
     sentences.extend(not_kept(shared));
+    sentences.extend(misaddressed(view));
     sentences.extend(expiring(view, Timestamp::now()));
     sentences.extend(crowded(shared));
     sentences.extend(named::unresolved(shared));
@@ -63,6 +64,29 @@ fn warnings(shared: &Shared, view: &View) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// A/V Edges that send their clients astray, or do not ask who they are.
+pub(super) fn misaddressed(view: &View) -> Vec<String> {
+    let faults = served(view).filter_map(|(group, each)| Some((group, each, each.turn?.fault?)));
+    faults
+        .map(|(group, each, fault)| {
+            let (node, own) = (&each.endpoint.node, each.endpoint.address);
+            let on = names(&group.listeners).join(", ");
+            match fault {
+                Fault::Elsewhere(there) => format!(
+                    "ADDRESSING {node} sends clients of {on} to {there}, and its address is {own}: their audio goes \
+                     astray. → correct the external address of its A/V Edge, or that of the node"
+                ),
+                Fault::Code(code) => format!(
+                    "ALLOCATE on {node} for {on} is refused by {code}, not by 401: it lives, and may serve nobody"
+                ),
+                Fault::Open => format!(
+                    "ALLOCATE on {node} for {on} is not refused without credentials: it relays for anybody"
+                ),
+            }
+        })
+        .collect()
 }
 
 /// Certificates that expire within a month, or have expired: one sentence each, however many nodes and

@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use super::named;
 use super::status::names;
 use crate::control::Shared;
-use crate::governor::{EndpointView, GroupView, Totals, View};
+use crate::governor::{EndpointView, Fault, GroupView, Totals, View};
 use crate::pool::health::State;
 use crate::pool::invariant::Rule;
 use crate::relay::recognition::What;
@@ -263,6 +263,13 @@ impl Scrape {
             let help =
                 "When the certificate that the node shows to probes expires, in seconds since 1970";
             self.gauge("pinfold_certificate_expiry_seconds", help, labels(), end);
+        }
+        if let Some(turn) = each.turn {
+            let is_elsewhere = matches!(turn.fault, Some(Fault::Elsewhere(_)));
+            let help =
+                "1 while the node sends its clients to another address than its own, over UDP";
+            let value = u64::from(is_elsewhere);
+            self.gauge("pinfold_node_addressing_fault", help, labels(), value);
         }
         let is_up = matches!(each.health.state, State::Up | State::Suspect);
         let help = "1 while the node is up or merely in doubt";

@@ -18,15 +18,15 @@ use tokio::time::timeout;
 
 use super::answers::{NodeCertificate, Probed, ProbedPool, ProbedService};
 use super::refusal::Refusal;
-use super::status::{certificate, names, round};
+use super::status::{certificate, names, round, turn};
 use crate::addr::NodeAddr;
 use crate::clock::Moment;
 use crate::config::model::ProbeKind;
 use crate::control::Shared;
-use crate::governor::{GroupView, View};
+use crate::governor::{Fault, GroupView, View};
 use crate::inspect::tls::{Certificate, Version};
 use crate::pool::health::{Event, ProbeFailure};
-use crate::probe::{self, Question, Shown};
+use crate::probe::{self, Question, Shown, TurnAnswer};
 use crate::snapshot::{GroupPlan, MemberPlan, Snapshot};
 use crate::sys;
 
@@ -64,6 +64,8 @@ pub(super) async fn probe(
 /// One question, and who asks so.
 struct Asked {
     question: (NodeAddr, Question),
+    /// Where clients are relayed to.
+    served: NodeAddr,
     pools: Vec<Arc<str>>,
     listeners: Vec<Arc<str>>,
 }
@@ -82,6 +84,9 @@ fn services(snapshot: &Snapshot, node: &str, pool: Option<&str>) -> Vec<Asked> {
             address == member.probed
                 && question.kind == group.probe.kind
                 && question.proxy_protocol == group.proxy_protocol
+                // Where the answer tells of an address, it must be this one.
+                && (question.kind != ProbeKind::TurnAllocate
+                    || known.served == member.endpoint.address)
         };
         if let Some(known) = services.iter_mut().find(asks_so) {
             known.listeners.extend(group.listeners.iter().cloned());
@@ -92,6 +97,7 @@ fn services(snapshot: &Snapshot, node: &str, pool: Option<&str>) -> Vec<Asked> {
         }
         services.push(Asked {
             question: (member.probed, question(group, member.probed.socket().ip())),
+            served: member.endpoint.address,
             pools: vec![Arc::clone(&group.key.pool)],
             listeners: group.listeners.clone(),
         });
@@ -118,6 +124,7 @@ struct Heard {
     error: Option<io::ErrorKind>,
     version: Option<Version>,
     certificate: Option<Certificate>,
+    turn: Option<TurnAnswer>,
 }
 
 /// Asks side by side, on a thread of its own.
@@ -180,6 +187,7 @@ impl Heard {
             error: None,
             version: None,
             certificate: None,
+            turn: None,
         }
     }
 
@@ -203,6 +211,7 @@ impl Heard {
             error: shown.error,
             version: shown.version,
             certificate: shown.certificate.map(|shown| *shown),
+            turn: shown.turn,
         }
     }
 }
@@ -231,6 +240,10 @@ impl Asked {
             error: heard.error.map(|kind| kind.to_string()),
             tls: heard.version.map(|version| version.label().into()),
             certificate: shown.map(|shown| self.compare(node, view, shown)),
+            turn: heard.turn.map(|answer| {
+                let fault = Fault::of(&answer, self.served);
+                turn(&answer, fault, self.served)
+            }),
         }
     }
 

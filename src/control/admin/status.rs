@@ -5,16 +5,18 @@ use std::sync::Arc;
 use jiff::{Timestamp, TimestampRound, Unit};
 
 use super::answers::{
-    Administered, Listener, ListenerNode, Maintenance, Node, NodeCertificate, NodeService, Nodes,
-    PartnerCounts, PinCounts, Status,
+    Administered, Listener, ListenerNode, Maintenance, Node, NodeCertificate, NodeService,
+    NodeTurn, Nodes, PartnerCounts, PinCounts, Status,
 };
 use super::{attention, readiness};
+use crate::addr::NodeAddr;
 use crate::clock::Moment;
 use crate::config::model;
 use crate::control::Shared;
-use crate::governor::{EndpointView, GroupView, View, wall};
+use crate::governor::{EndpointView, Fault, GroupView, View, wall};
 use crate::inspect::tls::Certificate;
 use crate::pool::health::Hold;
+use crate::probe::TurnAnswer;
 use crate::snapshot::{self, ListenerState};
 use crate::store;
 
@@ -186,6 +188,9 @@ fn service(group: &GroupView, each: &EndpointView) -> NodeService {
             .certificate
             .as_ref()
             .map(|shown| certificate(shown, !group.certificates_differ)),
+        turn: each
+            .turn
+            .map(|view| turn(&view.answer, view.fault, each.endpoint.address)),
         held_until: health.hold.map(|hold| match hold {
             Hold::Until(moment) | Hold::Flapping(moment) => at(moment).to_string(),
             Hold::Manual => "resume".into(),
@@ -206,6 +211,16 @@ pub(super) fn certificate(shown: &Certificate, is_same: bool) -> NodeCertificate
         server: shown.for_servers,
         key: hexadecimal.collect(),
         same: is_same,
+    }
+}
+
+/// What a node says to an Allocate, as the answers carry it.
+pub(super) fn turn(answer: &TurnAnswer, fault: Option<Fault>, own: NodeAddr) -> NodeTurn {
+    NodeTurn {
+        code: answer.code,
+        alternate_server: answer.alternate.map(|address| address.to_string()),
+        configured: own.to_string(),
+        fault: fault.map(|fault| fault.label().into()),
     }
 }
 

@@ -17,13 +17,14 @@ use crate::config::parse;
 use crate::control::maintenance::TaskRefused;
 use crate::control::pins::PinRefused;
 use crate::control::{Bound, NodeChanged, Reloaded, Request};
-use crate::governor::{Command, EndpointView, GroupView, Totals, Verdicts, View};
+use crate::governor::{Command, EndpointView, Fault, GroupView, Totals, TurnView, Verdicts, View};
 use crate::inspect::tls::Certificate;
 use crate::pool::group::MemberView;
 use crate::pool::health::{Evidence, Hold, State};
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::pool::select::Standing;
+use crate::probe::TurnAnswer;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::resolve;
@@ -172,6 +173,7 @@ fn view(snapshot: &Snapshot) -> View {
                     is_silent: false,
                 },
                 certificate: None,
+                turn: None,
             })
             .collect(),
     });
@@ -322,6 +324,52 @@ async fn a_certificate_that_expires_is_told_once_for_all_who_show_it() {
         attention::expiring(&view, later(-19)).is_empty(),
         "31 days ahead"
     );
+}
+
+#[tokio::test]
+async fn an_edge_that_sends_its_clients_astray_is_told_of_and_is_up() {
+    let stage = Stage::new("astray", None).await;
+    let mut view = view(&stage.shared.snapshot.load());
+    let mut says = |fault: Option<Fault>| {
+        let each = &mut view.groups[0].endpoints[0];
+        let there = match fault {
+            Some(Fault::Elsewhere(there)) => there,
+            _ => each.endpoint.address.socket(),
+        };
+        let answer = TurnAnswer {
+            code: Some(401),
+            alternate: Some(there),
+        };
+        each.turn = Some(TurnView { answer, fault });
+        let metrics = metrics::render(&stage.shared, &view).unwrap();
+        let is_measured = |line: &&str| line.starts_with("pinfold_node_addressing_fault{");
+        let measured: Vec<_> = metrics.lines().filter(is_measured).collect();
+        assert_eq!(measured.len(), 1, "{metrics}");
+        let value = measured[0].rsplit(' ').next().unwrap().to_owned();
+        let nodes = status::nodes(&stage.shared, &view);
+        let turn = nodes.nodes[0].services[0].turn.clone().unwrap();
+        (attention::misaddressed(&view), value, turn)
+    };
+    let (told, measured, turn) = says(None);
+    assert_eq!((told.len(), &*measured, turn.fault), (0, "0", None));
+    assert_eq!(turn.alternate_server, Some(turn.configured));
+    let there = "10.0.0.31:3478".parse().unwrap();
+    let (told, measured, turn) = says(Some(Fault::Elsewhere(there)));
+    let starts =
+        "ADDRESSING edge1 sends clients of federation to 10.0.0.31:3478, and its address is ";
+    assert!(told.len() == 1 && told[0].starts_with(starts), "{told:?}");
+    assert_eq!(
+        (&*measured, turn.fault.as_deref()),
+        ("1", Some("elsewhere"))
+    );
+    for (fault, says_so) in [
+        (Fault::Code(486), "refused by 486, not by 401"),
+        (Fault::Open, "relays for anybody"),
+    ] {
+        let (told, measured, _) = says(Some(fault));
+        assert!(told[0].contains(says_so), "{told:?}");
+        assert_eq!(measured, "0");
+    }
 }
 
 #[tokio::test]

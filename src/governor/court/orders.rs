@@ -68,6 +68,7 @@ impl Court {
             self.carry_out(self.watched.len() - 1, effects, now);
         }
         self.forget_certificates();
+        self.forget_answers();
         let pools: HashSet<_> = self
             .watched
             .iter()

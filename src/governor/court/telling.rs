@@ -65,6 +65,7 @@ impl Court {
                         endpoint: Arc::clone(&member.endpoint),
                         health,
                         certificate: self.certificates.of(member.endpoint.number).map(Arc::clone),
+                        turn: self.addressing.of(member.endpoint.number),
                     })
                 })
                 .collect(),

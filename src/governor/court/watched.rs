@@ -107,6 +107,9 @@ impl Watched {
             if let Some(certificate) = shown.certificate {
                 tell(Heard::Certificate(certificate));
             }
+            if let Some(answer) = shown.turn {
+                tell(Heard::Answer(answer));
+            }
             under_way.set(under_way.get() - 1);
         });
     }

@@ -83,10 +83,26 @@ pub struct NodeService {
     /// What it last showed to a `tls-hello` probe.
     #[serde(default)]
     pub certificate: Option<NodeCertificate>,
+    /// What it last said to a `turn-allocate` probe.
+    #[serde(default)]
+    pub turn: Option<NodeTurn>,
     /// Until when it takes only its pinned clients: a time, or `resume` by an administrator.
     pub held_until: Option<String>,
     /// Its sessions, dials included.
     pub sessions: u32,
+}
+
+/// What a node says to an Allocate without credentials.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeTurn {
+    /// The code of its refusal, 401 as it should be; `null`: it relays for anybody.
+    pub code: Option<u16>,
+    /// Where it sends its clients over UDP, if it says so.
+    pub alternate_server: Option<String>,
+    /// Where it should send them: its own configured address.
+    pub configured: String,
+    /// What is wrong with it: `elsewhere` (`alternate_server` is not `configured`), `other-code`, or `open`.
+    pub fault: Option<String>,
 }
 
 /// A certificate that a node shows.

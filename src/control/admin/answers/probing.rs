@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::NodeCertificate;
+use super::{NodeCertificate, NodeTurn};
 
 /// `GET /v1/nodes/{node}/probe`: every service of a node, asked once and now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,4 +53,7 @@ pub struct ProbedService {
     pub tls: Option<String>,
     /// What it showed, up to TLS 1.2. `same`: what the other nodes that are asked alike last showed.
     pub certificate: Option<NodeCertificate>,
+    /// What it said to an Allocate.
+    #[serde(default)]
+    pub turn: Option<NodeTurn>,
 }
