@@ -3,7 +3,7 @@
 //! A reload and news from DNS may say of somebody who is connected that it is a partner, is pinned by name from
 //! here on, has another name or stands elsewhere in the file. It keeps the node that it had, instead of being
 //! placed anew, unless its table says where it is to be (`node`). Of several pins the one that was used last
-//! counts. Workers take its sessions along (`relay/tcp/naming`).
+//! counts. Workers take its sessions along (`relay/life/naming`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

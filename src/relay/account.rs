@@ -39,15 +39,17 @@ pub struct Account {
     /// Its partner's configured addresses say who it is.
     is_configured: Cell<bool>,
     presence: Cell<Presence>,
+    /// As what its partner counts it, if it is one's.
+    counted: Cell<Presence>,
     /// Whoever misses its partner was told that its node has left it.
     is_told_lost: Cell<bool>,
     is_open: Cell<bool>,
 }
 
-/// How a session counts in the presence of its partner.
+/// How a session counts in the presence of its partner, if it is one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
-    /// Not at all: no node has answered it, or it is nobody's.
+    /// Not at all: no node has answered it.
     None,
     /// As served by the endpoint it is bound to.
     Served,
@@ -71,6 +73,7 @@ impl Account {
             inspection: RefCell::new(None),
             is_configured: Cell::new(false),
             presence: Cell::new(Presence::None),
+            counted: Cell::new(Presence::None),
             is_told_lost: Cell::new(false),
             is_open: Cell::new(true),
         };
@@ -132,25 +135,35 @@ impl Account {
     /// A node has answered it: its partner is there, if it is one's.
     pub fn appear(&self) {
         if self.presence.get() == Presence::None {
-            self.be_present(Presence::Served);
+            self.presence.set(Presence::Served);
         }
+        self.count_present();
     }
 
     /// Its node is dead, and it is left to end by itself.
     pub fn forsake(&self) {
         if self.presence.get() == Presence::Served {
-            self.be_present(Presence::Forsaken);
+            self.presence.set(Presence::Forsaken);
+            self.count_present();
         }
+    }
+
+    /// Whether it was left on a node that is dead.
+    #[must_use]
+    pub fn is_forsaken(&self) -> bool {
+        self.presence.get() == Presence::Forsaken
     }
 
     /// Its node sends: one that was taken for dead is not.
     fn revive(&self) {
         if self.presence.get() == Presence::Forsaken {
-            self.be_present(Presence::Served);
+            self.presence.set(Presence::Served);
+            self.count_present();
         }
     }
 
-    fn be_present(&self, presence: Presence) {
+    /// Counts it in its partner's presence as it stands, once it has one.
+    fn count_present(&self) {
         let (Some(partner), Some(endpoint)) = (self.partner.get(), &*self.endpoint.borrow()) else {
             return;
         };
@@ -162,7 +175,11 @@ impl Account {
         };
         let place = |presence| place(presence).map(|endpoint| Place { listener, endpoint });
         let (worker, now) = (self.context.worker, self.context.sessions.now());
-        let before = self.presence.replace(presence);
+        let presence = self.presence.get();
+        let before = self.counted.replace(presence);
+        if before == presence {
+            return;
+        }
         if let Some(place) = place(presence) {
             partner.presence.begin(worker, place, now);
         }
@@ -319,7 +336,8 @@ impl Drop for Account {
         if self.is_open.get() {
             self.settle(Outcome::InternalError);
         }
-        self.be_present(Presence::None);
+        self.presence.set(Presence::None);
+        self.count_present();
         self.unbind();
     }
 }

@@ -18,6 +18,7 @@ mod naming;
 mod suspicion;
 
 pub(super) use entry::Entry;
+pub(super) use naming::take_pin_along;
 
 /// What a session goes by, all through its life.
 #[derive(Clone, Copy)]
@@ -47,14 +48,18 @@ impl<'a> Life<'a> {
     ) -> Option<Hold> {
         let now = Moment::now();
         let mut hold = placing.answered(choice, endpoint, now);
-        if self.context().names.turn() != turn {
-            self.look_again(&mut hold);
+        let mut is_home = placing.is_home(choice, endpoint);
+        if self.context().names.turn() != turn && self.look_again(&mut hold) {
+            // It came as somebody else.
+            is_home = hold
+                .as_ref()
+                .is_some_and(|hold| hold.names(&endpoint.node, now));
         }
         self.account.appear();
         if !self.account.is_configured() {
             endpoint.pace.recovery().serve(now);
         }
-        self.tell_served(endpoint, now, placing.is_home(choice, endpoint));
+        self.tell_served(endpoint, now, is_home);
         hold
     }
 }

@@ -35,6 +35,11 @@ impl Names {
         self.turn.get()
     }
 
+    /// Asks who is who, without a count that cores share.
+    pub fn with_partners<A>(&self, ask: impl FnOnce(&PartnerTable) -> A) -> A {
+        ask(&self.partners.borrow())
+    }
+
     /// Who is who by configuration and by DNS.
     #[must_use]
     pub fn partners(&self) -> Arc<PartnerTable> {

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use pinfold_loadtest::process::wait_until;
+
 use crate::world::{Caller, FABRIKAM, SOON, World, caller_address};
 
 /// Other clients on other nodes, so that whoever is placed anew is hardly where it was.
@@ -90,4 +92,29 @@ fn a_partner_that_is_renamed_keeps_its_node_and_what_was_said_of_it() {
     world.pinfold.wait_ready();
     assert_eq!(world.pinfold.pin("fabrikam-de").as_deref(), Some(to));
     drop(Caller::served(world.address(), caller_address(1)).unwrap());
+}
+
+#[test]
+fn a_partner_that_is_written_down_with_a_node_of_its_own_is_not_pinned_elsewhere_by_its_live_session()
+ {
+    let mut world = World::start(3);
+    let stranger = caller_address(7);
+    let (mut caller, home) = Caller::served(world.address(), stranger).unwrap();
+    let mut others = ["edge1", "edge2", "edge3"].into_iter();
+    let wanted = others.find(|node| **node != home).unwrap();
+    world.reload_with(|setup| {
+        setup.rest = format!(
+            "[[partner]]\nname = \"contoso\"\naddresses = [\"{stranger}\"]\n\
+             generation = \"ocs-2007\"\nnode = \"{wanted}\"\n"
+        );
+    });
+    let is_named = || {
+        let partners = world.pinfold.json("/v1/partners");
+        let known = crate::world::find(&partners["partners"], "name", "contoso");
+        (known["sessions"] == 1).then_some(())
+    };
+    wait_until(SOON, is_named).expect("its live session is its own");
+    let (_, node) = Caller::served(world.address(), stranger).unwrap();
+    assert_eq!(node, wanted);
+    assert_eq!(caller.ask("still here").unwrap(), home);
 }

@@ -218,3 +218,32 @@ fn probes_say_that_they_are_no_client() {
         assert_eq!(told.ended, Some(Ended::Closed), "{version}");
     }
 }
+
+#[test]
+fn a_client_that_is_announced_after_a_reload_is_who_the_reload_says() {
+    let announced = Ipv4Addr::new(127, 0, 3, 9);
+    let node = ScriptedNode::start(Script::Echo);
+    let mut world = accepting(&node, "");
+    let (mut front, header) = (
+        Wire::connect(world.address(), FRONT).unwrap(),
+        version_1(announced),
+    );
+    let (begun, rest) = header.split_at(6);
+    front.send(begun).unwrap();
+    // One that came later is served, on whichever worker: so has the first one been let in.
+    for _ in 0..8 {
+        let mut other = Wire::connect(world.address(), FRONT).unwrap();
+        other.send(&version_1(STRANGER)).unwrap();
+        assert!(other.echoes(b"hello"));
+    }
+    world.reload_with(|setup| {
+        setup.rest = format!(
+            "[[partner]]\nname = \"contoso\"\naddresses = [\"{announced}\"]\ngeneration = \"ocs-2007\"\n"
+        );
+    });
+    front.send(rest).unwrap();
+    assert!(front.echoes(b"hello"));
+    let partners = world.pinfold.json("/v1/partners");
+    let known = crate::world::find(&partners["partners"], "name", "contoso").clone();
+    assert_eq!(known["sessions"], 1, "{known}");
+}

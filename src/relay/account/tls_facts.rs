@@ -5,14 +5,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Account;
 use crate::clock::Moment;
-use crate::config::model;
 use crate::inspect::tls::{Certificate, Facts, Handshake, Side};
 use crate::partner::learned::{Lesson, Spoken};
 use crate::partner::table::Known;
-use crate::pool::pins::PinKey;
-use crate::pool::placement::Subject;
 use crate::relay::history::{Ended, Told};
 use crate::relay::inspection::{Hello, Inspection, TlsFacts};
+use crate::relay::life::take_pin_along;
 use crate::relay::recognition::{Counted, What};
 use crate::telemetry::outcome::Outcome;
 
@@ -196,7 +194,12 @@ impl Account {
                         {
                             self.recognise(owner);
                             self.appear();
-                            self.rekey(owner, now);
+                            let _ = take_pin_along(
+                                &self.context,
+                                &self.policy,
+                                self.client().ip(),
+                                owner,
+                            );
                             if lesson == Lesson::New {
                                 self.context.recognition.turned_out.fetch_add(1, Relaxed);
                             }
@@ -234,20 +237,6 @@ impl Account {
                 "name-disagrees"
             );
         }
-    }
-
-    /// The address has turned out to be `partner`: where it is, the partner is.
-    fn rekey(&self, partner: &Arc<Known>, now: Moment) {
-        let listener = &self.policy.listener;
-        let are_pinned = (listener.config.pin, partner.pin);
-        if are_pinned != (model::Pin::Partner, model::Pin::Partner) {
-            return;
-        }
-        let scope = &listener.pin_scope;
-        let address = Subject::of_client(self.client().ip(), listener.config.pin_prefix);
-        let from = PinKey::new(scope, address);
-        let to = PinKey::of_partner(scope, &partner.name);
-        self.context.pins.rekey(&from, &to, now);
     }
 
     fn count(&self, what: What) {

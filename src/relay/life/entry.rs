@@ -29,9 +29,11 @@ impl Life<'_> {
         let (config, ip) = (&policy.listener.config, account.client().ip());
         seat.come_from(ip, config.pin_prefix);
         let turn = context.names.turn();
-        let recognised = context
-            .recognition
-            .recognise(&policy.partners, ip, Moment::now());
+        // By the names of that turn: the policy may be older, where the client was slow to say who it is.
+        let recognised = context.names.with_partners(|partners| {
+            let recognition = &context.recognition;
+            recognition.recognise(partners, ip, Moment::now())
+        });
         if let Some((partner, _)) = &recognised {
             account.recognise(partner);
             seat.mark_partner(partner);

@@ -3,6 +3,7 @@
 //! From then on it is the partner's in all things: listed, cut, moved and missed as such, under the partner's pin.
 //! What was counted of it before stays a stranger's.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Life;
@@ -13,11 +14,13 @@ use crate::pool::pins::PinKey;
 use crate::pool::placement::Subject;
 use crate::relay::placing::Hold;
 use crate::relay::report::{Report, Served};
+use crate::relay::{Context, Policy};
 use crate::snapshot::Endpoint;
 
 impl Life<'_> {
-    /// More is known of who is who than when the session began.
-    pub(in crate::relay) fn look_again(&self, hold: &mut Option<Hold>) {
+    /// More is known of who is who than when the session began; whether that has named it.
+    pub(in crate::relay) fn look_again(&self, hold: &mut Option<Hold>) -> bool {
+        let was_known = self.account.is_partner();
         let (context, ip) = (self.context(), self.account.client().ip());
         let partners = context.names.partners();
         let recognised = context.recognition.recognise(&partners, ip, Moment::now());
@@ -25,6 +28,7 @@ impl Life<'_> {
             self.seat.mark_partner(&known);
             self.take_name(hold, false);
         }
+        !was_known && self.account.is_partner()
     }
 
     /// Makes it the partner's that it was marked for, if it was and is not yet, or `was_told` just now.
@@ -48,27 +52,21 @@ impl Life<'_> {
         }
     }
 
-    /// Where partners are pinned by name, the session lives under its partner's pin from here on; a partner that
-    /// has none takes that of the address along.
+    /// The session lives under its partner's pin from here on, where partners are pinned by name.
     fn hold_as(&self, known: &Arc<Known>, hold: &mut Option<Hold>) {
-        let listener = &self.policy().listener;
-        if (listener.config.pin, known.pin) != (Pin::Partner, Pin::Partner) {
-            return;
-        }
-        let pins = &self.context().pins;
-        let (ip, now) = (self.account.client().ip(), Moment::now());
-        let address = Subject::of_client(ip, listener.config.pin_prefix);
-        let from = PinKey::new(&listener.pin_scope, address);
-        let to = PinKey::of_partner(&listener.pin_scope, &known.name);
-        pins.rekey(&from, &to, now);
-        if let Some(lease) = pins.lease(&to, now) {
+        let ip = self.account.client().ip();
+        let key = take_pin_along(self.context(), self.policy(), ip, known);
+        let lease = key.and_then(|key| self.context().pins.lease(&key, Moment::now()));
+        if let Some(lease) = lease {
             *hold = Some(Hold::new(self.context(), lease));
         }
     }
 
     /// It was named: who waits for the partner is told that it is served since it came.
     pub(in crate::relay) fn tell_named(&self, hold: Option<&Hold>) {
-        if let Some(endpoint) = self.account.endpoint() {
+        if let Some(endpoint) = self.account.endpoint()
+            && !self.account.is_forsaken()
+        {
             let names = |hold: &Hold| hold.names(&endpoint.node, Moment::now());
             let is_home = hold.is_some_and(names);
             self.tell_served(&endpoint, self.account.started(), is_home);
@@ -96,4 +94,31 @@ impl Life<'_> {
             }));
         }
     }
+}
+
+/// The client at `ip` has turned out to be `known`: a partner that has no pin takes that of the address along, unless
+/// its table wants another node. The key of its pin, where it has one by name.
+pub(in crate::relay) fn take_pin_along(
+    context: &Context,
+    policy: &Policy,
+    ip: IpAddr,
+    known: &Known,
+) -> Option<PinKey> {
+    let (listener, pins, now) = (&policy.listener, &context.pins, Moment::now());
+    if (listener.config.pin, known.pin) != (Pin::Partner, Pin::Partner) {
+        return None;
+    }
+    let address = Subject::of_client(ip, listener.config.pin_prefix);
+    let from = PinKey::new(&listener.pin_scope, address);
+    let to = PinKey::of_partner(&listener.pin_scope, &known.name);
+    if pins.look_up(&to, now).is_none() {
+        let wanted = known.node.as_ref();
+        let wanted = wanted.filter(|node| listener.position(node).is_some());
+        let is_elsewhere = |wanted| pins.look_up(&from, now).as_ref() != Some(wanted);
+        if wanted.is_some_and(is_elsewhere) {
+            return None;
+        }
+    }
+    pins.rekey(&from, &to, now);
+    Some(to)
 }
