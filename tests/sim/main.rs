@@ -191,6 +191,15 @@ fn every_invented_history_of_names_keeps_the_invariants() {
 }
 
 #[test]
+fn a_history_of_names_goes_the_same_way_whenever_it_is_replayed() {
+    for seed in (0..100).chain([44_214]) {
+        let play = || names::run(seed, NameRule::AsBuilt);
+        let first = play();
+        assert!((0..4).all(|_| play() == first), "seed {seed}");
+    }
+}
+
+#[test]
 fn every_rule_of_names_that_is_broken_on_purpose_is_caught() {
     let rules = [
         NameRule::ForgetsWhatWasKnown,
