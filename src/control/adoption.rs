@@ -66,7 +66,11 @@ pub(super) fn adopted(
     found.extend(passage.of_partners(pins, now));
     // What names a node that goes as well is forgotten with it.
     found.retain(|(_, pin, to)| passage.has_node(to, &pin.node));
-    found.sort_by_key(|(_, pin, _)| Reverse((pin.sessions > 0, pin.last_used)));
+    // By key where that is the same, as after a restart: chance decides nothing.
+    found.sort_by(|(from, pin, _), (other, than, _)| {
+        let use_of = |pin: &pins::Pin| Reverse((pin.sessions > 0, pin.last_used));
+        (use_of(pin), from).cmp(&(use_of(than), other))
+    });
     let mut taken = HashSet::new();
     let mut adopted = Vec::new();
     for (from, pin, to) in found {

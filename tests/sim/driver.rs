@@ -236,7 +236,7 @@ impl Driver {
 
     /// The earliest moment at which something happens by itself.
     pub(crate) fn next_moment(&self) -> Moment {
-        let reports = self.reports.iter().map(|report| report.at);
+        let reports = self.reports.iter().map(|report| self.arrival(report));
         let thaws = self.nodes.iter().filter_map(|node| node.frozen_until);
         let orphans = self
             .sessions

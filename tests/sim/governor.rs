@@ -210,17 +210,25 @@ impl Driver {
         }
     }
 
-    /// Answers arrive as the nodes are when they are due: a frozen node's wait until it thaws.
+    /// When a report arrives: the answer of a frozen node waits until that thaws, however soon it does.
+    pub(crate) fn arrival(&self, report: &Report) -> Moment {
+        let can_wait = !report.timed_out && self.kind != ProbeKind::Tcp;
+        let node = self.node(&report.node).filter(|_| can_wait);
+        let thaws = node.and_then(|node| node.frozen_until);
+        thaws.map_or(report.at, |until| until.max(report.at))
+    }
+
+    /// Answers arrive as the nodes are when they are due.
     pub(crate) fn deliver_reports(&mut self) {
         let (due, waiting): (Vec<Report>, Vec<Report>) = std::mem::take(&mut self.reports)
             .into_iter()
-            .partition(|report| report.at <= self.now);
+            .partition(|report| self.arrival(report) <= self.now);
         self.reports = waiting;
         for report in due {
             let Some(node) = self.node(&report.node) else {
                 continue;
             };
-            let (dead, frozen) = (node.dead, node.frozen_until);
+            let (dead, is_frozen) = (node.dead, node.frozen_until.is_some());
             let started = report.started;
             if report.timed_out {
                 let answer = |other: &Report| {
@@ -233,12 +241,9 @@ impl Driver {
             } else if dead {
                 let how = ProbeFailure::Refused;
                 self.observe(&report.node, Event::ProbeFailed { started, how });
-            } else if let Some(until) = frozen.filter(|_| self.kind != ProbeKind::Tcp) {
-                let at = until + Duration::from_millis(1);
-                self.reports.push(Report { at, ..report });
             } else {
                 self.observe(&report.node, Event::ProbeGood { started });
-                if frozen.is_none() {
+                if !is_frozen {
                     self.observe(&report.node, Event::Parted);
                 }
             }

@@ -2,6 +2,7 @@
 //!
 //! Owns the world and its rules; what happens in it is `names/history`'s.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub(crate) enum NameRule {
 }
 
 /// How often something happened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Happened {
     pub(crate) contested: u64,
     pub(crate) failed: u64,
@@ -185,7 +186,7 @@ impl World {
         let (found, _) = self.names.settle();
         let before = self.table.clone();
         self.table = before.with_resolved(Arc::new(found));
-        let moved: Vec<_> = self
+        let mut moved: Vec<_> = self
             .table
             .resolved()
             .iter()
@@ -193,10 +194,12 @@ impl World {
                 let was = before.named(*ip);
                 self.table.find(*ip).is_none() && was.is_none_or(|was| was.name != named.partner)
             })
-            .map(|(ip, named)| (ip, Arc::clone(&named.partner)))
+            .map(|(ip, named)| (self.key_of(ip), self.key_named(&named.partner)))
             .collect();
-        for (ip, partner) in moved {
-            let (from, to) = (self.key_of(ip), self.key_named(&partner));
+        // Of several the one that was used last, as adoption has it.
+        let last_used = |key: &PinKey| self.pins.inspect(key, self.now).map(|pin| pin.last_used);
+        moved.sort_by_cached_key(|(from, _)| (Reverse(last_used(from)), from.clone()));
+        for (from, to) in moved {
             self.take_along(&from, &to);
         }
     }
@@ -273,6 +276,9 @@ impl World {
             looks_legacy: false,
         };
         let _ = self.pins.pin(&key, new, self.now);
+        if let Some(lease) = self.pins.lease(&key, self.now) {
+            self.pins.release(lease, self.now);
+        }
         // Who is taken for another one has made a pin of its name.
         if let Some((name, _)) = known.as_ref().filter(|(name, _)| **name != *partner) {
             self.placed.retain(|other, _| **other != **name);

@@ -237,3 +237,24 @@ fn a_partner_that_is_written_down_keeps_the_node_of_its_address() {
     assert_eq!(found(&old, &new, &pins).len(), 1);
     assert_eq!(found(&new, &new, &pins), []);
 }
+
+#[test]
+fn of_pins_that_were_used_last_together_the_first_by_key_goes_along() {
+    let addresses = (1..9).map(|last| format!("\"192.0.2.{last}\""));
+    let addresses: Vec<_> = addresses.collect();
+    let new = config(&partner("fabrikam", &addresses.join(", ")));
+    let pins = PinTable::new(100);
+    for last in (1..9).rev() {
+        let key = key("federation", prefix(&format!("192.0.2.{last}/32")));
+        let pin = NewPin {
+            node: if last == 1 { "edge2" } else { "edge1" }.into(),
+            by: PinnedBy::Placed,
+            revision: 1,
+            ttl: Duration::from_secs(1200),
+            looks_legacy: false,
+        };
+        let _ = pins.pin(&key, pin, Moment::START);
+    }
+    let expected = ["fabrikam: edge2 of 192.0.2.1"];
+    assert_eq!(told(&found(&config(""), &new, &pins)), expected);
+}
