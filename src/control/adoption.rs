@@ -96,6 +96,13 @@ pub(super) fn adopt(adopted: &[Adopted], pins: &PinTable, now: Moment) {
     }
 }
 
+/// As [`adopt`], where DNS says it: it may be wrong, and the addresses keep their pins until these lapse.
+pub(super) fn adopt_from_dns(adopted: &[Adopted], pins: &PinTable, now: Moment) {
+    for Adopted { from, to, .. } in adopted.iter().filter(|each| each.instead.is_none()) {
+        pins.lend(from, to, now);
+    }
+}
+
 /// Prefixes by which clients are pinned, and the partners that have an address in them.
 type Around = HashMap<IpNet, BTreeSet<Arc<str>>>;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::adoption::{Ground, adopt, adopted};
+use super::adoption::{Ground, adopt_from_dns, adopted};
 use super::doors::tell;
 use super::{Control, Shared};
 use crate::clock::Moment;
@@ -43,7 +43,7 @@ impl Control {
         } = &*self.shared;
         let now = Moment::now();
         let adopted = adopted((ground(before), ground(after)), recognition, pins, now);
-        adopt(&adopted, pins, now);
+        adopt_from_dns(&adopted, pins, now);
     }
 }
 

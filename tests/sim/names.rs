@@ -102,6 +102,9 @@ struct Place {
     was_pinned: bool,
 }
 
+/// How a partner comes by the pin of an address: from DNS, which may be wrong, or by its certificate.
+type Taking = fn(&PinTable, &PinKey, &PinKey, Moment) -> bool;
+
 pub(crate) struct World {
     now: Moment,
     rule: NameRule,
@@ -200,13 +203,13 @@ impl World {
         let last_used = |key: &PinKey| self.pins.inspect(key, self.now).map(|pin| pin.last_used);
         moved.sort_by_cached_key(|(from, _)| (Reverse(last_used(from)), from.clone()));
         for (from, to) in moved {
-            self.take_along(&from, &to);
+            self.take_along(&from, &to, PinTable::lend);
         }
     }
 
-    fn take_along(&mut self, from: &PinKey, to: &PinKey) {
+    fn take_along(&mut self, from: &PinKey, to: &PinKey, how: Taking) {
         if self.rule != NameRule::LeavesPinsBehind {
-            let is_new = self.pins.rekey(from, to, self.now);
+            let is_new = how(&self.pins, from, to, self.now);
             self.happened.taken_along += u64::from(is_new);
         }
     }
@@ -320,7 +323,7 @@ impl World {
         {
             self.happened.learned += 1;
             let (from, to) = (self.key_of(ip), self.key_named(&owner));
-            self.take_along(&from, &to);
+            self.take_along(&from, &to, PinTable::rekey);
         }
     }
 

@@ -10,6 +10,17 @@ impl PinTable {
     /// Sessions that live under `from` keep it; that of an address is forgotten where it has no more than one.
     /// Whether `to` has a new pin.
     pub fn rekey(&self, from: &PinKey, to: &PinKey, now: Moment) -> bool {
+        let is_new = self.lend(from, to, now);
+        let sessions = self.inspect(from, now).map_or(0, |pin| pin.sessions);
+        if is_new && sessions <= 1 && !from.subject.is_partner() {
+            self.forget(from);
+        }
+        is_new
+    }
+
+    /// As [`PinTable::rekey`], but `from` keeps its pin, too, until it lapses: who said so may be wrong, and
+    /// then whoever is at the address is to find its node again.
+    pub fn lend(&self, from: &PinKey, to: &PinKey, now: Moment) -> bool {
         let Some(pin) = self.inspect(from, now) else {
             return false;
         };
@@ -23,9 +34,6 @@ impl PinTable {
         let is_new = self.pin(to, new, now) == Pinned::New;
         if is_new {
             self.hand_down(&pin, to);
-        }
-        if is_new && pin.sessions <= 1 && !from.subject.is_partner() {
-            self.forget(from);
         }
         is_new
     }
@@ -111,5 +119,21 @@ mod tests {
         for lease in leases.into_iter().flatten() {
             pins.release(lease, now);
         }
+    }
+
+    #[test]
+    fn an_address_that_was_lent_to_the_wrong_partner_has_its_node_for_the_right_one() {
+        let (pins, now) = (PinTable::new(10), Moment::START);
+        let (wrong, right) = ("fabrikam", "litware");
+        let (wrong, right) = [wrong, right]
+            .map(|name| key(Subject::Partner(name.into())))
+            .into();
+        let _ = pins.pin(&address(), new("edge2"), now);
+        assert!(pins.lend(&address(), &wrong, now));
+        assert!(pins.lend(&address(), &right, now));
+        assert_eq!(pins.look_up(&right, now).as_deref(), Some("edge2"));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(pins.look_up(&address(), later), None, "it lapses as ever");
+        assert!(pins.look_up(&wrong, later).is_some());
     }
 }
