@@ -2,7 +2,7 @@
 //!
 //! Owns the flows of one socket of one worker. A flow is a session in all that an administrator sees of it (listed,
 //! counted, drained, cut, adopted), but no task: two loops move the datagrams of all of them, a batch at a time, and a
-//! third one hears what the worker has to say to each. A datagram that cannot go on is lost, as datagrams are; nothing
+//! third one hears what the worker has to say to each, and a fourth one the clock. A datagram that cannot go on is lost, as datagrams are; nothing
 //! is kept for later. Flows are not paced: who is held back here would only send again.
 
 use std::cell::{Cell, RefCell};
@@ -88,16 +88,19 @@ impl<E: Entrance + 'static> Flows<E> {
         self.len() == 0
     }
 
-    /// Moves datagrams until the last flow has ended after [`close`](Self::close). Three tasks, so that a datagram wakes
-    /// only whoever it concerns.
+    /// Moves datagrams until the last flow has ended after [`close`](Self::close). Tasks apart, so that a datagram, an
+    /// interrupt and the time each wake only whoever they concern.
     pub async fn serve(self: Rc<Self>) {
         let flows = Rc::clone(&self);
         let clients = spawn_local(async move { flows.serve_clients().await });
         let flows = Rc::clone(&self);
         let nodes = spawn_local(async move { flows.serve_nodes().await });
+        let flows = Rc::clone(&self);
+        let ageing = spawn_local(async move { flows.age().await });
         self.heed().await;
-        clients.abort();
-        nodes.abort();
+        for task in [clients, nodes, ageing] {
+            task.abort();
+        }
     }
 
     /// From here on no flow is new, and when the last one has ended, so has [`serve`](Self::serve).
@@ -238,12 +241,9 @@ impl<E: Entrance + 'static> Flows<E> {
         }
     }
 
-    /// Ends flows that have lapsed or are interrupted, until the last one after [`close`](Self::close).
+    /// Ends flows that are interrupted, until the last one after [`close`](Self::close).
     async fn heed(&self) {
-        let mut look = tokio::time::interval(LOOK);
         poll_fn(|task| {
-            while look.poll_tick(task).is_ready() {}
-            self.expire();
             self.heed_now(task);
             match self.is_closing.get() && self.is_empty() {
                 true => Poll::Ready(()),
@@ -251,6 +251,18 @@ impl<E: Entrance + 'static> Flows<E> {
             }
         })
         .await;
+    }
+
+    /// Ends flows that have lapsed.
+    async fn age(&self) {
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            look.tick().await;
+            self.expire();
+            if self.is_closing.get() && self.is_empty() {
+                self.waker.borrow().wake_by_ref();
+            }
+        }
     }
 
     fn expire(&self) {
