@@ -3,7 +3,7 @@
 //! Owns the one place where IPv4-mapped IPv6 addresses are made plain.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Where a client connects from: the peer of the socket, or what a trusted PROXY header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +50,15 @@ macro_rules! role {
 role!(ClientAddr);
 role!(ListenAddr);
 role!(NodeAddr);
+
+/// An address of either family in sixteen bytes; [`Ipv6Addr::to_canonical`] is the way back.
+#[must_use]
+pub fn mapped(ip: IpAddr) -> Ipv6Addr {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    }
+}
 
 fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())

@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::addr::mapped;
+
 /// What the beginning of a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
@@ -169,13 +171,6 @@ fn alike(client: SocketAddr, listener: SocketAddr) -> (SocketAddr, SocketAddr) {
     }
     let wide = |address: SocketAddr| SocketAddr::new(mapped(address.ip()).into(), address.port());
     (wide(client), wide(listener))
-}
-
-fn mapped(ip: IpAddr) -> Ipv6Addr {
-    match ip {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-        IpAddr::V6(ip) => ip,
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use tokio::io::unix::AsyncFd;
 
+use crate::sys::datagram::BATCH;
 use crate::sys::watch::watch;
 
 /// Sockets that are waited for together.
@@ -20,8 +21,8 @@ pub struct Crowd {
     epoll: AsyncFd<OwnedFd>,
 }
 
-/// Sockets that are told of at a time.
-pub const TOLD_MAX: usize = 32;
+/// Sockets that are told of at a time: one datagram of each is a batch.
+const TOLD_MAX: usize = BATCH;
 
 impl Crowd {
     /// Nobody yet.

@@ -7,9 +7,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::addr::mapped;
 use crate::clock::Moment;
 
 /// One place of a table, unique while the table lives.
@@ -66,12 +67,8 @@ struct Client {
 
 impl Client {
     fn new(address: SocketAddr) -> Self {
-        let ip = match address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
         Self {
-            ip: ip.octets(),
+            ip: mapped(address.ip()).octets(),
             port: address.port(),
         }
     }

@@ -4,12 +4,12 @@
 //! says anything; whatever else arrives is silence. What the answer is worth is others' business: any well-formed
 //! one is a sign of life.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::{FAREWELL_MAX, Question, Shown};
 use crate::addr::NodeAddr;
 use crate::inspect::stun::{self, ASKED_MAX, Class, Dialect, Message, Transaction};
+use crate::net::dial::{Sources, dial_datagrams};
 use crate::sys;
 
 /// What a TURN server says to an Allocate without credentials.
@@ -187,15 +188,13 @@ impl TurnAnswer {
 
 /// Connected, so that the kernel tells what ICMP says and keeps other senders away.
 fn connect(source: Option<IpAddr>, address: SocketAddr) -> io::Result<UdpSocket> {
-    let kind = Type::DGRAM.nonblocking();
-    let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, kind, Some(Protocol::UDP))?;
+    let sources = Sources {
+        addresses: source.as_slice(),
+        turn: &Cell::new(0),
+    };
+    let socket = dial_datagrams(address, sources)?;
     sys::option::set_all_errors(&socket, address.is_ipv6())?;
-    if let Some(source) = source {
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-    }
-    socket.connect(&address.into())?;
-    let socket = UdpSocket::from_std(socket.into())?;
+    let socket = UdpSocket::from_std(socket)?;
     // The kernel may pick the very port that is asked, where nobody has it: it would hear itself. Only a
     // laboratory has such nodes.
     if socket.local_addr()? == address {

@@ -21,6 +21,7 @@ use std::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use super::wheel::{TICK, Wheel};
+use crate::addr::mapped;
 use crate::clock::Moment;
 use crate::config::model::PinPrefix;
 use crate::partner::table::Known;
@@ -552,11 +553,7 @@ impl Seat {
     /// many.
     pub fn come_from(&self, ip: IpAddr, prefix: PinPrefix) {
         let client = Subject::of_client(ip, prefix);
-        let from = match ip {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        self.session.from.set(from);
+        self.session.from.set(mapped(ip));
         let mut hasher = SipHasher13::new();
         client.hash(&mut hasher);
         let [_, _, _, _, a, b, c, d] = hasher.finish().to_be_bytes();

@@ -103,12 +103,7 @@ impl Batch {
         let chunks = self.bytes.chunks_exact_mut(DATAGRAM_MAX);
         let places = names.iter_mut().zip(&mut rooms).zip(&mut headers);
         for (((name, room), header), chunk) in places.zip(chunks) {
-            room.iov_base = chunk.as_mut_ptr().cast();
-            room.iov_len = chunk.len();
-            header.msg_hdr.msg_name = name.as_mut_ptr().cast();
-            header.msg_hdr.msg_namelen = NAME_LENGTH;
-            header.msg_hdr.msg_iov = &raw mut *room;
-            header.msg_hdr.msg_iovlen = 1;
+            describe(header, room, chunk, (name, NAME_LENGTH));
         }
         // SAFETY: the descriptor is borrowed for the call. Every header names one room of `iov_len` writable bytes
         // and one name of `NAME_LENGTH`, no two of which overlap, and all of them outlive the call.
@@ -142,12 +137,9 @@ impl Batch {
         let chunks = self.bytes.chunks_exact_mut(DATAGRAM_MAX);
         let places = names.iter_mut().zip(&mut rooms).zip(&mut headers);
         for (((name, room), header), (chunk, datagram)) in places.zip(chunks.zip(&self.datagrams)) {
-            room.iov_base = chunk.as_mut_ptr().cast();
-            room.iov_len = datagram.length;
-            header.msg_hdr.msg_name = name.as_mut_ptr().cast();
-            header.msg_hdr.msg_namelen = write_address(datagram.address, name);
-            header.msg_hdr.msg_iov = &raw mut *room;
-            header.msg_hdr.msg_iovlen = 1;
+            let bytes = chunk.get_mut(..datagram.length).unwrap_or_default();
+            let length = write_address(datagram.address, name);
+            describe(header, room, bytes, (name, length));
         }
         let mut waiting = headers.get_mut(..self.len()).unwrap_or_default();
         let mut taken = 0;
@@ -191,6 +183,21 @@ fn empty_rooms() -> [libc::iovec; BATCH] {
 fn empty_headers() -> [libc::mmsghdr; BATCH] {
     // SAFETY: a header of nulls and zeros is a header that names nothing.
     unsafe { zeroed() }
+}
+
+/// Has `header` name one piece of memory, and the place of an address.
+fn describe(
+    header: &mut libc::mmsghdr,
+    room: &mut libc::iovec,
+    bytes: &mut [u8],
+    (name, length): (&mut MaybeUninit<libc::sockaddr_storage>, libc::socklen_t),
+) {
+    room.iov_base = bytes.as_mut_ptr().cast();
+    room.iov_len = bytes.len();
+    header.msg_hdr.msg_name = name.as_mut_ptr().cast();
+    header.msg_hdr.msg_namelen = length;
+    header.msg_hdr.msg_iov = &raw mut *room;
+    header.msg_hdr.msg_iovlen = 1;
 }
 
 /// # Safety
