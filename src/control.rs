@@ -212,7 +212,7 @@ pub enum Request {
 }
 
 /// Sessions of partners with one node: by endpoint, by the partner's name.
-pub type Census = Vec<(EndpointNumber, HashMap<Box<str>, usize>)>;
+pub type Census = Vec<(EndpointNumber, HashMap<Arc<str>, usize>)>;
 
 /// What a reload did, or would do.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]

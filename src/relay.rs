@@ -20,6 +20,7 @@ pub mod inspection;
 mod life;
 pub mod memory;
 pub mod names;
+mod owner;
 pub mod placing;
 pub mod pump;
 pub mod recognition;

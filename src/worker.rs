@@ -107,7 +107,7 @@ pub enum Order {
         /// The endpoints.
         endpoints: Arc<[EndpointNumber]>,
         /// Where the answer goes.
-        answer: mpsc::Sender<HashMap<Box<str>, usize>>,
+        answer: mpsc::Sender<HashMap<Arc<str>, usize>>,
     },
     /// Tell where a partner's sessions are, and what they are doing.
     Locate {
@@ -401,7 +401,7 @@ impl Floor {
             Order::Survey { of, answer } => {
                 let _ = answer.try_send(self.context.sessions.survey(|session| match &of {
                     Surveyed::Endpoint(number) => session.endpoint() == *number,
-                    Surveyed::Partner(name) => session.partner() == Some(&**name),
+                    Surveyed::Partner(name) => session.is_of(name),
                 }));
             }
             Order::Census { endpoints, answer } => {
@@ -409,7 +409,7 @@ impl Floor {
                 let _ = answer.try_send(self.context.sessions.census(is_there));
             }
             Order::Locate { partner, answer } => {
-                let is_its = |session: &Session| session.partner() == Some(&*partner);
+                let is_its = |session: &Session| session.is_of(&partner);
                 let _ = answer.try_send(self.context.sessions.survey_by_endpoint(is_its));
             }
             Order::Refresh => {
@@ -431,7 +431,7 @@ impl Floor {
 
     fn gather(&self, strays: &Strays) -> usize {
         let is_stray = |session: &Session| {
-            session.partner() == Some(&*strays.partner)
+            session.is_of(&strays.partner)
                 && strays.listeners.contains(&session.listener)
                 && strays.at.is_at(session.endpoint())
         };

@@ -29,6 +29,8 @@ pub(super) struct Adopted {
     pub(super) node: Arc<str>,
     /// The node that the partner's table wants instead: the pin is not taken along.
     pub(super) instead: Option<Arc<str>>,
+    /// No listener has the scope of `from` any more: what stays there would be a trap for whoever brings it back.
+    is_left_for_good: bool,
 }
 
 impl From<&Adopted> for PinAdopted {
@@ -75,13 +77,12 @@ pub(super) fn adopted(
     let mut adopted = Vec::new();
     for (from, pin, to) in found {
         if pins.look_up(&to, now).is_none() && taken.insert(to.clone()) {
-            let instead = passage.instead(&from, &pin, &to);
-            let node = pin.node;
             adopted.push(Adopted {
+                instead: passage.instead(&from, &pin, &to),
+                is_left_for_good: !passage.is_used(&from.scope),
+                node: pin.node,
                 from,
                 to,
-                node,
-                instead,
             });
         }
     }
@@ -91,8 +92,11 @@ pub(super) fn adopted(
 
 /// Puts it in force, before anybody can come by the new names.
 pub(super) fn adopt(adopted: &[Adopted], pins: &PinTable, now: Moment) {
-    for Adopted { from, to, .. } in adopted.iter().filter(|each| each.instead.is_none()) {
-        pins.rekey(from, to, now);
+    for each in adopted.iter().filter(|each| each.instead.is_none()) {
+        pins.rekey(&each.from, &each.to, now);
+        if each.is_left_for_good {
+            pins.forget(&each.from);
+        }
     }
 }
 
@@ -274,6 +278,13 @@ impl<'a> Passage<'a> {
         found
     }
 
+    /// Whether a listener pins in `scope` from here on.
+    fn is_used(&self, scope: &PinScope) -> bool {
+        let listeners = &self.after.config.listeners;
+        let mut scopes = listeners.iter().map(|each| (&each.pool, &each.affinity));
+        scopes.any(|(pool, affinity)| **pool == *scope.pool && **affinity == *scope.affinity)
+    }
+
     /// Whether `node` is one of those that `key` may name.
     fn has_node(&self, key: &PinKey, node: &str) -> bool {
         let pools = self.after.config.pools.iter();
@@ -283,14 +294,14 @@ impl<'a> Passage<'a> {
 
     /// The node that the partner's table wants, where that is news and the pin names another.
     fn instead(&self, from: &PinKey, pin: &pins::Pin, to: &PinKey) -> Option<Arc<str>> {
-        let node_of = |ground: &Ground<'_>, subject: &Subject| match subject {
-            Subject::Partner(name) => ground.partners.by_name(name)?.node.clone(),
+        let known = |ground: &Ground<'a>, subject: &Subject| match subject {
+            Subject::Partner(name) => ground.partners.by_name(name),
             Subject::Prefix(_) => None,
         };
-        let wanted = node_of(&self.after, &to.subject)?;
-        let was_wanted = node_of(&self.before, &from.subject);
-        let is_news = wanted != pin.node && was_wanted.as_ref() != Some(&wanted);
-        (is_news && self.has_node(to, &wanted)).then_some(wanted)
+        let wanted = known(&self.after, &to.subject)?.wants_instead_of(&pin.node)?;
+        let was = known(&self.before, &from.subject);
+        let is_news = was.is_none_or(|was| was.node.as_ref() != Some(wanted));
+        (is_news && self.has_node(to, wanted)).then(|| Arc::clone(wanted))
     }
 }
 

@@ -268,7 +268,7 @@ impl Control {
 async fn count(
     workers: &[mpsc::Sender<Order>],
     endpoint: EndpointNumber,
-) -> HashMap<Box<str>, usize> {
+) -> HashMap<Arc<str>, usize> {
     let endpoints: Arc<[EndpointNumber]> = Arc::from([endpoint]);
     let (answer, mut answers) = mpsc::channel(workers.len().max(1));
     tell(workers, || Order::Census {

@@ -51,6 +51,12 @@ impl Known {
     pub fn is_counted(&self) -> bool {
         self.legacy && self.pin == model::Pin::Partner
     }
+
+    /// The node that its table wants, where a pin that it would take along names another, `pinned`.
+    #[must_use]
+    pub fn wants_instead_of(&self, pinned: &str) -> Option<&Arc<str>> {
+        self.node.as_ref().filter(|wanted| ***wanted != *pinned)
+    }
 }
 
 impl Known {

@@ -1,12 +1,13 @@
 //! What is written down of a session: counters while it lives, a line when it ends.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
 use super::inspection::Inspection;
+use super::owner::Owner;
 use super::pump::{Meter, Side};
 use super::report::{Lost, Report};
 use super::session::{Interrupt, Seat};
@@ -30,7 +31,7 @@ pub struct Account {
     context: Rc<Context>,
     policy: Rc<Policy>,
     client: Cell<ClientAddr>,
-    partner: OnceCell<Arc<Known>>,
+    owner: Owner,
     started: Moment,
     endpoint: RefCell<Option<Arc<Endpoint>>>,
     bytes_up: Cell<u64>,
@@ -65,7 +66,7 @@ impl Account {
             context: Rc::clone(context),
             policy,
             client: Cell::new(client),
-            partner: OnceCell::new(),
+            owner: Owner::default(),
             started: Moment::now(),
             endpoint: RefCell::new(None),
             bytes_up: Cell::new(0),
@@ -107,12 +108,12 @@ impl Account {
     /// Who the client is, where configured.
     #[must_use]
     pub fn partner(&self) -> Option<Arc<Known>> {
-        self.partner.get().map(Arc::clone)
+        self.owner.get()
     }
 
-    /// The client is where its partner is configured to be: it may have what only such clients have.
-    pub fn mark_configured(&self) {
-        self.is_configured.set(true);
+    /// Whether the client is where its partner is configured to be: then it may have what only such clients have.
+    pub fn set_configured(&self, is_configured: bool) {
+        self.is_configured.set(is_configured);
     }
 
     /// Whether configured addresses say who the client is.
@@ -124,12 +125,20 @@ impl Account {
     /// Whether the client is a partner, whatever told so.
     #[must_use]
     pub fn is_partner(&self) -> bool {
-        self.partner.get().is_some()
+        self.owner.is_known()
     }
 
-    /// The client is this partner. Said once.
-    pub fn recognise(&self, partner: &Arc<Known>) {
-        self.partner.get_or_init(|| Arc::clone(partner));
+    /// The client is this partner, whoever it was taken for before; whether that is news.
+    pub fn recognise(&self, partner: &Arc<Known>) -> bool {
+        if self.owner.is(&partner.name) {
+            return false;
+        }
+        let presence = self.presence.replace(Presence::None);
+        self.count_present();
+        self.owner.set(partner);
+        self.presence.set(presence);
+        self.count_present();
+        true
     }
 
     /// A node has answered it: its partner is there, if it is one's.
@@ -164,7 +173,7 @@ impl Account {
 
     /// Counts it in its partner's presence as it stands, once it has one.
     fn count_present(&self) {
-        let (Some(partner), Some(endpoint)) = (self.partner.get(), &*self.endpoint.borrow()) else {
+        let (Some(partner), Some(endpoint)) = (self.partner(), &*self.endpoint.borrow()) else {
             return;
         };
         let listener = self.policy.listener.state.number;
@@ -246,11 +255,11 @@ impl Account {
         if !self.is_configured() {
             endpoint.pace.recovery().lose();
         }
-        let Some(partner) = self.partner.get() else {
+        let Some(partner) = self.owner.name() else {
             return;
         };
         self.context.reports.send(Report::PartnerLost(Lost {
-            partner: Arc::clone(&partner.name),
+            partner,
             listener: Arc::clone(&self.policy.listener.state.name),
             endpoint: endpoint.number,
             node: Arc::clone(&endpoint.node),
@@ -295,17 +304,16 @@ impl Account {
         );
         if is_trouble && let Some(suppressed) = self.context.refusals.allow() {
             let (listener, client) = (&*self.policy.listener.state.name, self.client.get());
-            let (outcome, partner) = (
-                outcome.label(),
-                self.partner.get().map(|known| &*known.name),
-            );
+            let (outcome, partner) = (outcome.label(), self.owner.name());
+            let partner = partner.as_deref();
             tracing::warn!(listener, %client, partner, outcome, suppressed, "session-refused");
         }
         if !wanted {
             return;
         }
         let listener = &*self.policy.listener.state.name;
-        let partner = self.partner.get().map_or("-", |partner| &*partner.name);
+        let partner = self.owner.name();
+        let partner = partner.as_deref().unwrap_or("-");
         let endpoint = self.endpoint.borrow();
         let node = endpoint.as_ref().map_or("-", |endpoint| &*endpoint.node);
         let to = endpoint
@@ -380,9 +388,10 @@ impl Meter for Counting<'_> {
         let goes_on = self.account.inspect(side, bytes);
         // Perhaps it was recognised just now: then it goes on under its partner's pin.
         if !goes_on
-            && let Some(partner) = self.account.partner.get()
-            && seat.mark_partner(partner)
+            && !seat.is_partner()
+            && let Some(partner) = self.account.partner()
         {
+            seat.mark_partner(&partner);
             seat.interrupt(Interrupt::Named);
         }
         goes_on

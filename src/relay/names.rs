@@ -7,17 +7,21 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::partner::table::PartnerTable;
+use crate::snapshot::{Listener, Snapshot};
 
 /// The names that a worker goes by. Belongs to its thread.
 #[derive(Debug, Default)]
 pub struct Names {
     partners: RefCell<Arc<PartnerTable>>,
+    listeners: RefCell<Vec<Arc<Listener>>>,
     turn: Cell<u64>,
 }
 
 impl Names {
     /// A snapshot says who is who; news only if it has another table.
-    pub fn take_up(&self, partners: &Arc<PartnerTable>) {
+    pub fn take_up(&self, snapshot: &Snapshot) {
+        let partners = &snapshot.partners;
+        self.listeners.replace(snapshot.listeners.clone());
         if !Arc::ptr_eq(&self.partners.borrow(), partners) {
             self.partners.replace(Arc::clone(partners));
             self.renew();
@@ -45,20 +49,40 @@ impl Names {
     pub fn partners(&self) -> Arc<PartnerTable> {
         Arc::clone(&self.partners.borrow())
     }
+
+    /// How a listener pins today; `None` once it is gone. A session goes by what its listener said when it began.
+    #[must_use]
+    pub fn listener(&self, number: u32) -> Option<Arc<Listener>> {
+        let listeners = self.listeners.borrow();
+        let mut listeners = listeners.iter();
+        let listener = listeners.find(|listener| listener.state.number == number);
+        listener.map(Arc::clone)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::parse;
+    use crate::snapshot::Registry;
+
+    const FILE: &str = "version = 1\n[[pool]]\nname = \"edge\"\n\
+        [[pool.node]]\nname = \"edge1\"\naddress = \"198.51.100.1\"\n\
+        [[listener]]\nname = \"sip\"\nbind = \"203.0.113.10:5061\"\nservice = \"federation\"\npool = \"edge\"\n";
+    const PARTNER: &str = "[[partner]]\nname = \"fabrikam\"\naddresses = [\"192.0.2.1\"]\n";
 
     #[test]
     fn only_another_table_is_news() {
-        let (names, table) = (Names::default(), Arc::new(PartnerTable::default()));
-        names.take_up(&table);
+        let (names, mut registry) = (Names::default(), Registry::new(1));
+        let mut take_up = |text: &str| {
+            let config = parse("a", text).unwrap().config;
+            names.take_up(&registry.build(&Arc::new(config)));
+        };
+        take_up(FILE);
         let turn = names.turn();
-        names.take_up(&Arc::clone(&table));
+        take_up(FILE);
         assert_eq!(names.turn(), turn, "a reload that leaves partners alone");
-        names.take_up(&Arc::new(PartnerTable::default()));
+        take_up(&format!("{FILE}{PARTNER}"));
         assert!(names.turn() > turn);
         let turn = names.turn();
         names.renew();

@@ -70,6 +70,24 @@ impl Recognition {
         let known = partners.by_certificate(&names)?;
         Some((Arc::clone(known), KnownBy::Certificate))
     }
+
+    /// The partner that a client at `ip` has turned out to be, where it `was` taken for another, or for nobody. It is
+    /// another where configured addresses say so, or where there is none any more of the name that it had.
+    #[must_use]
+    pub fn recognise_anew(
+        &self,
+        partners: &PartnerTable,
+        ip: IpAddr,
+        was: Option<&Known>,
+        now: Moment,
+    ) -> Option<(Arc<Known>, KnownBy)> {
+        let (known, by) = self.recognise(partners, ip, now)?;
+        let is_other = was.is_none_or(|was| {
+            let is_told = by == KnownBy::Address || partners.by_name(&was.name).is_none();
+            is_told && known.name != was.name
+        });
+        is_other.then_some((known, by))
+    }
 }
 
 /// What is counted.

@@ -5,7 +5,7 @@
 //! [`Sessions::admit`] until its [`Seat`] is dropped, however it ends; a session that is interrupted
 //! is woken.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
+use super::owner::Owner;
 use super::wheel::{TICK, Wheel};
 use crate::addr::mapped;
 use crate::clock::Moment;
@@ -79,7 +80,7 @@ enum Age {
 
 /// What the worker knows of one session.
 pub struct Session {
-    partner: OnceCell<Arc<Known>>,
+    owner: Owner,
     age: Cell<Age>,
     /// Which listener it came in by; a number that outlives reloads.
     pub listener: u32,
@@ -257,7 +258,7 @@ impl Sessions {
     #[must_use]
     pub fn admit(self: &Rc<Self>, listener: u32) -> Seat {
         let session = Rc::new(Session {
-            partner: OnceCell::new(),
+            owner: Owner::default(),
             age: Cell::new(Age::Short),
             listener,
             from: Cell::new(Ipv6Addr::UNSPECIFIED),
@@ -370,13 +371,13 @@ impl Sessions {
     }
 
     /// How many of the sessions that `which` selects each partner has.
-    pub fn census(&self, which: impl Fn(&Session) -> bool) -> HashMap<Box<str>, usize> {
+    pub fn census(&self, which: impl Fn(&Session) -> bool) -> HashMap<Arc<str>, usize> {
         let list = self.list.borrow();
         let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
         let mut census = HashMap::new();
         for session in sessions.filter(|session| which(session)) {
-            if let Some(partner) = session.partner() {
-                *census.entry(partner.into()).or_default() += 1;
+            if let Some(partner) = session.owner.name() {
+                *census.entry(partner).or_default() += 1;
             }
         }
         census
@@ -411,18 +412,27 @@ impl Sessions {
 }
 
 impl Session {
-    /// It belongs to this configured partner; those are cut first. Whether that is news: nobody is recognised
-    /// twice.
+    /// It belongs to this configured partner; those are cut first. Whether that is news.
     pub fn mark_partner(&self, known: &Arc<Known>) -> bool {
-        let is_new = self.partner.get().is_none();
-        self.partner.get_or_init(|| Arc::clone(known));
-        is_new
+        self.owner.set(known)
     }
 
     /// The configured partner that it belongs to.
     #[must_use]
-    pub fn known(&self) -> Option<&Arc<Known>> {
-        self.partner.get()
+    pub fn partner(&self) -> Option<Arc<Known>> {
+        self.owner.get()
+    }
+
+    /// Whether it belongs to a configured partner.
+    #[must_use]
+    pub fn is_partner(&self) -> bool {
+        self.owner.is_known()
+    }
+
+    /// Whether it belongs to the configured partner called `name`.
+    #[must_use]
+    pub fn is_of(&self, name: &str) -> bool {
+        self.owner.is(name)
     }
 
     /// Its client looks as if it could not fail over by itself: it is pinned and cut like a partner.
@@ -438,13 +448,7 @@ impl Session {
 
     /// Whether it is among the first that are cut.
     fn is_cut_first(&self) -> bool {
-        self.partner.get().is_some() || self.looks_legacy()
-    }
-
-    /// The name of the configured partner that it belongs to.
-    #[must_use]
-    pub fn partner(&self) -> Option<&str> {
-        self.partner.get().map(|known| &*known.name)
+        self.is_partner() || self.looks_legacy()
     }
 
     /// The endpoint it dials or talks to; zero is none.
@@ -602,4 +606,4 @@ const TALKING: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 #[path = "session/tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use tokio::task::{spawn_local, yield_now};
 
 use crate::clock::Moment;
+use crate::partner::table::Known;
 use crate::relay::Context;
 
 /// The walks of one worker.
@@ -56,7 +57,8 @@ impl Naming {
     fn look_from(&self, place: usize) -> Option<usize> {
         let (names, recognition) = (&self.context.names, &self.context.recognition);
         let (partners, now) = (names.partners(), Moment::now());
-        let who = |ip| Some(recognition.recognise(&partners, ip, now)?.0);
+        let who =
+            |ip, was: Option<&Known>| Some(recognition.recognise_anew(&partners, ip, was, now)?.0);
         self.context.sessions.name(place, AT_ONCE, who)
     }
 }

@@ -62,7 +62,7 @@ impl Policies {
             return;
         }
         self.edition.set(snapshot.edition);
-        self.context.names.take_up(&snapshot.partners);
+        self.context.names.take_up(snapshot);
         self.context.log_sessions.set(snapshot.config.log.sessions);
         let memory = usize::try_from(snapshot.config.server.buffer_memory).unwrap_or(usize::MAX);
         self.context

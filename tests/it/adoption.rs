@@ -94,6 +94,80 @@ fn a_partner_that_is_renamed_keeps_its_node_and_what_was_said_of_it() {
     drop(Caller::served(world.address(), caller_address(1)).unwrap());
 }
 
+/// The partner of this name as it is listed.
+fn listed(world: &World, name: &str) -> Option<Value> {
+    let partners = world.pinfold.json("/v1/partners");
+    let mut partners = partners["partners"].as_array()?.iter();
+    partners.find(|known| known["name"] == *name).cloned()
+}
+
+/// Gives fabrikam another name while it is connected.
+fn rename(world: &World, to: &str) {
+    let renamed = world.setup.text(&world.directory);
+    let renamed = renamed.replace("name = \"fabrikam\"", &format!("name = \"{to}\""));
+    std::fs::write(world.directory.config(), renamed).unwrap();
+    assert!(world.pinfold(&["reload"]).status.success());
+}
+
+#[test]
+fn the_live_sessions_of_a_partner_that_is_renamed_go_by_the_new_name() {
+    let world = World::start(3);
+    let (mut caller, home) = Caller::served(world.address(), FABRIKAM).unwrap();
+    rename(&world, "fabrikam-de");
+    let is_there = || (listed(&world, "fabrikam-de")?["sessions"] == 1).then_some(());
+    wait_until(SOON, is_there).expect("it is seen under its new name");
+    assert!(listed(&world, "fabrikam").is_none());
+    let mut others = ["edge1", "edge2", "edge3"].into_iter();
+    let to = others.find(|node| **node != home).unwrap();
+    let pinned = world.pinfold(&["pin", "fabrikam-de", to, "--now"]);
+    assert!(pinned.status.success());
+    assert!(caller.ends_within(SOON), "it is found, and ended");
+    assert_eq!(Caller::served(world.address(), FABRIKAM).unwrap().1, to);
+}
+
+#[test]
+fn a_partner_that_was_renamed_while_it_was_connected_is_missed_by_its_new_name() {
+    let mut world = World::start_with(3, |setup| setup.fabrikam = "alarm_after = \"1s\"".into());
+    let (_caller, home) = Caller::served(world.address(), FABRIKAM).unwrap();
+    rename(&world, "fabrikam-de");
+    let is_there = || (listed(&world, "fabrikam-de")?["sessions"] == 1).then_some(());
+    wait_until(SOON, is_there).expect("it is seen under its new name");
+    world.edge(&home).kill().unwrap();
+    let is_missed = || {
+        let ledger = world.pinfold.json("/v1/failovers?partner=fabrikam-de");
+        let failover = ledger["failovers"].as_array()?.first()?.clone();
+        let partners = failover["partners"].as_array()?;
+        let gap = partners
+            .iter()
+            .find(|gap| gap["partner"] == "fabrikam-de")?;
+        (gap["alarmed"] == true).then_some(())
+    };
+    wait_until(SOON, is_missed).expect("the alarm is raised");
+}
+
+#[test]
+fn an_address_that_passes_from_one_partner_to_another_takes_its_sessions_along() {
+    let mut world = World::start(3);
+    let (mut caller, home) = Caller::served(world.address(), FABRIKAM).unwrap();
+    world.reload_with(|setup| {
+        setup.rest = format!(
+            "[[partner]]\nname = \"contoso\"\naddresses = [\"{FABRIKAM}/32\"]\n\
+             generation = \"ocs-2007\"\n"
+        );
+        setup.fabrikam_addresses = vec![format!("{}/32", caller_address(9))];
+    });
+    let has = |name: &str, sessions: u64| {
+        let is_so = || (listed(&world, name)?["sessions"] == sessions).then_some(());
+        wait_until(SOON, is_so).unwrap_or_else(|| panic!("{name} has {sessions}"));
+    };
+    has("contoso", 1);
+    has("fabrikam", 0);
+    assert_eq!(caller.ask("still here").unwrap(), home);
+    assert_eq!(world.pinfold.pin("contoso").as_deref(), Some(&*home));
+    drop(caller);
+    has("contoso", 0);
+}
+
 #[test]
 fn a_partner_that_is_written_down_with_a_node_of_its_own_is_not_pinned_elsewhere_by_its_live_session()
  {

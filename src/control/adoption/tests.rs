@@ -194,6 +194,25 @@ fn a_listener_that_shares_pins_with_others_takes_them_along() {
 }
 
 #[test]
+fn a_pin_that_has_gone_to_another_affinity_does_not_wait_in_the_old_one() {
+    let partner = partner("fabrikam", "\"192.0.2.3\"");
+    let config = |affinity| config_with("partner", affinity, &partner);
+    let of = |affinity| key(affinity, Subject::Partner("fabrikam".into()));
+    let now = Moment::from_micros(9);
+    let pins = pins(&[(&of("federation"), "edge1")]);
+    let (old, new) = (config("federation"), config("other"));
+    adopt(&found(&old, &new, &pins), &pins, now);
+    assert_eq!(pins.look_up(&of("other"), now).as_deref(), Some("edge1"));
+    assert_eq!(pins.look_up(&of("federation"), now), None);
+    // It fails over there, and then the file is rolled back.
+    let to = Arc::from("edge2");
+    pins.move_to(&of("other"), &to, PinnedBy::DialFailed, now);
+    adopt(&found(&new, &old, &pins), &pins, now);
+    let pinned = pins.look_up(&of("federation"), now);
+    assert_eq!(pinned.as_deref(), Some("edge2"));
+}
+
+#[test]
 fn a_partner_that_is_written_down_keeps_the_node_of_its_address() {
     let (early, late) = (prefix("192.0.2.3/32"), prefix("192.0.2.4/32"));
     let (six, other) = (prefix("2001:db8:0:7::/64"), prefix("198.18.0.1/32"));
@@ -219,12 +238,14 @@ fn a_partner_that_is_written_down_keeps_the_node_of_its_address() {
             to: named("fabrikam"),
             node: "edge2".into(),
             instead: None,
+            is_left_for_good: false,
         },
         Adopted {
             from: six,
             to: named("woodgrove"),
             node: "edge1".into(),
             instead: None,
+            is_left_for_good: false,
         },
     ];
     assert_eq!(

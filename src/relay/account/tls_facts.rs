@@ -115,14 +115,14 @@ impl Account {
 
     /// The session has ended by `outcome`: whoever is of interest is told of.
     pub(super) fn tell_history(&self, outcome: Outcome) {
-        let partner = self.partner.get();
+        let partner = self.owner.name();
         let is_of_interest = partner.is_some() || outcome.is_refusal();
         if !is_of_interest {
             return;
         }
         let node = self.endpoint().map(|endpoint| Arc::clone(&endpoint.node));
         let ended = Ended {
-            partner: partner.map(|partner| Arc::clone(&partner.name)),
+            partner,
             listener: Arc::clone(&self.policy.listener.state.name),
             client: self.client(),
             node,
@@ -155,11 +155,11 @@ impl Account {
             };
             self.count(What::Alert(side, alert.name()));
         }
-        if let Some(partner) = self.partner.get()
+        if let Some(partner) = self.owner.name()
             && !known.is_empty()
         {
             self.context.recognition.history.tell(Told::Handshake {
-                partner: Arc::clone(&partner.name),
+                partner,
                 facts: known.clone(),
                 ja4: facts.hello.as_ref().map(|hello| hello.ja4().into()),
                 at: Moment::now(),
@@ -189,7 +189,8 @@ impl Account {
                 match table.find(address).or_else(|| table.named(address)) {
                     Some(trusted) => self.compare(trusted, certificate),
                     None => {
-                        if let Some(owner) = table.by_certificate(&names)
+                        if !self.is_partner()
+                            && let Some(owner) = table.by_certificate(&names)
                             && matches!(lesson, Lesson::New | Lesson::Renewed)
                         {
                             self.recognise(owner);
@@ -240,10 +241,9 @@ impl Account {
     }
 
     fn count(&self, what: What) {
-        let partner = self.partner.get();
         let counted = Counted {
             listener: Arc::clone(&self.policy.listener.state.name),
-            partner: partner.map_or_else(|| Arc::from(""), |known| Arc::clone(&known.name)),
+            partner: self.owner.name().unwrap_or_default(),
             what,
         };
         self.context

@@ -41,9 +41,7 @@ impl Life<'_> {
         // What DNS says and what was learned only places: it neither lets in nor turns away.
         let configured = recognised.filter(|(_, by)| *by == KnownBy::Address);
         let configured = configured.map(|(partner, _)| partner);
-        if configured.is_some() {
-            account.mark_configured();
-        }
+        account.set_configured(configured.is_some());
         let access = Access::of(&config.allow, ip, configured.as_ref());
         if access == Access::NotAllowed && config.allow == Allow::Partners {
             suspicion::tell(self, ip);

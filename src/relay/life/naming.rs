@@ -20,35 +20,34 @@ use crate::snapshot::Endpoint;
 impl Life<'_> {
     /// More is known of who is who than when the session began; whether that has named it.
     pub(in crate::relay) fn look_again(&self, hold: &mut Option<Hold>) -> bool {
-        let was_known = self.account.is_partner();
+        let was = self.account.partner();
         let (context, ip) = (self.context(), self.account.client().ip());
         let partners = context.names.partners();
-        let recognised = context.recognition.recognise(&partners, ip, Moment::now());
-        if let Some((known, _)) = recognised {
-            self.seat.mark_partner(&known);
+        let recognition = &context.recognition;
+        let found = recognition.recognise_anew(&partners, ip, was.as_deref(), Moment::now());
+        if let Some((known, _)) = &found {
+            self.seat.mark_partner(known);
             self.take_name(hold, false);
         }
-        !was_known && self.account.is_partner()
+        found.is_some()
     }
 
-    /// Makes it the partner's that it was marked for, if it was and is not yet, or `was_told` just now.
+    /// Makes it the partner's that it was marked for, if it is not yet, or `was_told` just now.
     pub(in crate::relay) fn take_name(&self, hold: &mut Option<Hold>, was_told: bool) {
-        let Some(known) = self.seat.known() else {
+        let Some(known) = self.seat.partner() else {
             return;
         };
-        let is_new = !self.account.is_partner();
+        let is_new = self.account.recognise(&known);
         if is_new {
-            self.account.recognise(known);
             let partners = self.context().names.partners();
             let configured = partners.find(self.account.client().ip());
-            if configured.is_some_and(|configured| configured.name == known.name) {
-                self.account.mark_configured();
-            }
+            let is_configured = configured.is_some_and(|configured| configured.name == known.name);
+            self.account.set_configured(is_configured);
             self.account.appear();
         }
         let is_held = hold.as_ref().is_some_and(|hold| hold.is_of(&known.name));
         if (is_new || was_told) && !is_held {
-            self.hold_as(known, hold);
+            self.hold_as(&known, hold);
         }
     }
 
@@ -97,27 +96,29 @@ impl Life<'_> {
 }
 
 /// The client at `ip` has turned out to be `known`: a partner that has no pin takes that of the address along, unless
-/// its table wants another node. The key of its pin, where it has one by name.
+/// its table wants another node. The key of its pin, where it has one by name, as its listener pins by now.
 pub(in crate::relay) fn take_pin_along(
     context: &Context,
     policy: &Policy,
     ip: IpAddr,
     known: &Known,
 ) -> Option<PinKey> {
-    let (listener, pins, now) = (&policy.listener, &context.pins, Moment::now());
+    let (pins, now) = (&context.pins, Moment::now());
+    let listener = context.names.listener(policy.listener.state.number);
+    let listener = listener.as_ref().unwrap_or(&policy.listener);
     if (listener.config.pin, known.pin) != (Pin::Partner, Pin::Partner) {
         return None;
     }
     let address = Subject::of_client(ip, listener.config.pin_prefix);
     let from = PinKey::new(&listener.pin_scope, address);
     let to = PinKey::of_partner(&listener.pin_scope, &known.name);
-    if pins.look_up(&to, now).is_none() {
-        let wanted = known.node.as_ref();
-        let wanted = wanted.filter(|node| listener.position(node).is_some());
-        let is_elsewhere = |wanted| pins.look_up(&from, now).as_ref() != Some(wanted);
-        if wanted.is_some_and(is_elsewhere) {
-            return None;
-        }
+    let is_left_behind = |node: Arc<str>| {
+        let wanted = known.wants_instead_of(&node);
+        wanted.is_some_and(|wanted| listener.position(wanted).is_some())
+    };
+    let is_free = pins.look_up(&to, now).is_none();
+    if is_free && pins.look_up(&from, now).is_some_and(is_left_behind) {
+        return None;
     }
     pins.rekey(&from, &to, now);
     Some(to)

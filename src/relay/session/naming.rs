@@ -3,36 +3,32 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Interrupt, Session, Sessions};
+use super::{Interrupt, Sessions};
 use crate::partner::table::Known;
 
 impl Sessions {
-    /// Looks at those of `most` places in the list, from the place `from` on, that are nobody's, and wakes each
-    /// of which `who` knows by its client's address whose it is; the place to go on from, if there are more.
+    /// Looks at those of `most` places in the list, from the place `from` on, and wakes each of which `who` knows, by
+    /// its client's address and by whose it was, that it is another's; the place to go on from, if there are more.
     /// Those that no node has answered yet look themselves when one does.
     pub fn name(
         &self,
         from: usize,
         most: usize,
-        who: impl Fn(IpAddr) -> Option<Arc<Known>>,
+        who: impl Fn(IpAddr, Option<&Known>) -> Option<Arc<Known>>,
     ) -> Option<usize> {
         let list = self.list.borrow();
         let to = from.saturating_add(most.max(1));
         let slots = list.slots.iter().take(to).skip(from);
         let sessions = slots.filter_map(|slot| slot.session.as_ref());
-        for session in sessions.filter(|session| session.may_be_named()) {
-            if let Some(known) = who(session.from.get().to_canonical()) {
-                session.mark_partner(&known);
+        for session in sessions.filter(|session| session.is_answered.get()) {
+            let was = session.partner();
+            if let Some(known) = who(session.from.get().to_canonical(), was.as_deref())
+                && session.mark_partner(&known)
+            {
                 session.interrupt(Interrupt::Named);
             }
         }
         (to < list.slots.len()).then_some(to)
-    }
-}
-
-impl Session {
-    fn may_be_named(&self) -> bool {
-        self.is_answered.get() && self.known().is_none()
     }
 }
 
@@ -43,6 +39,7 @@ mod tests {
     use super::*;
     use crate::clock::Moment;
     use crate::config::model::PinPrefix;
+    use crate::relay::session::Session;
     use crate::relay::session::tests::known;
 
     #[test]
@@ -61,11 +58,10 @@ mod tests {
             .collect();
         let (fabrikam, contoso) = (known("fabrikam"), known("contoso"));
         seats[4].mark_partner(&contoso);
-        let ours = |ip: IpAddr| {
+        let ours = |ip: IpAddr, was: Option<&Known>| {
             let IpAddr::V4(ip) = ip else { return None };
-            (2..=8)
-                .contains(&ip.octets()[3])
-                .then(|| Arc::clone(&fabrikam))
+            let is_ours = was.is_none() && (2..=8).contains(&ip.octets()[3]);
+            is_ours.then(|| Arc::clone(&fabrikam))
         };
         assert_eq!(sessions.name(0, 4, ours), Some(4));
         let named = || -> Vec<_> {
@@ -78,14 +74,22 @@ mod tests {
         assert_eq!(sessions.name(4, 4, ours), Some(8));
         assert_eq!(sessions.name(8, 4, ours), None);
         assert_eq!(named(), [2, 5, 6, 7, 8], "and nobody is recognised twice");
-        assert_eq!(seats[4].partner(), Some("contoso"));
-        assert_eq!(seats[8].partner(), Some("fabrikam"));
+        assert!(seats[4].is_of("contoso") && seats[8].is_of("fabrikam"));
         for seat in &seats {
             seat.interrupt.take();
         }
         assert_eq!(sessions.name(0, 100, ours), None);
         assert!(named().is_empty());
         assert_eq!(sessions.name(100, 100, ours), None);
+        // Whoever has turned out to be another is told once, too.
+        let litware = known("litware");
+        let renamed = |_: IpAddr, was: Option<&Known>| {
+            let is_it = was.is_some_and(|was| *was.name == *"contoso");
+            is_it.then(|| Arc::clone(&litware))
+        };
+        assert_eq!(sessions.name(0, 100, renamed), None);
+        assert_eq!(named(), [4]);
+        assert!(seats[4].is_of("litware"));
     }
 
     #[test]
