@@ -292,3 +292,31 @@ fn what_is_left_on_a_dead_node_does_not_hide_that_a_partner_never_came_back() {
     world.edge(&node).thaw().unwrap();
     assert_eq!(left.0.ask("still here").unwrap(), node);
 }
+
+#[test]
+fn a_session_left_on_a_dead_node_that_turns_out_to_be_a_partners_does_not_mean_that_it_is_back() {
+    let stranger = caller_address(5);
+    let mut world = World::start_with(3, |setup| {
+        setup.pool = "balance = \"round-robin\"".into();
+        setup.listeners[0].more = "on_node_down = \"leave\"".into();
+        setup.fabrikam = "pin = \"none\"\nalarm_after = \"2s\"".into();
+    });
+    let (mut killed, first) = Caller::served(world.address(), FABRIKAM).unwrap();
+    let (mut left, second) = Caller::served(world.address(), stranger).unwrap();
+    assert_ne!(first, second, "round-robin");
+    world.edge(&second).freeze().unwrap();
+    world.pinfold.wait_health(&second, "down");
+    world.edge(&first).kill().unwrap();
+    assert!(killed.ends_within(SOON));
+    drop(killed);
+    world.reload_with(|setup| {
+        setup.fabrikam_addresses.push(format!("{stranger}/32"));
+    });
+    let is_named = || (partner(&world, "fabrikam")["sessions"] == 1).then_some(());
+    assert!(wait_until(SOON, is_named).is_some());
+    let is_missed =
+        || (world.pinfold.metric("pinfold_partners_not_back") == Some(1.0)).then_some(());
+    assert!(wait_until(SOON, is_missed).is_some());
+    world.edge(&second).thaw().unwrap();
+    assert_eq!(left.ask("still here").unwrap(), second);
+}
