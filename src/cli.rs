@@ -19,6 +19,7 @@ use self::maintain::Manner;
 use self::show::Listing;
 use crate::config::{self, model::Rate};
 use crate::control::admin::answers::PinWish;
+use crate::control::host_rules;
 
 mod address;
 mod capture;
@@ -62,6 +63,13 @@ enum Command {
         /// The configuration.
         #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
         file: PathBuf,
+        /// Print what the kernel must be told for it, as a script for sh: what `transparent` listeners and
+        /// [gateway] need.
+        #[arg(long)]
+        host_rules: bool,
+        /// Print what takes that away again; no FILE is read.
+        #[arg(long, requires = "host_rules")]
+        remove: bool,
     },
     /// Show it: simulated Edge Servers and partners, nodes that die, and what each partner felt.
     Demo {
@@ -363,7 +371,10 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
     let done = |()| ExitCode::SUCCESS;
     match command {
         Command::Serve { config } => Ok(serve::serve(config)),
-        Command::Check { file } => check::check(&file),
+        Command::Check { remove: true, .. } => output::print(&host_rules::removal()).map(done),
+        Command::Check {
+            file, host_rules, ..
+        } => check::check(&file, host_rules),
         Command::Demo { seconds } => Ok(demo::demo(seconds)),
         Command::Status { show, check: true } => monitor::check(&show.daemon),
         Command::Status { show, .. } => show::show(&Listing::Status, &show).map(done),

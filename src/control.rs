@@ -29,7 +29,7 @@ use crate::worker::Worker;
 use self::chronicle::Chronicle;
 pub use self::error::{ReloadError, StartError, chain};
 pub use self::pins::import::Imported;
-pub use self::start::{Source, start};
+pub use self::start::{Source, cores, start};
 
 pub mod admin;
 mod adoption;
@@ -37,6 +37,7 @@ pub mod chronicle;
 mod doors;
 mod error;
 mod guess;
+pub mod host_rules;
 mod inventory;
 mod learning;
 pub mod maintenance;

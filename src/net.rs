@@ -7,4 +7,5 @@ pub mod crowd;
 pub mod dial;
 pub mod listen;
 pub mod options;
+pub mod transparent;
 pub mod wire;

@@ -9,8 +9,10 @@ use super::table::count;
 use super::{machine, output};
 use crate::config::model::Config;
 use crate::config::{Severity, load, machine_warnings};
+use crate::control::{self, host_rules};
 
-pub(super) fn check(file: &Path) -> Result<ExitCode, Failure> {
+/// With `prints_rules` the rules of the host are printed in the place of the verdict.
+pub(super) fn check(file: &Path, prints_rules: bool) -> Result<ExitCode, Failure> {
     let loaded = match load(file) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
@@ -28,6 +30,10 @@ pub(super) fn check(file: &Path) -> Result<ExitCode, Failure> {
             "warning: {}: {} is not available in this version; `serve` will refuse this",
             refused.place, refused.what
         ));
+    }
+    if prints_rules {
+        output::print(&host_rules::script(&loaded.config, control::cores()))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let warned = warnings.count(Severity::Warning) + loaded.config.unavailable.len();
     output::print(&verdict(&loaded.config, warned))?;

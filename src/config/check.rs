@@ -3,10 +3,12 @@
 //! Owns no defaults and changes nothing: it reads a draft and reports. Names that are empty were
 //! refused by the walk and are passed over here.
 
+mod gateway;
 mod names;
 mod partners;
 mod pools;
 mod ports;
+mod sources;
 
 use std::net::IpAddr;
 
@@ -19,6 +21,8 @@ pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
     names::check(draft, findings);
     pools::check(draft, findings);
     ports::check(draft, findings);
+    sources::check(draft, findings);
+    gateway::check(draft, findings);
     partners::check(draft, findings);
     memory_only(draft, findings);
 }

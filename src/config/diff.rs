@@ -52,6 +52,8 @@ pub struct Changes {
     pub log: bool,
     /// Whether `[resolve]` differs.
     pub resolve: bool,
+    /// Whether `[gateway]` differs, which the rules of the host are made from.
+    pub gateway: bool,
     /// Keys that differ and stay as they were until a restart.
     pub restart_needed: Vec<&'static str>,
 }
@@ -67,6 +69,7 @@ impl Changes {
             && self.server.is_empty()
             && !self.log
             && !self.resolve
+            && !self.gateway
             && self.restart_needed.is_empty()
     }
 }
@@ -91,6 +94,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
         server: server(&old.server, &new.server),
         log: (old.log.level, old.log.sessions) != (new.log.level, new.log.sessions),
         resolve: old.resolve != new.resolve,
+        gateway: old.gateway != new.gateway,
         restart_needed: restart_needed(old, new),
     }
 }
@@ -176,6 +180,7 @@ impl fmt::Display for Changes {
         parts.extend(self.server.iter().map(|key| format!("{key} changed")));
         parts.extend(self.log.then(|| "log changed".to_owned()));
         parts.extend(self.resolve.then(|| "resolve changed".to_owned()));
+        parts.extend(self.gateway.then(|| "gateway changed".to_owned()));
         let needs = match self.restart_needed.len() {
             0 => None,
             1 => Some("needs a restart"),
@@ -282,6 +287,8 @@ addresses = ["192.0.2.1"]
             ],
             "1 listener changed, log changed",
         );
+        let gateway = "[gateway]\noutside = \"a\"\ninside = \"b\"\n[server]";
+        check(&[("[server]", gateway)], "gateway changed");
     }
 
     #[test]

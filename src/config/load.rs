@@ -94,6 +94,7 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
             server: draft.server.server,
             log: draft.log,
             resolve: draft.resolve,
+            gateway: draft.gateway.map(|each| each.gateway),
             pools: draft.pools.into_iter().map(|each| each.pool).collect(),
             listeners: draft
                 .listeners

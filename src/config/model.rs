@@ -9,9 +9,10 @@
 
 use std::time::Duration;
 
+pub use self::gateway::{Gateway, GatewaySnat, Transport, TransportPort};
 pub use self::listener::{
-    Allow, Listener, OnNodeDown, Pin, PinPrefix, ProxyAccept, ProxySend, Service, SpeaksFirst,
-    TlsMinMode, TlsVersion, WhenNoNode,
+    Allow, Listener, OnNodeDown, Pin, PinPrefix, ProxyAccept, ProxySend, Service, SourceAddress,
+    SpeaksFirst, TlsMinMode, TlsVersion, WhenNoNode,
 };
 pub use self::partner::{Failback, Federation, Generation, Partner};
 pub use self::pool::{Balance, Family, Flap, Node, NodeAddress, NodeState, Pool, ReturnAfter};
@@ -19,6 +20,7 @@ pub use self::probe::{Probe, ProbeKind};
 pub use self::server::{Admin, Log, LogFormat, LogLevel, LogSessions, Resolve, Secret, Server};
 pub use super::window::Window;
 
+mod gateway;
 mod listener;
 mod partner;
 mod pool;
@@ -34,6 +36,8 @@ pub struct Config {
     pub log: Log,
     /// How names are resolved.
     pub resolve: Resolve,
+    /// This machine as the gateway of the nodes; `None`: it is not.
+    pub gateway: Option<Gateway>,
     /// Pools, in the order of the file; names are unique.
     pub pools: Vec<Pool>,
     /// Listeners, in the order of the file; names are unique.

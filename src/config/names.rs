@@ -4,7 +4,8 @@
 
 use crate::config::model::{
     Balance, Family, Federation, Generation, LogFormat, LogLevel, LogSessions, NodeState,
-    OnNodeDown, ProbeKind, ProxySend, Service, SpeaksFirst, TlsMinMode, TlsVersion, WhenNoNode,
+    OnNodeDown, ProbeKind, ProxySend, Service, SourceAddress, SpeaksFirst, TlsMinMode, TlsVersion,
+    Transport, WhenNoNode,
 };
 
 /// A word and its meaning.
@@ -88,6 +89,13 @@ pub(super) const ON_NODE_DOWN: Words<OnNodeDown> = &[
 
 pub(super) const WHEN_NO_NODE: Words<WhenNoNode> =
     &[("dial", WhenNoNode::Dial), ("refuse", WhenNoNode::Refuse)];
+
+pub(super) const SOURCES: Words<SourceAddress> = &[
+    ("snat", SourceAddress::Snat),
+    ("transparent", SourceAddress::Transparent),
+];
+
+pub(super) const TRANSPORTS: Words<Transport> = &[("tcp", Transport::Tcp), ("udp", Transport::Udp)];
 
 pub(super) const PROXY_SENDS: Words<ProxySend> = &[
     ("off", ProxySend::Off),

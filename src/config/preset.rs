@@ -1,11 +1,11 @@
 //! What a service presets for its listeners: the table of the contract, as data.
 //!
-//! Services that need source transparency, UDP or HTTP parse and are refused by `serve` until
-//! their machinery exists.
+//! Services that need source transparency or HTTP parse and are refused by `serve` until their
+//! machinery exists.
 
 use std::time::Duration;
 
-use crate::config::model::{Family, ProbeKind, Service};
+use crate::config::model::{Family, ProbeKind, Service, SourceAddress, Transport};
 
 /// Defaults of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +125,15 @@ pub(super) fn of(service: Service) -> Preset {
 impl Service {
     /// Whether this version cannot serve it yet.
     pub(super) fn is_later(self) -> bool {
-        self.is_av() || matches!(self, Self::Https)
+        self.source().is_later() || matches!(self, Self::Https)
+    }
+
+    /// Whose address its nodes see, unless the file says otherwise.
+    pub(super) fn source(self) -> SourceAddress {
+        match self.is_av() {
+            true => SourceAddress::Transparent,
+            false => SourceAddress::Snat,
+        }
     }
 
     /// Whether it is audio and video, which must see the client's own address.
@@ -157,6 +165,15 @@ impl Service {
         matches!(self, Self::AvUdp | Self::InternalAvUdp | Self::Udp)
     }
 
+    /// What it runs over.
+    #[must_use]
+    pub fn transport(self) -> Transport {
+        match self.is_udp() {
+            true => Transport::Udp,
+            false => Transport::Tcp,
+        }
+    }
+
     /// Whether it is one of an Edge Server's, or of the web services beside it.
     #[must_use]
     pub fn is_edge(self) -> bool {
@@ -170,6 +187,13 @@ impl Service {
             self,
             Self::InternalSip | Self::Mras | Self::InternalAvTcp | Self::InternalAvUdp
         )
+    }
+}
+
+impl SourceAddress {
+    /// Whether this version cannot serve it yet.
+    pub(super) fn is_later(self) -> bool {
+        self == Self::Transparent
     }
 }
 

@@ -4,6 +4,7 @@
 //! is [`crate::config::check`]'s. A value that is wrong is reported and its default stands in, so
 //! the walk always ends with a whole draft.
 
+mod gateway;
 mod later;
 mod listener;
 mod partner;
@@ -11,6 +12,7 @@ mod pool;
 mod probe;
 mod server;
 
+pub(super) use self::gateway::{GatewayDraft, SnatPlaces};
 pub(super) use self::listener::ListenerDraft;
 pub(super) use self::partner::PartnerDraft;
 pub(super) use self::pool::{NodePlaces, PoolDraft};
@@ -29,6 +31,8 @@ pub(super) struct Draft {
     pub(super) server: ServerDraft,
     pub(super) log: Log,
     pub(super) resolve: Resolve,
+    /// `None`: the file has no such table.
+    pub(super) gateway: Option<GatewayDraft>,
     pub(super) pools: Vec<PoolDraft>,
     pub(super) listeners: Vec<ListenerDraft>,
     pub(super) partners: Vec<PartnerDraft>,
@@ -44,6 +48,7 @@ pub(super) fn document(entries: &DeTable<'_>, findings: &Findings<'_>) -> Draft 
         server: server::server(root.table("server", Section::Server)),
         log: server::log(root.table("log", Section::Log)),
         resolve: server::resolve(root.table("resolve", Section::Resolve)),
+        gateway: gateway::gateway(root.table("gateway", Section::Gateway)),
         pools: each(root.tables("pool", Section::Pool), pool::pool),
         listeners: each(
             root.tables("listener", Section::Listener),
@@ -51,7 +56,6 @@ pub(super) fn document(entries: &DeTable<'_>, findings: &Findings<'_>) -> Draft 
         ),
         partners: each(root.tables("partner", Section::Partner), partner::partner),
     };
-    server::gateway(root.table("gateway", Section::Gateway));
     server::cluster(root.table("cluster", Section::Cluster));
     root.finish();
     draft

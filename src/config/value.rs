@@ -22,11 +22,11 @@ use crate::config::window::{Mistake, Window};
 
 /// What a value should have been.
 #[derive(Clone, Copy)]
-struct Wanted<'w> {
-    what: &'w str,
+pub(super) struct Wanted<'w> {
+    pub(super) what: &'w str,
     /// Empty where it goes without saying.
-    why: &'w str,
-    help: &'w str,
+    pub(super) why: &'w str,
+    pub(super) help: &'w str,
 }
 
 /// A key and its value.
@@ -66,7 +66,7 @@ impl Item<'_, '_> {
     }
 
     /// Reads the value as text through `read`.
-    fn parsed<T>(
+    pub(super) fn parsed<T>(
         &self,
         findings: &Findings<'_>,
         wanted: Wanted<'_>,
@@ -337,6 +337,25 @@ pub(super) fn name(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Strin
     };
     item.parsed(findings, wanted, read)
 }
+
+/// The name of a network interface, which stands in rules of the host as it is.
+pub(super) fn interface(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
+    let wanted = Wanted {
+        what: "the name of an interface",
+        why: "",
+        help: "write one of `ip link`: 1 to 15 letters, digits, `-`, `_`, `.` or `@`",
+    };
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    let is_path = |text: &str| text.chars().all(|c| c == '.');
+    let read = |text: &str| {
+        let is_name = text.len() <= LONGEST_INTERFACE && text.chars().all(legal) && !is_path(text);
+        is_name.then(|| text.to_owned())
+    };
+    item.parsed(findings, wanted, read)
+}
+
+/// `IFNAMSIZ`, without the zero at its end.
+const LONGEST_INTERFACE: usize = 15;
 
 /// A DNS name, in lower case and without a dot at its end.
 pub(super) fn domain(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {

@@ -296,7 +296,9 @@ impl Ground {
     }
 }
 
-fn cores() -> usize {
+/// Processors that this process may use.
+#[must_use]
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::config::check::{is_laboratory, pool_of, target};
+use crate::config::check::{pool_of, target};
 use crate::config::diagnostics::{Diagnostic, Findings};
 use crate::config::model::{Allow, Node, Service};
 use crate::config::preset;
@@ -18,7 +18,6 @@ pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
     for listener in &draft.listeners {
         one_port(draft, listener, findings);
         forbidden_ports(draft, listener, findings);
-        translated_av(listener, findings);
         hasty_av_probe(listener, findings);
         nobody(draft, listener, findings);
     }
@@ -188,7 +187,7 @@ fn forbidden_ports(draft: &Draft, listener: &ListenerDraft, findings: &Findings<
 }
 
 /// Why the domain forbids to balance `port`.
-fn forbidden(port: u16, service: Service) -> Option<&'static str> {
+pub(super) fn forbidden(port: u16, service: Service) -> Option<&'static str> {
     match port {
         8057 => Some(
             "internal web conferencing goes to each node (Microsoft, load balancing requirements)",
@@ -205,23 +204,6 @@ fn forbidden(port: u16, service: Service) -> Option<&'static str> {
         }
         _ => None,
     }
-}
-
-fn translated_av(listener: &ListenerDraft, findings: &Findings<'_>) {
-    let service = listener.listener.service;
-    if !service.is_av() || !listener.demands_snat || is_laboratory(listener) {
-        return;
-    }
-    let title = format!(
-        "source = \"snat\" is forbidden on service \"{}\"",
-        service.name()
-    );
-    let why = "the A/V Edge must see the client's own address, or audio is one-way \
-               (Microsoft, load balancing requirements, A/V Edge)";
-    let help =
-        "remove the line (\"transparent\" is the preset) and make this machine the nodes' gateway";
-    let span = listener.places.value("source");
-    findings.push(Diagnostic::error(&span, title).why(why).help(help));
 }
 
 fn hasty_av_probe(listener: &ListenerDraft, findings: &Findings<'_>) {

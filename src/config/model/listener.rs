@@ -85,6 +85,8 @@ pub struct Listener {
     pub needs: Vec<String>,
     /// What happens while no node is up.
     pub when_no_node: WhenNoNode,
+    /// Whose address nodes see.
+    pub source: SourceAddress,
     /// Who may connect.
     pub allow: Allow,
     /// Sessions at once; a tenth is kept for configured partners.
@@ -105,6 +107,15 @@ pub struct Listener {
     pub unknown_legacy: bool,
     /// How its nodes are probed.
     pub probe: Probe,
+}
+
+/// Whose address nodes see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceAddress {
+    /// One of this machine's.
+    Snat,
+    /// The client's own. Needs the rules of the host.
+    Transparent,
 }
 
 /// A version of TLS, as the file names it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::diagnostics::{Diagnostic, Findings};
 use crate::config::model::{
     Allow, Listener, OnNodeDown, Pin, PinPrefix, Probe, ProxyAccept, ProxySend, Service,
-    SpeaksFirst, TlsMinMode, TlsVersion, WhenNoNode,
+    SourceAddress, SpeaksFirst, TlsMinMode, TlsVersion, WhenNoNode,
 };
 use crate::config::names::{self, Words};
 use crate::config::preset::{self, Preset};
@@ -23,8 +23,6 @@ pub(in crate::config) struct ListenerDraft {
     pub(in crate::config) probe: Places,
     /// Of each bind address, in order.
     pub(in crate::config) binds: Vec<Span>,
-    /// Whether the file itself says `source = "snat"`.
-    pub(in crate::config) demands_snat: bool,
     /// Names of other listeners, each with its place.
     pub(in crate::config) needs: Vec<(String, Span)>,
 }
@@ -45,7 +43,6 @@ const PINS: Words<PinChoice> = &[
 ];
 
 const MODES: Words<bool> = &[("passthrough", false), ("terminate", true)];
-const SOURCES: Words<bool> = &[("snat", false), ("transparent", true)];
 const ACCEPTS: Words<bool> = &[("off", false), ("accept", true)];
 const PROTOCOLS: Words<&str> = &[("raw", "raw"), ("http", "http"), ("sip", "sip")];
 
@@ -68,7 +65,7 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     let bind = values(bind);
     let terminates = mode(&mut table);
     let needs = table.take("needs", value::list(value::name), Vec::new());
-    let demands_snat = source(&mut table, service);
+    let source = source(&mut table, service);
     let node_port = node_port(&mut table, &preset, &bind);
     let (probe, probe_places) = probe::probe(&mut table, service, &preset, node_port);
     let identity = Identity {
@@ -79,6 +76,7 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
         node_port,
         pin: pin(&mut table, service, &preset, terminates),
         needs: needs.iter().map(|need| need.get_ref().clone()).collect(),
+        source,
         proxy_protocol: proxy_accept(&mut table),
         probe,
     };
@@ -87,7 +85,6 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     ListenerDraft {
         listener,
         binds,
-        demands_snat,
         needs: needs
             .into_iter()
             .map(|need| (need.get_ref().clone(), need.span()))
@@ -106,6 +103,7 @@ struct Identity {
     node_port: u16,
     pin: Pin,
     needs: Vec<String>,
+    source: SourceAddress,
     proxy_protocol: ProxyAccept,
     probe: Probe,
 }
@@ -151,6 +149,7 @@ fn complete(table: &mut Table<'_, '_>, preset: &Preset, identity: Identity) -> L
             value::choice(names::WHEN_NO_NODE),
             WhenNoNode::Dial,
         ),
+        source: identity.source,
         allow: table.take("allow", allow, Allow::Any),
         max_sessions: table.take("max_sessions", value::integer(1, 10_000_000), 50_000),
         max_sessions_per_client: table.take(
@@ -203,13 +202,13 @@ fn mode(table: &mut Table<'_, '_>) -> bool {
     terminates
 }
 
-/// Whether the file demands source translation, after reading `source`.
-fn source(table: &mut Table<'_, '_>, service: Service) -> bool {
-    let source = table.take_optional("source", value::choice(SOURCES));
-    if source == Some(true) && !service.is_av() {
+fn source(table: &mut Table<'_, '_>, service: Service) -> SourceAddress {
+    let source = table.take("source", value::choice(names::SOURCES), service.source());
+    // Of a service that is not there yet nothing more needs to be said.
+    if source.is_later() && !service.is_later() {
         table.unavailable("source");
     }
-    source == Some(false)
+    source
 }
 
 fn node_port(table: &mut Table<'_, '_>, preset: &Preset, bind: &[SocketAddr]) -> u16 {

@@ -1,4 +1,4 @@
-//! `[server]`, `[log]`, `[resolve]`, `[gateway]` and `[cluster]`.
+//! `[server]`, `[log]`, `[resolve]` and `[cluster]`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::config::diagnostics::{Diagnostic, Findings};
 use crate::config::model::{Admin, Log, LogFormat, LogLevel, LogSessions, Resolve, Secret, Server};
 use crate::config::names;
-use crate::config::schema::Section;
 use crate::config::source::Span;
 use crate::config::table::{Places, Table};
 use crate::config::value::{self, Item, show_text, values};
@@ -73,31 +72,6 @@ pub(super) fn resolve(mut table: Table<'_, '_>) -> Resolve {
     };
     table.finish();
     resolve
-}
-
-pub(super) fn gateway(mut table: Table<'_, '_>) {
-    for key in ["outside", "inside"] {
-        if table.take_optional(key, value::text).is_some() {
-            table.unavailable(key);
-        }
-    }
-    table.take_later("media_inbound", value::boolean, &false);
-    for mut snat in table.tables("snat", Section::GatewaySnat) {
-        snat.take_required(
-            "family",
-            value::choice(names::FAMILIES),
-            "write `family = \"access\"`",
-        );
-        snat.take_required(
-            "ports",
-            value::list(value::text),
-            "write `ports = [\"tcp/5061\"]`",
-        );
-        snat.take_required("to", value::address, "write `to = \"203.0.113.10\"`");
-        snat.unavailable("to");
-        snat.finish();
-    }
-    table.finish();
 }
 
 pub(super) fn cluster(mut table: Table<'_, '_>) {

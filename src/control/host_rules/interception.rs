@@ -1,0 +1,96 @@
+//! How nodes' answers to clients come to the relay, and when no longer.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use super::facts::Facts;
+use crate::net::transparent::{
+    DELIVERED_HERE, FIRST_WORKER_MARK, MARK_MASK, SELF_TEST_PORT, interception_port, mark,
+};
+
+/// The sets that the chains look into.
+pub(super) fn sets(text: &mut String, facts: &Facts, workers: usize, counted: &str) {
+    text.push_str(
+        "    # Addresses and ports at which nodes see the clients' own addresses, and answer to those. The first\n    \
+         # is no node: by it `pinfold serve` finds out at its start whether these rules are in force.\n",
+    );
+    for (version, kind, own) in [(4, "ipv4_addr", "127.0.0.1"), (6, "ipv6_addr", "::1")] {
+        let _ = write!(
+            text,
+            "    set answers{version} {{\n        type {kind} . inet_proto . inet_service\n        elements = {{\n            \
+             {own} . udp . {SELF_TEST_PORT},  # self-test\n"
+        );
+        let of_version = facts
+            .answers
+            .iter()
+            .filter(|((ip, _), _)| is_of(*ip, version));
+        for ((ip, port), nodes) in of_version {
+            let (transport, port) = (port.transport.name(), port.port);
+            let nodes: Vec<_> = nodes.iter().map(String::as_str).collect();
+            let _ = writeln!(
+                text,
+                "            {ip} . {transport} . {port},  # {}",
+                nodes.join(", ")
+            );
+        }
+        text.push_str("        }\n    }\n\n");
+    }
+    let _ = write!(
+        text,
+        "    # The mark of each worker and the port at which it takes what nodes answer by UDP. Some versions of\n    \
+         # nft list the rules that use it without the port: print these rules anew, do not save a listing.\n    \
+         # {counted}.\n    \
+         map interception_ports {{\n        type mark : inet_service\n        elements = {{\n"
+    );
+    for worker in (0..=u8::MAX).take(workers) {
+        let (mark, port) = (mark(worker), interception_port(worker));
+        let _ = writeln!(text, "            {mark:#x} : {port},");
+    }
+    text.push_str("        }\n    }\n\n");
+}
+
+/// Whether an address is of IP version 4 or 6.
+pub(super) fn is_of(ip: IpAddr, version: u8) -> bool {
+    ip.is_ipv4() == (version == 4)
+}
+
+/// The chains that every packet passes.
+pub(super) fn chains(text: &mut String) {
+    let ours = format!("& {MARK_MASK:#x} == {FIRST_WORKER_MARK:#x}");
+    let not_ours = format!("& {MARK_MASK:#x} != {FIRST_WORKER_MARK:#x}");
+    let here = format!("meta mark set {DELIVERED_HERE:#x}");
+    let icmp = "meta l4proto { icmp, ipv6-icmp } ct state related";
+    let _ = write!(
+        text,
+        "    chain output {{\n        \
+             type route hook output priority mangle; policy accept;\n\n        \
+             # What a worker sends in a client's name has its mark. The connection keeps it, so that the answer\n        \
+             # is known by it.\n        \
+             meta mark {ours} ct mark set meta mark\n\n        \
+             # \"Nobody is there\", said by this machine itself: to the worker, not to the client.\n        \
+             {icmp} ct mark {ours} {here}\n\n        \
+             # Nodes that learn of a shorter way to the client would answer past this machine.\n        \
+             icmp type redirect drop\n        \
+             icmpv6 type nd-redirect drop\n    \
+         }}\n\n"
+    );
+    let _ = write!(
+        text,
+        "    chain prerouting {{\n        \
+             type filter hook prerouting priority mangle; policy accept;\n\n        \
+             # Whatever does not belong to a worker's connection passes as if these rules were not there.\n        \
+             ct mark {not_ours} return\n\n        \
+             # \"Nobody is there\", said by a node or a router about what a worker sent: to the worker.\n        \
+             {icmp} {here} accept\n\n        \
+             # A node answers a client by TCP: to the socket that dialled the node with the client's address.\n        \
+             ip saddr . meta l4proto . tcp sport @answers4 {here} accept\n        \
+             ip6 saddr . meta l4proto . tcp sport @answers6 {here} accept\n\n        \
+             # By UDP: to the worker whose mark the flow has.\n        \
+             ip saddr . meta l4proto . udp sport @answers4 tproxy ip to 127.0.0.1:ct mark map @interception_ports {here} accept\n        \
+             ip6 saddr . meta l4proto . udp sport @answers6 tproxy ip6 to [::1]:ct mark map @interception_ports {here} accept\n\n        \
+             # The client speaks with the node directly: from here on it gets the node's answers directly, too.\n        \
+             ip daddr . meta l4proto . udp dport @answers4 ct mark set 0\n        \
+             ip6 daddr . meta l4proto . udp dport @answers6 ct mark set 0\n    \
+         }}\n"
+    );
+}

@@ -1,0 +1,107 @@
+# What this machine's kernel must know so that nodes can see the clients' own addresses (source = "transparent"),
+# and so that this machine can be the nodes' gateway ([gateway]). Printed by `pinfold check --host-rules` for one
+# configuration: print and apply it anew when nodes, transparent listeners, workers or [gateway] change.
+#
+# For root, with nft (nftables) and ip (iproute2). May be run as often as you like: the tables are replaced at once
+# or, if anything is wrong, not at all. `pinfold check --host-rules --remove` prints what takes it away.
+set -eu
+
+# ── Routing ──────────────────────────────────────────────────────────────────────────────────────
+#
+# What the tables below mark is delivered on this machine, whatever its address. Nothing else is
+# concerned: the routing table holds this one route, and only the mark leads there.
+deliver_here() {
+    ip "$1" route replace local default dev lo table 20550
+    [ -n "$(ip "$1" rule show fwmark 0x50460000 table 20550)" ] ||
+        ip "$1" rule add fwmark 0x50460000 priority 20550 table 20550
+}
+deliver_here -4
+deliver_here -6
+
+# ── Tables ───────────────────────────────────────────────────────────────────────────────────────
+nft -f - <<'RULES'
+# Made if it is missing, so that it can be deleted; then made anew. The kernel does all of it at once.
+table inet pinfold
+delete table inet pinfold
+table inet pinfold {
+    # Addresses and ports at which nodes see the clients' own addresses, and answer to those. The first
+    # is no node: by it `pinfold serve` finds out at its start whether these rules are in force.
+    set answers4 {
+        type ipv4_addr . inet_proto . inet_service
+        elements = {
+            127.0.0.1 . udp . 20549,  # self-test
+        }
+    }
+
+    set answers6 {
+        type ipv6_addr . inet_proto . inet_service
+        elements = {
+            ::1 . udp . 20549,  # self-test
+            2001:db8::31 . udp . 3478,  # edge1
+            2001:db8::32 . udp . 3479,  # edge2
+        }
+    }
+
+    # The mark of each worker and the port at which it takes what nodes answer by UDP. Some versions of
+    # nft list the rules that use it without the port: print these rules anew, do not save a listing.
+    # [server] workers = "auto", and 3 cores on this machine.
+    map interception_ports {
+        type mark : inet_service
+        elements = {
+            0x50460100 : 20550,
+            0x50460101 : 20551,
+            0x50460102 : 20552,
+        }
+    }
+
+    chain output {
+        type route hook output priority mangle; policy accept;
+
+        # What a worker sends in a client's name has its mark. The connection keeps it, so that the answer
+        # is known by it.
+        meta mark & 0xffffff00 == 0x50460100 ct mark set meta mark
+
+        # "Nobody is there", said by this machine itself: to the worker, not to the client.
+        meta l4proto { icmp, ipv6-icmp } ct state related ct mark & 0xffffff00 == 0x50460100 meta mark set 0x50460000
+
+        # Nodes that learn of a shorter way to the client would answer past this machine.
+        icmp type redirect drop
+        icmpv6 type nd-redirect drop
+    }
+
+    chain prerouting {
+        type filter hook prerouting priority mangle; policy accept;
+
+        # Whatever does not belong to a worker's connection passes as if these rules were not there.
+        ct mark & 0xffffff00 != 0x50460100 return
+
+        # "Nobody is there", said by a node or a router about what a worker sent: to the worker.
+        meta l4proto { icmp, ipv6-icmp } ct state related meta mark set 0x50460000 accept
+
+        # A node answers a client by TCP: to the socket that dialled the node with the client's address.
+        ip saddr . meta l4proto . tcp sport @answers4 meta mark set 0x50460000 accept
+        ip6 saddr . meta l4proto . tcp sport @answers6 meta mark set 0x50460000 accept
+
+        # By UDP: to the worker whose mark the flow has.
+        ip saddr . meta l4proto . udp sport @answers4 tproxy ip to 127.0.0.1:ct mark map @interception_ports meta mark set 0x50460000 accept
+        ip6 saddr . meta l4proto . udp sport @answers6 tproxy ip6 to [::1]:ct mark map @interception_ports meta mark set 0x50460000 accept
+
+        # The client speaks with the node directly: from here on it gets the node's answers directly, too.
+        ip daddr . meta l4proto . udp dport @answers4 ct mark set 0
+        ip6 daddr . meta l4proto . udp dport @answers6 ct mark set 0
+    }
+}
+RULES
+
+# ── Forwarding ───────────────────────────────────────────────────────────────────────────────────
+#
+# Once a client speaks with its node directly, this machine is a router for both. Last, when the tables
+# stand. What was off before is noted, so that the removal switches it off again.
+forward() {
+    [ "$(cat "$1")" = 0 ] || return 0
+    mkdir -p /run/pinfold-host-rules
+    : > /run/pinfold-host-rules/"$2"
+    echo 1 > "$1"
+}
+# A machine that forwards IPv6 takes no routes from router advertisements: give it a default route.
+forward /proc/sys/net/ipv6/conf/all/forwarding ipv6-forwarding
