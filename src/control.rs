@@ -40,7 +40,7 @@ mod guess;
 mod inventory;
 mod learning;
 pub mod maintenance;
-mod naming;
+pub mod naming;
 mod nodes;
 mod notify;
 pub mod pins;
