@@ -2,7 +2,8 @@
 //!
 //! Owns the last endings of each partner and of addresses that were refused, and what TLS each partner
 //! offers. In memory, and bounded: what an administrator asks after an incident is recent; what partners
-//! speak `inventory` keeps. Filled by `record`, read by the admin API; nothing is decided by it.
+//! speak `inventory` keeps. Filled by `record`, and by `us_or_them` with who is well in a session that lasts; read by the
+//! admin API; nothing is decided by it.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -158,7 +159,7 @@ impl Chronicle {
         self.partners.get(name)
     }
 
-    /// The same, for what is seen of it otherwise.
+    /// The same, for whoever sees more of it than what is told.
     pub(super) fn partner_mut(&mut self, name: &str) -> Option<&mut Chapter> {
         self.partners.get_mut(name)
     }
