@@ -245,16 +245,18 @@ enum Command {
     /// Partners that cannot fail over are moved one by one to where they would go; each is waited for until
     /// it is served there. Then the others are moved, the node drains, and what is left is ended at the
     /// pace. If a partner does not come back within its alarm_after, another node goes down or the window
-    /// is over, all of it is undone: exit 1. Ctrl-C stops where it is. Afterwards: `pinfold resume NODE`;
-    /// partners return as their failback says.
+    /// is over, all of it is undone: exit 1. Ctrl-C stops where it is. It begins at once; for later, let
+    /// at(1) or a systemd timer run it. Afterwards: `pinfold resume NODE`; partners return as their failback
+    /// says.
     Maintain {
         #[command(flatten)]
         node: Node,
         /// How fast sessions are ended that are no partner's.
         #[arg(long, value_name = "RATE", default_value = "50/s", value_parser = rate)]
         pace: Rate,
-        /// Undo it if it lasts longer, such as 30m.
-        #[arg(long, value_name = "TIME", value_parser = time)]
+        /// How long it may last from now on until it is safe to patch, such as 30m: beyond it all is undone.
+        /// No time of day, and the patch itself is not watched.
+        #[arg(long, value_name = "TIME", value_parser = time_limit)]
         window: Option<Duration>,
         /// Put back what an earlier one moved, and let the node take sessions again.
         #[arg(long, conflicts_with_all = ["pace", "window"])]
@@ -340,6 +342,21 @@ fn rate(text: &str) -> Result<Rate, String> {
 fn time(text: &str) -> Result<Duration, String> {
     let time = config::parse_duration(text);
     time.ok_or_else(|| "no duration, such as 30m".into())
+}
+
+/// How long, and not when: that is easily mistaken for the other.
+fn time_limit(text: &str) -> Result<Duration, String> {
+    if text.contains(':') {
+        return Err(
+            "this is how long it may last from now on, such as 30m, and no time of day: to begin \
+             later, let at(1) or a systemd timer run it"
+                .into(),
+        );
+    }
+    match time(text)? {
+        Duration::ZERO => Err("nothing is done in no time; a duration, such as 30m".into()),
+        limit => Ok(limit),
+    }
 }
 
 const DEFAULT_CONFIG: &str = "/etc/pinfold/pinfold.toml";

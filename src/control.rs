@@ -41,7 +41,7 @@ pub mod host_rules;
 mod inventory;
 mod learning;
 pub mod maintenance;
-mod naming;
+pub mod naming;
 mod nodes;
 mod notify;
 pub mod pins;

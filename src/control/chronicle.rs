@@ -2,7 +2,8 @@
 //!
 //! Owns the last endings of each partner and of addresses that were refused, and what TLS each partner
 //! offers. In memory, and bounded: what an administrator asks after an incident is recent; what partners
-//! speak `inventory` keeps. Filled by `record`, read by the admin API; nothing is decided by it.
+//! speak `inventory` keeps. Filled by `record`, and by `us_or_them` with who is well in a session that lasts; read by the
+//! admin API; nothing is decided by it.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use crate::clock::Moment;
 use crate::governor::wall;
 use crate::inspect::tls::{Era, Version};
 use crate::partner::habit::{Habit, Parting};
@@ -39,6 +41,8 @@ pub struct Chapter {
     pub habit: Habit,
     /// How it fares, by listener and node.
     pub record: Record,
+    /// When a node last completed a handshake of it.
+    pub accepted: Option<Moment>,
 }
 
 /// What TLS a partner speaks.
@@ -79,6 +83,9 @@ impl Chronicle {
             } => {
                 if let Some(chapter) = self.chapter(&partner) {
                     chapter.habit.began(at);
+                    if facts.completed {
+                        chapter.accepted = chapter.accepted.max(Some(at));
+                    }
                     chapter.tls.note(&facts, wall(at));
                     chapter.tls.ja4 = ja4.or_else(|| chapter.tls.ja4.take());
                     self.changed.insert(partner);
@@ -150,6 +157,11 @@ impl Chronicle {
     #[must_use]
     pub fn partner(&self, name: &str) -> Option<&Chapter> {
         self.partners.get(name)
+    }
+
+    /// The same, for whoever sees more of it than what is told.
+    pub(super) fn partner_mut(&mut self, name: &str) -> Option<&mut Chapter> {
+        self.partners.get_mut(name)
     }
 
     /// How the last sessions from a stranger's address ended that was refused, the latest last.
@@ -254,7 +266,6 @@ mod tests {
 
     use super::*;
     use crate::addr::ClientAddr;
-    use crate::clock::Moment;
 
     fn ended(partner: Option<&str>, address: [u8; 4], at: u64) -> Told {
         Told::Ended(Box::new(Ended {

@@ -7,8 +7,10 @@ use super::doors::tell;
 use super::{Control, Shared};
 use crate::clock::Moment;
 use crate::config::model::Config;
+use crate::partner::table::PartnerTable;
+use crate::pool::pins::PinTable;
+use crate::relay::recognition::Recognition;
 use crate::resolve::{self, Asking, Kept};
-use crate::snapshot::Snapshot;
 use crate::store::Book;
 use crate::worker::Order;
 
@@ -31,25 +33,29 @@ impl Control {
         }
         let snapshot = Arc::new(self.registry.name(&before, found));
         // First, so that no connection of the partner finds it without its pin.
-        self.take_pins_along(&before, &snapshot);
-        self.shared.snapshot.store(snapshot);
-        tell(&self.orders(), || Order::Refresh).await;
-    }
-
-    /// Where an address turns out to be a partner's, the partner is where the address is.
-    fn take_pins_along(&self, before: &Snapshot, after: &Snapshot) {
         let Shared {
             recognition, pins, ..
         } = &*self.shared;
-        let now = Moment::now();
-        let adopted = adopted((ground(before), ground(after)), recognition, pins, now);
-        adopt_from_dns(&adopted, pins, now);
+        let names = (&*before.partners, &*snapshot.partners);
+        take_pins_along(&snapshot.config, names, recognition, pins, Moment::now());
+        self.shared.snapshot.store(snapshot);
+        tell(&self.orders(), || Order::Refresh).await;
     }
 }
 
-fn ground(snapshot: &Snapshot) -> Ground<'_> {
-    Ground {
-        config: &snapshot.config,
-        partners: &snapshot.partners,
-    }
+/// Where an address turns out to be a partner's by DNS, the partner is where the address is: what that does to
+/// the pins when the names of `after` take the place of those of `before`. How many partners' pins were made.
+///
+/// Apart from [`Control`], so that the simulation of names goes by the same.
+pub fn take_pins_along(
+    config: &Config,
+    (before, after): (&PartnerTable, &PartnerTable),
+    recognition: &Recognition,
+    pins: &PinTable,
+    now: Moment,
+) -> usize {
+    let ground = |partners| Ground { config, partners };
+    let adopted = adopted((ground(before), ground(after)), recognition, pins, now);
+    adopt_from_dns(&adopted, pins, now);
+    adopted.iter().filter(|each| each.instead.is_none()).count()
 }

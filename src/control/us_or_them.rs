@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
-use super::chronicle;
+use super::chronicle::{self, Chapter};
 use crate::clock::Moment;
+use crate::partner::presence::Presence;
 use crate::partner::table::Known;
 use crate::partner::verdict::{Fared, Judgement, Picture, Verdict};
 use crate::pool::pins::{Pin, PinKey};
@@ -25,21 +26,38 @@ pub(super) fn picture(shared: &Shared, now: Moment) -> Picture {
     let nodes = nodes(&snapshot);
     let mut picture = Picture::default();
     for some in partners.chunks(AT_ONCE) {
+        let stays: Vec<_> = some
+            .iter()
+            .map(|known| stays(&snapshot, &nodes, known))
+            .collect();
         let records: Vec<Vec<Fared>> = {
-            let chronicle = chronicle::lock(&shared.chronicle);
-            let record = |name| Some(chronicle.partner(name)?.record.fared(now).collect());
-            let some = some.iter();
-            some.map(|known| record(&known.name).unwrap_or_default())
+            let mut chronicle = chronicle::lock(&shared.chronicle);
+            let mut fared = |name, stays: &[Stay<'_>]| {
+                let chapter = chronicle.partner_mut(name)?;
+                note(chapter, stays, now);
+                Some(chapter.record.fared(now).collect())
+            };
+            let all = some.iter().zip(&stays);
+            all.map(|(known, stays)| fared(&known.name, stays).unwrap_or_default())
                 .collect()
         };
-        for (known, fared) in some.iter().zip(records) {
+        for ((known, fared), stays) in some.iter().zip(records).zip(&stays) {
             // They may have begun long ago: what failed since counts more.
-            let sessions = served(&snapshot, &nodes, known);
+            let sessions = stays.iter().map(Stay::fares);
             let fared = fared.into_iter().filter(is_in_force).chain(sessions);
             picture.add(&known.name, fared);
         }
     }
     picture
+}
+
+/// Notes what shows that a partner is served: a session that goes well may last for days until it ends.
+fn note(chapter: &mut Chapter, stays: &[Stay<'_>], now: Moment) {
+    for stay in stays {
+        if let Some(at) = stay.shows_served(chapter.accepted, now) {
+            chapter.record.note(stay.listener, stay.node, true, at);
+        }
+    }
 }
 
 /// Nodes by the numbers of their endpoints.
@@ -49,25 +67,51 @@ fn nodes(snapshot: &Snapshot) -> HashMap<EndpointNumber, &Arc<str>> {
     endpoints.map(|each| (each.number, &each.node)).collect()
 }
 
+/// A partner's sessions that one worker has with a node on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stay<'a> {
+    listener: &'a Arc<str>,
+    node: &'a Arc<str>,
+    /// By when the newest had begun, where that is known.
+    begun: Option<Moment>,
+}
+
+impl Stay<'_> {
+    /// When it began to be served for certain: a session that a node has answered may fail yet. A handshake that was
+    /// completed since says so, and where TLS hides that or there is none, that the session lasts. `accepted`: when
+    /// a node last completed a handshake of the partner.
+    fn shows_served(&self, accepted: Option<Moment>, now: Moment) -> Option<Moment> {
+        let begun = self.begun?;
+        let is_accepted = accepted.is_some_and(|at| at + Presence::LAG >= begun);
+        let lasts = now.since(begun) >= LASTS;
+        (is_accepted || lasts).then_some(begun.min(now))
+    }
+
+    fn fares(&self) -> Fared {
+        Fared {
+            listener: Arc::clone(self.listener),
+            node: Arc::clone(self.node),
+            failures: 0,
+        }
+    }
+}
+
 /// Where nodes serve a partner now, and on which listeners.
-fn served(
-    snapshot: &Snapshot,
-    nodes: &HashMap<EndpointNumber, &Arc<str>>,
+fn stays<'a>(
+    snapshot: &'a Snapshot,
+    nodes: &HashMap<EndpointNumber, &'a Arc<str>>,
     known: &Known,
-) -> impl Iterator<Item = Fared> {
-    let places = known.presence.places();
-    // A place comes once for each worker.
-    let on: HashSet<_> = places
-        .filter_map(|(place, _)| {
-            let listener = snapshot.listener(place.listener)?;
-            Some((&listener.state.name, nodes.get(&place.endpoint)?))
+) -> Vec<Stay<'a>> {
+    let places = known.presence.newest();
+    let stays = places.filter_map(|(place, begun)| {
+        let listener = snapshot.listener(place.listener)?;
+        Some(Stay {
+            listener: &listener.state.name,
+            node: nodes.get(&place.endpoint)?,
+            begun,
         })
-        .collect();
-    on.into_iter().map(|(listener, node)| Fared {
-        listener: Arc::clone(listener),
-        node: Arc::clone(node),
-        failures: 0,
-    })
+    });
+    stays.collect()
 }
 
 /// The pins of one partner, wherever a listener has them; without looking at those of everybody.
@@ -141,6 +185,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const SAID_FOR: Duration = Duration::from_secs(3600);
 /// Partners whose endings are copied before the chronicle is let go of.
 const AT_ONCE: usize = 64;
+/// By then a handshake has failed or not, also over a slow line.
+const LASTS: Duration = Duration::from_secs(60);
 /// A site has some hundred partners.
 const SAID_MAX: usize = 1000;
 
@@ -161,7 +207,7 @@ mod tests {
         let snapshot = Registry::new(2).build(&Arc::new(parse("a", text).unwrap().config));
         let known = snapshot.partners.by_name("fabrikam").unwrap();
         let now = Moment::from_micros(5_000_000);
-        assert_eq!(served(&snapshot, &nodes(&snapshot), known).count(), 0);
+        assert_eq!(stays(&snapshot, &nodes(&snapshot), known), []);
         let listener = snapshot.listeners[0].state.number;
         let on = |endpoint| Place { listener, endpoint };
         let second = snapshot.listeners[0].seat("edge2").unwrap().endpoint.number;
@@ -170,12 +216,48 @@ mod tests {
         }
         // One that is left on a dead node speaks for none.
         known.presence.begin(0, on(Place::FORSAKEN), now);
-        let seen: Vec<_> = served(&snapshot, &nodes(&snapshot), known).collect();
-        let fared = Fared {
-            listener: "access".into(),
-            node: "edge2".into(),
-            failures: 0,
+        let stay = Stay {
+            listener: &"access".into(),
+            node: &"edge2".into(),
+            begun: Some(now + Presence::LAG),
         };
-        assert_eq!(seen, [fared]);
+        assert_eq!(stays(&snapshot, &nodes(&snapshot), known), [stay; 2]);
+    }
+
+    #[test]
+    fn a_session_shows_that_its_partner_is_well_once_it_is_accepted_or_lasts() {
+        let second = |second: u64| Moment::from_micros(1_000_000 * second);
+        let (listener, node): (Arc<str>, Arc<str>) = ("federation".into(), "edge1".into());
+        let stay = |begun| Stay {
+            listener: &listener,
+            node: &node,
+            begun,
+        };
+        let new = stay(Some(second(100)));
+        let before = Some(second(99));
+        assert_eq!(new.shows_served(None, second(101)), None);
+        assert_eq!(new.shows_served(before, second(101)), None, "of another");
+        let accepted = Some(second(100));
+        assert_eq!(new.shows_served(accepted, second(101)), new.begun);
+        assert_eq!(new.shows_served(before, second(159)), None);
+        assert_eq!(new.shows_served(None, second(160)), new.begun, "it lasts");
+        assert_eq!(stay(None).shows_served(accepted, second(999)), None);
+
+        let mut chapter = Chapter::default();
+        let failures = |chapter: &Chapter| {
+            let fared = chapter.record.fared(second(200)).next();
+            fared.map(|each| each.failures)
+        };
+        for at in [90, 95] {
+            chapter.record.note(&listener, &node, false, second(at));
+        }
+        note(&mut chapter, &[new], second(159));
+        assert_eq!(failures(&chapter), Some(2));
+        note(&mut chapter, &[new], second(160));
+        assert_eq!(failures(&chapter), Some(0));
+        // What fails after that counts, however long the other session lasts.
+        chapter.record.note(&listener, &node, false, second(170));
+        note(&mut chapter, &[new], second(180));
+        assert_eq!(failures(&chapter), Some(1));
     }
 }

@@ -1,7 +1,7 @@
 //! Where a partner is right now, however it is pinned, and when it was last there.
 //!
-//! Owns the counts of a partner's sessions that a node has answered, by listener and endpoint; who they are
-//! is their worker's. One presence belongs to a partner's name and outlives reloads.
+//! Owns the counts of a partner's sessions that a node has answered, by listener and endpoint, and when the newest
+//! began; who they are is their worker's. One presence belongs to a partner's name and outlives reloads.
 //!
 //! Invariants: each worker counts in cache lines of its own, by plain loads and stores, so that no session
 //! waits for another, nor for whoever reads; a place without sessions is given to the next, so that there
@@ -16,6 +16,7 @@ use std::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
+use std::time::Duration;
 
 use crate::clock::Moment;
 
@@ -71,10 +72,15 @@ struct Spots {
 #[derive(Debug, Default)]
 struct Spot {
     place: AtomicU64,
+    /// When the newest session began, in microseconds; 0: not known.
+    begun: AtomicU64,
     sessions: AtomicU64,
 }
 
 impl Presence {
+    /// A worker goes by the moment of its last tick.
+    pub const LAG: Duration = Duration::from_millis(200);
+
     /// Nowhere yet; so many workers count.
     #[must_use]
     pub fn new(workers: usize) -> Self {
@@ -83,11 +89,14 @@ impl Presence {
         }
     }
 
-    /// A session is served. Only the thread of `worker` may call this.
+    /// A session is served. Only the thread of `worker` may call this; its clock may be late by
+    /// [`LAG`](Self::LAG), here and where a session ends.
     pub fn begin(&self, worker: usize, place: Place, now: Moment) {
         let share = self.workers[worker % self.workers.len()].get_or_init(Box::default);
         share.last_used.store(now.as_micros(), Relaxed);
-        share.spot(place).count(|sessions| sessions + 1);
+        let spot = share.spot(place);
+        spot.begun.store(now.as_micros(), Relaxed);
+        spot.count(|sessions| sessions + 1);
     }
 
     /// A session that began in this place has ended, or goes on elsewhere. Only the thread of `worker` may
@@ -98,6 +107,11 @@ impl Presence {
         };
         share.last_used.store(now.as_micros(), Relaxed);
         if let Some(spot) = share.known(place) {
+            let begun = Moment::from_micros(spot.begun.load(Relaxed));
+            if now.since(begun) <= Self::LAG {
+                // It was the newest, perhaps: those that stay are older than nobody knows what.
+                spot.begun.store(0, Relaxed);
+            }
             spot.count(|sessions| sessions.saturating_sub(1));
         }
     }
@@ -107,6 +121,19 @@ impl Presence {
         let shares = self.workers.iter().filter_map(OnceLock::get);
         let spots = shares.flat_map(|share| share.spots());
         spots.filter_map(Spot::read)
+    }
+
+    /// Where it has sessions, and by when the newest of them had begun at the latest; a place comes once for each
+    /// worker that has some. No moment where the newest may be one that ended as soon as it had begun.
+    pub fn newest(&self) -> impl Iterator<Item = (Place, Option<Moment>)> {
+        let shares = self.workers.iter().filter_map(OnceLock::get);
+        let spots = shares.flat_map(|share| share.spots());
+        spots.filter_map(|spot| {
+            let (place, _) = spot.read()?;
+            let begun = spot.begun.load(Relaxed);
+            let begun = (begun > 0).then(|| Moment::from_micros(begun) + Self::LAG);
+            Some((place, begun))
+        })
     }
 
     /// How many sessions it has.
@@ -226,6 +253,25 @@ mod tests {
         presence.begin(0, place(1, Place::FORSAKEN), at(1));
         assert_eq!(presence.sessions(), 1);
         assert!(!presence.is_served_on(1));
+    }
+
+    #[test]
+    fn the_newest_in_a_place_is_known_unless_it_ended_as_soon_as_it_had_begun() {
+        let presence = Presence::new(1);
+        let second = |second: u64| at(1_000_000 * second);
+        let newest = || presence.newest().next().map(|(_, begun)| begun);
+        assert_eq!(newest(), None);
+        presence.begin(0, place(1, 7), second(1));
+        presence.begin(0, place(1, 7), second(2));
+        assert_eq!(newest(), Some(Some(second(2) + Presence::LAG)));
+        // Whichever has ended: the newest began no later than that.
+        presence.end(0, place(1, 7), second(3));
+        assert_eq!(newest(), Some(Some(second(2) + Presence::LAG)));
+        presence.begin(0, place(1, 7), second(4));
+        presence.end(0, place(1, 7), second(4) + Presence::LAG);
+        assert_eq!(newest(), Some(None), "one is there, since who knows when");
+        presence.begin(0, place(1, 7), second(5));
+        assert_eq!(newest(), Some(Some(second(5) + Presence::LAG)));
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use pinfold_loadtest::process::{Signal, wait_until};
 use serde_json::{Value, json};
 
-use crate::world::{Caller, FABRIKAM, Pinfold, SOON, World, caller_address, find};
+use crate::world::{Caller, FABRIKAM, Pinfold, SOON, World, caller_address, find, pass};
 
 /// `pinfold` with these words, against the world's daemon.
 fn pinfold(world: &World, words: &[&str]) -> Output {
@@ -293,4 +294,47 @@ fn an_export_is_imported_wholly_or_not_at_all() {
         }
     }
     find(&after["pins"], "by", "by-hand");
+}
+
+#[test]
+fn an_import_that_names_a_dead_node_strands_nobody_and_contradicts_no_ledger() {
+    let mut world = World::start(2);
+    let partner = world.fabrikam();
+    let home = pin(&world)["node"].as_str().unwrap().to_owned();
+    let file = world.directory.path().join("pins.json");
+    let name = file.to_str().unwrap();
+    said(&world, &["pins", "export", name]);
+    world.edge(&home).kill().unwrap();
+    let is_on_record = || {
+        let told = world.pinfold.json("/v1/failovers?partner=fabrikam");
+        let node = &told["failovers"][0]["partners"][0]["node"];
+        node.as_str().map(ToOwned::to_owned)
+    };
+    let other = wait_until(SOON, is_on_record).expect("it is served by another node");
+
+    let text = said(&world, &["pins", "import", name]);
+    assert!(text.starts_with("0 made, 1 moved"), "{text}");
+    let after = pin(&world);
+    assert_eq!(after["node"], json!(other), "{after}");
+    assert_eq!(after["home"], json!(home), "{after}");
+    assert_eq!(after["by"], "failover", "{after}");
+
+    // The node lives again: the pin says what the file says, and that this is so since now.
+    world.edge(&home).restart().unwrap();
+    world.pinfold.wait_health(&home, "up");
+    said(&world, &["pins", "import", name]);
+    let imported = pin(&world);
+    assert_eq!(imported["node"], json!(home), "{imported}");
+    assert_eq!(imported["home"], Value::Null, "{imported}");
+    assert!(
+        imported["since"].as_str() > after["since"].as_str(),
+        "{imported}"
+    );
+    // The invariants are looked at once a second.
+    pass(Duration::from_millis(2200));
+    for rule in ["stranded-partner", "ledger-disagrees"] {
+        let sample = format!("pinfold_invariant_violations{{rule=\"{rule}\"}}");
+        assert_eq!(world.pinfold.metric(&sample), Some(0.0), "{rule}");
+    }
+    drop(partner);
 }

@@ -4,7 +4,8 @@ use pinfold_loadtest::process::{Signal, wait_until};
 use serde_json::{Value, json};
 
 use crate::names::server::Server;
-use crate::recognition::speak;
+use crate::recognition::{speak, stay};
+use crate::scripted::UNASKED;
 use crate::tls::{certify, server};
 use crate::world::{Caller, Directory, FABRIKAM, SOON, World, caller_address, find};
 
@@ -153,6 +154,8 @@ fn a_partner_that_fails_where_another_is_normal_is_told_from_a_node_that_fails()
     let (_node, address) = server(directory.path(), "-tls1_2");
     let world = World::start_with(0, |setup| {
         setup.node("edge1", address);
+        // It serves one at a time, and nobody who stays is to keep a probe from it.
+        setup.listeners[0].more = UNASKED.into();
         setup.rest = "[[partner]]\nname = \"woodgrove\"\naddresses = [\"127.0.0.5\"]\n\
                       generation = \"ocs-2007\"\n"
             .into();
@@ -196,12 +199,18 @@ fn a_partner_that_fails_where_another_is_normal_is_told_from_a_node_that_fails()
         text.contains("US OR THEM  them on federation: fabrikam failed 2 times on edge1"),
         "{text}"
     );
-    // Served since: nobody is accused any more.
-    call("127.0.0.2", with);
-    let over = wait_until(SOON, || {
-        (asked(&world, "fabrikam")["verdict"]["verdict"] == "neither").then_some(())
-    });
-    assert!(over.is_some());
+    // Served since, in a session that lasts: nobody is accused any more.
+    let staying = stay(directory.path(), world.address(), "127.0.0.2", with);
+    let is_over = || {
+        let told = asked(&world, "fabrikam");
+        let is_there = told["places"][0]["sessions"][0]["served"] == 1;
+        (is_there && told["verdict"]["verdict"] == "neither").then_some(())
+    };
+    let told = || asked(&world, "fabrikam");
+    assert!(wait_until(SOON, is_over).is_some(), "{}", told());
+    let status = world.pinfold.json("/v1/status")["attention"].to_string();
+    assert!(!status.contains("FAILING fabrikam"), "{status}");
+    drop(staying);
 }
 
 #[test]

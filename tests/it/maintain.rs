@@ -153,6 +153,18 @@ fn a_maintenance_that_lasts_longer_than_its_window_is_undone_and_one_that_does_n
     assert_eq!(node["state"], "active", "{node}");
     assert_eq!(node["administered"], Value::Null, "{node}");
 
+    // How long, and not when: nothing is begun by whoever means a time of day.
+    for (window, why) in [
+        ("Sat 02:00-05:00", "no time of day"),
+        ("05:00", "no time of day"),
+        ("0s", "no time"),
+    ] {
+        let (text, code) = maintain(&world, &[&home, "--window", window]);
+        assert_eq!(code, Some(64), "{text}");
+        assert!(text.contains(why), "{text}");
+        assert_eq!(world.pinfold.node(&home)["administered"], Value::Null);
+    }
+
     let partner = world.fabrikam();
     let (text, code) = maintain(&world, &[&home, "--window", "5m"]);
     assert_eq!(code, Some(0), "{text}");

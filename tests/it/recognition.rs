@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::process::{Child, Stdio};
 
 use pinfold_loadtest::process::{Process, Signal, wait_until};
 
@@ -91,6 +92,36 @@ pub(crate) fn speak(
     command.stdin(File::open(directory.join(&name)).unwrap());
     let output = command.output().unwrap();
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+/// An `s_client` that has said a word and stays until it is dropped.
+pub(crate) struct Staying(Child);
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn stay(
+    directory: &Path,
+    address: SocketAddr,
+    source: &str,
+    arguments: &str,
+) -> Staying {
+    let name = directory.join(format!("{source}-staying"));
+    std::fs::write(&name, "word\n").unwrap();
+    let mut command = openssl(
+        directory,
+        &format!(
+            "s_client -connect {address} -bind {source}:0 -cipher {ANY_CIPHER} -quiet -ign_eof \
+             {arguments}"
+        ),
+    );
+    command.stdin(File::open(name).unwrap());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Staying(command.spawn().unwrap())
 }
 
 /// The value of `key` in a line of the log; empty where it is not there.
@@ -506,8 +537,8 @@ fn the_very_session_that_shows_a_partners_certificate_lives_under_the_partners_p
     );
     command.stdin(File::open(directory.join("word")).unwrap());
     let mut client = command
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let partner = || scene.world.pinfold.json("/v1/partners")["partners"][0].clone();

@@ -1,4 +1,5 @@
-//! Invented histories of a pool, replayed against the pure layer: no sockets, no real time.
+//! Invented histories of a pool, replayed against the pure layer, and against what joins it (the ledger, who takes
+//! pins along by name): no sockets, no real time.
 //!
 //! A history is drawn from a seed. `PINFOLD_SIM_SEED=n` replays one; `PINFOLD_SIM_SEEDS=n` runs
 //! that many. A failure names the seed and the step.

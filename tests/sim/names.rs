@@ -2,7 +2,6 @@
 //!
 //! Owns the world and its rules; what happens in it is `names/history`'s.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use pinfold::clock::Moment;
 use pinfold::config::model::{Config, PinPrefix};
+use pinfold::control::naming::take_pins_along;
 use pinfold::partner::learned::{Lesson, Spoken};
 use pinfold::partner::resolved::{ADDRESSES_MAX, Ground, Heard, Names, Question, TTL_MIN};
 use pinfold::partner::table::PartnerTable;
@@ -48,6 +48,25 @@ pub(crate) struct Happened {
 
 const CONFIG: &str = r#"
 version = 1
+[[pool]]
+name = "edge"
+[[pool.node]]
+name = "node0"
+address = "198.51.100.10"
+[[pool.node]]
+name = "node1"
+address = "198.51.100.11"
+[[pool.node]]
+name = "node2"
+address = "198.51.100.12"
+[[pool.node]]
+name = "node3"
+address = "198.51.100.13"
+[[listener]]
+name = "federation"
+bind = "203.0.113.10:5061"
+service = "federation"
+pool = "edge"
 [[partner]]
 name = "edge0"
 edge = ["sip.zero.example"]
@@ -101,9 +120,6 @@ struct Place {
     /// Somebody else who was taken for it had made a pin of its name already.
     was_pinned: bool,
 }
-
-/// How a partner comes by the pin of an address: from DNS, which may be wrong, or by its certificate.
-type Taking = fn(&PinTable, &PinKey, &PinKey, Moment) -> bool;
 
 pub(crate) struct World {
     now: Moment,
@@ -189,27 +205,17 @@ impl World {
         let (found, _) = self.names.settle();
         let before = self.table.clone();
         self.table = before.with_resolved(Arc::new(found));
-        let mut moved: Vec<_> = self
-            .table
-            .resolved()
-            .iter()
-            .filter(|(ip, named)| {
-                let was = before.named(*ip);
-                self.table.find(*ip).is_none() && was.is_none_or(|was| was.name != named.partner)
-            })
-            .map(|(ip, named)| (self.key_of(ip), self.key_named(&named.partner)))
-            .collect();
-        // Of several the one that was used last, as adoption has it.
-        let last_used = |key: &PinKey| self.pins.inspect(key, self.now).map(|pin| pin.last_used);
-        moved.sort_by_cached_key(|(from, _)| (Reverse(last_used(from)), from.clone()));
-        for (from, to) in moved {
-            self.take_along(&from, &to, PinTable::lend);
+        if self.rule != NameRule::LeavesPinsBehind {
+            let (names, now) = ((&before, &self.table), self.now);
+            let taken = take_pins_along(&self.config, names, &self.recognition, &self.pins, now);
+            self.happened.taken_along += taken as u64;
         }
     }
 
-    fn take_along(&mut self, from: &PinKey, to: &PinKey, how: Taking) {
+    /// Whoever shows that it is a partner takes the pin of its address along.
+    fn take_along(&mut self, from: &PinKey, to: &PinKey) {
         if self.rule != NameRule::LeavesPinsBehind {
-            let is_new = how(&self.pins, from, to, self.now);
+            let is_new = self.pins.rekey(from, to, self.now);
             self.happened.taken_along += u64::from(is_new);
         }
     }
@@ -323,7 +329,7 @@ impl World {
         {
             self.happened.learned += 1;
             let (from, to) = (self.key_of(ip), self.key_named(&owner));
-            self.take_along(&from, &to, PinTable::rekey);
+            self.take_along(&from, &to);
         }
     }
 

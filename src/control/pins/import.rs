@@ -1,6 +1,6 @@
 //! Pins from a file that an administrator brings: checked wholly before anything changes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,10 @@ use super::super::admin::answers::{Pin, PinFile, SubjectKind};
 use super::{PinRefused, durable};
 use crate::clock::Moment;
 use crate::config::model;
-use crate::pool::pins::{Kept, Order as Word, PinKey, PinnedBy, Put};
+use crate::pool::pins::{Kept, Order as Word, PinKey, PinScope, PinnedBy, Put};
 use crate::pool::placement::Subject;
-use crate::snapshot::Snapshot;
+use crate::pool::select::Standing;
+use crate::snapshot::{Scope, Snapshot};
 
 /// What an import did, or would do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,12 +71,13 @@ impl Control {
             dry_run: is_dry_run,
             ..Imported::default()
         };
+        let mut named = Named::new();
         for (key, kept) in pins {
             let Some(kept) = kept else {
                 imported.lapsed += 1;
                 continue;
             };
-            let before = table.look_up(&key, now);
+            let before = table.inspect(&key, now);
             // An import evicts nobody.
             if before.is_none() && !key.subject.is_partner() {
                 if room == 0 {
@@ -84,16 +86,51 @@ impl Control {
                 }
                 room -= 1;
             }
-            match &before {
-                None => imported.made += 1,
-                Some(node) if *node == kept.node => imported.kept += 1,
-                Some(_) => imported.moved += 1,
-            }
+            // It names this node here since now, whatever the ledger has of it before, or as long as it did.
+            let since = match before {
+                None => {
+                    imported.made += 1;
+                    now
+                }
+                Some(pin) if pin.node == kept.node => {
+                    imported.kept += 1;
+                    pin.since
+                }
+                Some(_) => {
+                    imported.moved += 1;
+                    now
+                }
+            };
             if !is_dry_run {
-                let _: Put = table.put(&key, kept, now);
+                if key.subject.is_partner() {
+                    let place = (Arc::clone(&key.scope), Arc::clone(&kept.node));
+                    named.entry(place).or_default().insert(key.clone());
+                }
+                let _: Put = table.put(&key, Kept { since, ..kept }, now);
             }
         }
+        self.leave_the_dead(&named, now);
         imported
+    }
+
+    /// What the file pins to a node that is down goes where the node's death would have sent it, and remembers its
+    /// home: that death is over, and nobody else would move it.
+    fn leave_the_dead(&self, named: &Named, now: Moment) {
+        let snapshot = self.shared.snapshot.load_full();
+        let who = self.shared.whereabouts(&snapshot);
+        for ((scope, node), keys) in named {
+            let scope = snapshot.scope(scope);
+            let is_dead = |scope: &&Scope| scope.standing(node) == Some(Standing::Down);
+            let Some(scope) = scope.filter(is_dead) else {
+                continue;
+            };
+            for leaver in scope.leavers(who, node, now) {
+                if let Some(to) = leaver.to.filter(|_| keys.contains(&leaver.key)) {
+                    let by = PinnedBy::Failover;
+                    who.pins.move_from(&leaver.key, node, &to, by, now);
+                }
+            }
+        }
     }
 
     /// What the file says; or every mistake in it, one line each.
@@ -173,7 +210,7 @@ fn read(pin: &Pin, snapshot: &Snapshot, ago: Duration) -> Result<(PinKey, Option
     let is_alive = subject.is_partner() || !left.is_zero();
     let kept = Kept {
         node: Arc::clone(&node.endpoint.node),
-        since: before(pin.since),
+        since: now,
         by,
         last_used,
         revision: pin.revision,
@@ -210,6 +247,9 @@ fn subject(pin: &Pin, snapshot: &Snapshot) -> Result<Subject, String> {
         }
     }
 }
+
+/// Pins of partners, by where they hold and the node that the file has them on.
+type Named = HashMap<(Arc<PinScope>, Arc<str>), HashSet<PinKey>>;
 
 /// Of the file.
 pub(in crate::control) const PIN_FILE_VERSION: u32 = 1;
