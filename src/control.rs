@@ -18,6 +18,7 @@ use crate::governor::{self, Governor, Verdicts};
 use crate::pool::maintenance::Moves;
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
+use crate::relay::diversions::Diversions;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::relay::session::{EndpointNumber, Survey};
@@ -34,6 +35,7 @@ pub use self::start::{Source, cores, start};
 pub mod admin;
 mod adoption;
 pub mod chronicle;
+mod diverting;
 mod doors;
 mod error;
 mod guess;
@@ -71,6 +73,8 @@ pub struct Shared {
     pub administered: ArcSwap<Vec<Administered>>,
     /// Room for sessions.
     pub capacity: Arc<Capacity>,
+    /// Whether workers can speak to nodes in the names of clients.
+    pub diversions: Arc<Diversions>,
     /// The sessions' side of the reports.
     pub reports: Reports,
     /// What is learned of clients.
@@ -287,13 +291,20 @@ pub struct Control {
     requests: mpsc::Receiver<Request>,
     departures: reload::Departures,
     admin_socket: Option<PathBuf>,
-    /// Whether it was said that the table of pins is nearly full.
-    was_crowded: bool,
-    teller: us_or_them::Teller,
+    tellers: Tellers,
     /// What is kept of learned names.
     learning: learning::Learning,
     inventory: inventory::Inventory,
     moves: Moves,
+}
+
+/// What has been said in the log, so that it is said once.
+#[derive(Debug, Default)]
+struct Tellers {
+    us_or_them: us_or_them::Teller,
+    diverting: diverting::Teller,
+    /// That the table of pins is nearly full.
+    was_crowded: bool,
 }
 
 impl Shared {

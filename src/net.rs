@@ -5,7 +5,9 @@
 pub mod accept;
 pub mod crowd;
 pub mod dial;
+pub mod divert;
 pub mod listen;
 pub mod options;
 pub mod transparent;
+pub mod unreachable;
 pub mod wire;

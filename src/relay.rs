@@ -15,6 +15,7 @@ use crate::snapshot::{Capacity, Listener};
 use crate::telemetry::log::Limiter;
 
 pub mod account;
+pub mod diversions;
 pub mod history;
 pub mod inspection;
 mod life;
@@ -49,6 +50,8 @@ pub struct Context {
     pub key: Arc<PlacementKey>,
     /// Whose turn it is among the addresses from which nodes are dialled.
     pub source_turn: Cell<usize>,
+    /// The ways to speak to nodes in the names of clients.
+    pub diverted: Rc<udp::diverted::Diverted>,
     /// Room for sessions in the process.
     pub capacity: Arc<Capacity>,
     /// To the governor.
@@ -65,6 +68,14 @@ pub struct Context {
     pub disagreements: Limiter,
     /// Keeps a partner that has moved, and is refused, from filling the log.
     pub suspicions: Limiter,
+}
+
+impl Context {
+    /// Which worker this is, as the host's rules know it: there are never more than such a number tells.
+    #[must_use]
+    pub fn number(&self) -> u8 {
+        u8::try_from(self.worker).unwrap_or(u8::MAX)
+    }
 }
 
 /// What a session takes from the snapshot in force when it begins, and keeps.

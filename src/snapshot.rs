@@ -113,6 +113,12 @@ impl Listener {
         self.measure() == Measure::Best
     }
 
+    /// Whether its nodes see the clients' own addresses.
+    #[must_use]
+    pub fn is_transparent(&self) -> bool {
+        self.config.source == model::SourceAddress::Transparent
+    }
+
     fn measure(&self) -> Measure {
         let shares = self.nodes.iter().any(|seat| !seat.siblings.is_empty());
         match shares {

@@ -27,11 +27,13 @@ use crate::net::options::ListenOptions;
 use crate::pool::pins::{PinKey, PinTable};
 use crate::pool::placement::PlacementKey;
 use crate::relay::Context;
+use crate::relay::diversions::Diversions;
 use crate::relay::names::Names;
 use crate::relay::pump::Gear;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::relay::session::{EndpointNumber, Interrupt, Session, Sessions, Survey};
+use crate::relay::udp::diverted::Diverted;
 use crate::relay::wheel::TICK;
 use crate::snapshot::{Capacity, Snapshot};
 use crate::sys;
@@ -221,6 +223,8 @@ pub struct Setup {
     pub key: Arc<PlacementKey>,
     /// Room for sessions in the process.
     pub capacity: Arc<Capacity>,
+    /// Whether workers can speak in the names of clients.
+    pub diversions: Arc<Diversions>,
     /// To the governor.
     pub reports: Reports,
     /// What is learned of clients.
@@ -298,6 +302,7 @@ async fn run(
         pins: setup.pins,
         key: setup.key,
         source_turn: Cell::new(number),
+        diverted: Diverted::new(u8::try_from(number).unwrap_or(u8::MAX), setup.diversions),
         capacity: setup.capacity,
         reports: setup.reports,
         recognition: setup.recognition,

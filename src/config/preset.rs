@@ -1,7 +1,6 @@
 //! What a service presets for its listeners: the table of the contract, as data.
 //!
-//! Services that need source transparency or HTTP parse and are refused by `serve` until their
-//! machinery exists.
+//! Services that need HTTP parse and are refused by `serve` until their machinery exists.
 
 use std::time::Duration;
 
@@ -125,7 +124,7 @@ pub(super) fn of(service: Service) -> Preset {
 impl Service {
     /// Whether this version cannot serve it yet.
     pub(super) fn is_later(self) -> bool {
-        self.source().is_later() || matches!(self, Self::Https)
+        matches!(self, Self::Https)
     }
 
     /// Whose address its nodes see, unless the file says otherwise.
@@ -187,13 +186,6 @@ impl Service {
             self,
             Self::InternalSip | Self::Mras | Self::InternalAvTcp | Self::InternalAvUdp
         )
-    }
-}
-
-impl SourceAddress {
-    /// Whether this version cannot serve it yet.
-    pub(super) fn is_later(self) -> bool {
-        self == Self::Transparent
     }
 }
 

@@ -224,7 +224,8 @@ impl Control {
         self.tell_turned_out().await;
         self.learning.look(&self.shared.recognition.learned, now);
         self.inventory.look(&self.shared.chronicle, now);
-        self.teller.look(&self.shared, now);
+        self.tellers.us_or_them.look(&self.shared, now);
+        self.tellers.diverting.look(&self.shared);
         Ok(())
     }
 
@@ -242,7 +243,7 @@ impl Control {
             self.config.server.max_pins,
         );
         let is_crowded = admin::is_crowded(addresses, max);
-        if is_crowded && !self.was_crowded {
+        if is_crowded && !self.tellers.was_crowded {
             tracing::warn!(
                 addresses,
                 max,
@@ -250,7 +251,7 @@ impl Control {
             );
         }
         // It hovers about the threshold otherwise.
-        self.was_crowded = is_crowded || (self.was_crowded && addresses > max / 2);
+        self.tellers.was_crowded = is_crowded || (self.tellers.was_crowded && addresses > max / 2);
     }
 
     /// Ends readiness, then sessions, within `stop_timeout`; a second signal means now.

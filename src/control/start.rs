@@ -17,11 +17,12 @@ use super::learning::Learning;
 use super::{Control, Shared};
 use super::{naming, nodes};
 use crate::clock::Moment;
-use crate::config::model::Config;
+use crate::config::model::{Config, SourceAddress};
 use crate::config::{Diagnostics, Loaded, load, parse, sessions_carried};
 use crate::governor::{self, Governor};
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
+use crate::relay::diversions::Diversions;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::resolve::Asking;
@@ -115,6 +116,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         bound: ArcSwap::default(),
         administered: ArcSwap::from_pointee(ground.administered),
         capacity: ground.capacity,
+        diversions: ground.diversions,
         reports,
         recognition,
         asking: before.asking,
@@ -141,8 +143,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         requests,
         departures: super::reload::Departures::default(),
         admin_socket,
-        was_crowded: false,
-        teller: super::us_or_them::Teller::default(),
+        tellers: super::Tellers::default(),
         moves: crate::pool::maintenance::Moves::default(),
         learning: before.learning,
         inventory: before.inventory,
@@ -195,6 +196,7 @@ struct Ground {
     key: Arc<PlacementKey>,
     token: Option<String>,
     capacity: Arc<Capacity>,
+    diversions: Arc<Diversions>,
 }
 
 impl Ground {
@@ -214,8 +216,10 @@ impl Ground {
             .as_deref()
             .map(StateDir::open)
             .transpose()?;
+        let workers = config.server.workers.unwrap_or_else(cores);
         Ok(Self {
-            workers: config.server.workers.unwrap_or_else(cores),
+            workers,
+            diversions: Arc::new(Diversions::new(workers)),
             administered: administered(state_dir.as_ref())?,
             key: Arc::new(placement_key(&config, state_dir.as_ref())?),
             token: token(&config)?,
@@ -281,6 +285,7 @@ impl Ground {
             pins: Arc::clone(pins),
             key: Arc::clone(&self.key),
             capacity: Arc::clone(&self.capacity),
+            diversions: Arc::clone(&self.diversions),
             reports: reports.clone(),
             recognition: Arc::clone(recognition),
             workers: self.workers,
@@ -350,6 +355,9 @@ fn capacity(config: &Config) -> Capacity {
     let wanted: u64 = config
         .listeners
         .iter()
+        .filter(|listener| {
+            !(listener.service.is_udp() && listener.source == SourceAddress::Transparent)
+        })
         .map(|listener| u64::from(listener.max_sessions))
         .sum();
     if possible < wanted {

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::divert::set_transparent;
 use super::options::{reset_on_close, set_at_once};
 use crate::sys;
 
@@ -38,6 +39,8 @@ impl Refusal {
                 | Errno::ADDRNOTAVAIL
                 | Errno::ADDRINUSE
                 | Errno::AGAIN
+                | Errno::INVAL
+                | Errno::AFNOSUPPORT
                 | Errno::PERM
                 | Errno::ACCESS,
             )
@@ -66,6 +69,20 @@ pub struct Sources<'a> {
     pub turn: &'a Cell<usize>,
 }
 
+/// In whose name a node is dialled.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// In this machine's.
+    Own(Sources<'a>),
+    /// In the client's, so that the node sees its address, and its port unless that is taken.
+    Client {
+        /// Where the client is.
+        address: SocketAddr,
+        /// By which the host's rules know what is sent: [`transparent::mark`].
+        mark: u32,
+    },
+}
+
 impl Sources<'_> {
     /// Those from which `address` can be reached, the next one first.
     fn towards(&self, address: SocketAddr) -> impl Iterator<Item = IpAddr> {
@@ -79,7 +96,7 @@ impl Sources<'_> {
     }
 }
 
-/// Connects to `address` from one of `sources`. What a connection needs only once it lasts is for the
+/// Connects to `address`. What a connection needs only once it lasts is for the
 /// caller to set: [`LegOptions::apply_lasting`](super::options::LegOptions::apply_lasting).
 ///
 /// # Errors
@@ -88,8 +105,15 @@ impl Sources<'_> {
 pub async fn dial(
     address: SocketAddr,
     opening: Opening,
-    sources: Sources<'_>,
+    origin: Origin<'_>,
 ) -> io::Result<TcpStream> {
+    let sources = match origin {
+        Origin::Own(sources) => sources,
+        Origin::Client {
+            address: client,
+            mark,
+        } => return dial_for(client, mark, address, opening).await,
+    };
     let mut sources = sources.towards(address).peekable();
     loop {
         let source = sources.next();
@@ -139,6 +163,48 @@ async fn dial_from(
     address: SocketAddr,
     opening: Opening,
 ) -> io::Result<TcpStream> {
+    let socket = stream_socket(address, opening)?;
+    if let Some(source) = source {
+        sys::option::set_bind_address_no_port(&socket)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    connect(socket, address).await
+}
+
+/// Dials in the name of `client`: from its port, or from another where that one is taken, as where it has come to two
+/// listeners from one port.
+async fn dial_for(
+    client: SocketAddr,
+    mark: u32,
+    address: SocketAddr,
+    opening: Opening,
+) -> io::Result<TcpStream> {
+    let any_port = SocketAddr::new(client.ip(), 0);
+    for source in [client, any_port] {
+        let socket = stream_socket(address, opening)?;
+        set_transparent(&socket, address.is_ipv6())?;
+        socket.set_mark(mark)?;
+        // What it was used for before may still wait for its last packets.
+        socket.set_reuse_address(true)?;
+        sys::option::set_bind_address_no_port(&socket)?;
+        let connected = match socket.bind(&source.into()) {
+            Ok(()) => connect(socket, address).await,
+            Err(error) => Err(error),
+        };
+        match connected {
+            Err(error) if source != any_port && is_taken(&error) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::ADDRINUSE.into())
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL))
+}
+
+fn stream_socket(address: SocketAddr, opening: Opening) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
@@ -149,10 +215,10 @@ async fn dial_from(
         // The first byte acknowledges the handshake too, which saves both sides a packet.
         sys::option::set_no_quick_ack(&socket)?;
     }
-    if let Some(source) = source {
-        sys::option::set_bind_address_no_port(&socket)?;
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-    }
+    Ok(socket)
+}
+
+async fn connect(socket: Socket, address: SocketAddr) -> io::Result<TcpStream> {
     match socket.connect(&address.into()) {
         Ok(()) => return not_itself(TcpStream::from_std(socket.into())?, address),
         // connect(2), EINPROGRESS: the socket becomes writable when it is decided.
@@ -193,7 +259,7 @@ mod tests {
             addresses: &[],
             turn: &turn,
         };
-        dial(address, Opening::Ours, sources).await
+        dial(address, Opening::Ours, Origin::Own(sources)).await
     }
 
     #[tokio::test]
@@ -210,7 +276,8 @@ mod tests {
                 addresses: &addresses,
                 turn: &turn,
             };
-            let stream = dial(address, Opening::Ours, sources).await.unwrap();
+            let origin = Origin::Own(sources);
+            let stream = dial(address, Opening::Ours, origin).await.unwrap();
             used.push(stream.local_addr().unwrap().ip().to_string());
         }
         let expected = [
@@ -233,7 +300,8 @@ mod tests {
             addresses: &addresses,
             turn: &turn,
         };
-        let error = dial(listener.local_addr().unwrap(), Opening::Ours, sources)
+        let origin = Origin::Own(sources);
+        let error = dial(listener.local_addr().unwrap(), Opening::Ours, origin)
             .await
             .unwrap_err();
         assert_eq!(Refusal::of(&error), Refusal::Us);

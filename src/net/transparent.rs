@@ -42,6 +42,12 @@ pub const fn interception_port(worker: u8) -> u16 {
     FIRST_INTERCEPTION_PORT + worker as u16
 }
 
+/// In whose name this worker asks there.
+#[must_use]
+pub const fn self_test_client_port(worker: u8) -> u16 {
+    interception_port(u8::MAX) + 1 + worker as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

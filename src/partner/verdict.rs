@@ -83,6 +83,7 @@ pub const fn speaks_for(outcome: Outcome, was_served: bool) -> Option<bool> {
         | Outcome::ClientLost
         | Outcome::NodeLost
         | Outcome::Idle
+        | Outcome::Redirected
         | Outcome::NodeDown
         | Outcome::Drained
         | Outcome::Disabled

@@ -10,7 +10,7 @@ use crate::addr::NodeAddr;
 use crate::config::model::{ProbeKind, ProxySend};
 use crate::inspect::proxy;
 use crate::inspect::tls::{self, Handshake, Side};
-use crate::net::dial::{Opening, Sources, dial};
+use crate::net::dial::{Opening, Origin, Sources, dial};
 
 /// A node that has answered.
 pub(super) struct Answered {
@@ -24,7 +24,7 @@ pub(super) async fn answer(question: Question, address: NodeAddr) -> Result<Answ
         addresses: question.source.as_slice(),
         turn: &Cell::new(0),
     };
-    let mut connection = dial(address.socket(), Opening::Theirs, sources)
+    let mut connection = dial(address.socket(), Opening::Theirs, Origin::Own(sources))
         .await
         .map_err(|error| judge(&error))?;
     let header = match question.proxy_protocol {

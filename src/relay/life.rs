@@ -10,6 +10,8 @@ use super::placing::{Hold, Placing};
 use super::session::Seat;
 use super::{Context, Policy};
 use crate::clock::Moment;
+use crate::net::dial::{Origin, Sources};
+use crate::net::transparent;
 use crate::pool::select::Choice;
 use crate::snapshot::Endpoint;
 
@@ -34,6 +36,21 @@ impl<'a> Life<'a> {
 
     pub(super) fn policy(&self) -> &'a Rc<Policy> {
         self.account.policy()
+    }
+
+    /// In whose name its node is asked.
+    pub(super) fn origin(&self) -> Origin<'a> {
+        let (context, listener) = (self.context(), &self.policy().listener);
+        if listener.is_transparent() {
+            return Origin::Client {
+                address: self.account.client().socket(),
+                mark: transparent::mark(context.number()),
+            };
+        }
+        Origin::Own(Sources {
+            addresses: &listener.sources,
+            turn: &context.source_turn,
+        })
     }
 
     /// The node has answered: the pin is made or moved, and whoever waits for the partner is told. The client

@@ -2,10 +2,11 @@
 //!
 //! Owns the flows of one socket of one worker. A flow is a session in all that an administrator sees of it (listed,
 //! counted, drained, cut, adopted), but no task: two loops move the datagrams of all of them, a batch at a time, and a
-//! third one hears what the worker has to say to each, and a fourth one the clock. A datagram that cannot go on is lost, as datagrams are; nothing
-//! is kept for later. Flows are not paced: who is held back here would only send again.
+//! third one hears what the worker has to say to each, and a fourth one the clock. Where nodes see the clients' own
+//! addresses, flows have no sockets, and what their nodes answer comes by [`diverted`]. A datagram that cannot go on is
+//! lost, as datagrams are; nothing is kept for later. Flows are not paced: who is held back here would only send again.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -17,16 +18,21 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
 
-use self::flow::{Flow, Heard, Sent};
+use self::diverted::Answered;
+use self::flow::{Flow, Heard, Leg, Sent};
 use super::session::{EndpointNumber, outcome_of};
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
 use crate::net::crowd::Crowd;
+use crate::net::dial::Refusal;
+use crate::net::divert::Diversion;
+use crate::net::unreachable::Unreachable;
 use crate::pool::flows::{FlowId, FlowTable, Lives};
-use crate::sys::datagram::Batch;
+use crate::sys::datagram::{Batch, Outbox};
 use crate::telemetry::outcome::Outcome;
 
+pub mod diverted;
 mod flow;
 
 /// Who says by what new flows go.
@@ -42,6 +48,8 @@ pub struct Flows<E> {
     socket: UdpSocket,
     /// Sockets towards the nodes.
     crowd: Crowd,
+    /// What speaks to nodes in the clients' names, once a flow needs it.
+    diversion: OnceCell<Rc<Diversion>>,
     table: RefCell<FlowTable<Flow>>,
     /// Told by whoever interrupts a flow.
     waker: RefCell<Waker>,
@@ -65,6 +73,7 @@ impl<E: Entrance + 'static> Flows<E> {
             entrance,
             socket: UdpSocket::from_std(socket)?,
             crowd: Crowd::new()?,
+            diversion: OnceCell::new(),
             table: RefCell::new(FlowTable::new(LIVES)),
             waker: RefCell::new(Waker::noop().clone()),
             is_closing: Cell::new(false),
@@ -91,6 +100,8 @@ impl<E: Entrance + 'static> Flows<E> {
     /// Moves datagrams until the last flow has ended after [`close`](Self::close). Tasks apart, so that a datagram, an
     /// interrupt and the time each wake only whoever they concern.
     pub async fn serve(self: Rc<Self>) {
+        let answered: Rc<dyn Answered> = Rc::clone(&self) as _;
+        self.context.diverted.tell(&answered);
         let flows = Rc::clone(&self);
         let clients = spawn_local(async move { flows.serve_clients().await });
         let flows = Rc::clone(&self);
@@ -127,22 +138,55 @@ impl<E: Entrance + 'static> Flows<E> {
             });
             // An error of the socket's own is about a datagram that was sent before.
             let _ = received;
+            let mut outbox = Outbox::default();
             for (bytes, client) in batch.iter() {
-                self.pass_up(client, bytes);
+                self.pass_up(client, bytes, &mut outbox);
             }
+            self.send_for_clients(&mut outbox);
             batch.clear();
         }
     }
 
+    /// Sends what goes to nodes in the clients' names.
+    fn send_for_clients(&self, outbox: &mut Outbox<'_>) {
+        let Some(diversion) = self.diversion.get().filter(|_| !outbox.is_empty()) else {
+            return;
+        };
+        let mut cut_off = Vec::new();
+        outbox.send_as_senders(&diversion.sender, |client, error| {
+            if Refusal::of(&error) == Refusal::Node {
+                cut_off.push(client);
+            }
+        });
+        // There is no way to the nodes of these: their next datagrams go elsewhere.
+        for client in cut_off {
+            self.give_up_node(client, None);
+        }
+    }
+
+    /// A datagram of `client` cannot reach its node, or has not reached the one at `node`: it gets another one.
+    fn give_up_node(&self, client: SocketAddr, node: Option<SocketAddr>) -> bool {
+        let found = {
+            let table = self.table.borrow();
+            let id = table.find(client);
+            id.filter(|id| {
+                let flow = table.get(*id);
+                let flow = flow.filter(|flow| node.is_none_or(|node| flow.node() == node));
+                flow.inspect(|flow| flow.note_unreachable()).is_some()
+            })
+        };
+        found.map(|id| self.replace(id)).is_some()
+    }
+
     /// Takes a datagram to the node of its client's flow.
-    fn pass_up(&self, client: SocketAddr, bytes: &[u8]) {
+    fn pass_up<'a>(&self, client: SocketAddr, bytes: &'a [u8], outbox: &mut Outbox<'a>) {
         let known = self.table.borrow().find(client);
         let mut next = known.or_else(|| self.admit(client, Vec::new()));
         // A node that is found gone by this very datagram leaves it to the next.
         while let Some(id) = next {
             let mut table = self.table.borrow_mut();
             let Some(flow) = table.get(id) else { return };
-            next = match flow.send(bytes) {
+            next = match flow.send(bytes, outbox) {
                 Sent::Gone => {
                     table.touch(id, self.context.sessions.now());
                     None
@@ -167,6 +211,9 @@ impl<E: Entrance + 'static> Flows<E> {
     /// Places a client that has no flow, on none of the `refused` nodes.
     fn admit(&self, client: SocketAddr, refused: Vec<EndpointNumber>) -> Option<FlowId> {
         let policy = self.entrance.policy().filter(|_| !self.is_closing.get())?;
+        if policy.listener.is_transparent() && !self.may_divert(client) {
+            return None;
+        }
         let config = &policy.listener.config;
         let lives = Lives {
             unanswered: config.first_bytes_timeout,
@@ -179,7 +226,11 @@ impl<E: Entrance + 'static> Flows<E> {
         debug_assert!(displaced.is_none(), "whoever has a flow is not admitted");
         let flow = table.get(id)?;
         flow.listen_to(&self.waker.borrow());
-        if self.crowd.add(flow, id.to_bits()).is_ok() {
+        let is_heard = match flow.leg() {
+            Leg::Own(socket) => self.crowd.add(socket, id.to_bits()).is_ok(),
+            Leg::Shared => true,
+        };
+        if is_heard {
             return Some(id);
         }
         let flow = table.remove(id);
@@ -188,6 +239,16 @@ impl<E: Entrance + 'static> Flows<E> {
             flow.end(Outcome::Shortage);
         }
         None
+    }
+
+    /// Whether there are sockets to speak to nodes in the name of such a client.
+    fn may_divert(&self, client: SocketAddr) -> bool {
+        if self.diversion.get().is_none()
+            && let Some(diversion) = self.context.diverted.open(client.is_ipv6())
+        {
+            let _ = self.diversion.set(diversion);
+        }
+        self.diversion.get().is_some()
     }
 
     /// A flow of `client` with a node. Where there is no room, the oldest one that no node has answered makes some.
@@ -297,6 +358,47 @@ impl<E: Entrance + 'static> Flows<E> {
         for (flow, interrupt) in ended {
             flow.end(outcome_of(interrupt));
         }
+    }
+}
+
+impl<E: Entrance + 'static> Answered for Flows<E> {
+    fn take(&self, batch: &Batch, taken: &mut [bool]) {
+        let here = self.socket.local_addr().ok();
+        let mut outbox = Outbox::default();
+        let mut redirected = Vec::new();
+        {
+            let mut table = self.table.borrow_mut();
+            let answers = batch.iter_diverted().zip(taken);
+            for ((bytes, node, client), taken) in answers.filter(|(_, taken)| !**taken) {
+                let id = table.find(client);
+                let Some((id, flow)) = id.and_then(|id| Some((id, table.get_mut(id)?))) else {
+                    continue;
+                };
+                if !matches!(flow.leg(), Leg::Shared) || flow.node() != node {
+                    continue;
+                }
+                *taken = true;
+                flow.note_answer(bytes.len());
+                if flow.is_redirected_by(bytes, here) {
+                    redirected.push(id);
+                }
+                let _ = outbox.add(node, client, bytes);
+                table.answer(id, self.context.sessions.now());
+            }
+        }
+        if !outbox.is_empty() {
+            outbox.send(&self.socket);
+        }
+        for id in redirected {
+            let flow = self.table.borrow_mut().remove(id);
+            if let Some(flow) = flow {
+                flow.end(Outcome::Redirected);
+            }
+        }
+    }
+
+    fn lose(&self, lost: &Unreachable) -> bool {
+        self.give_up_node(lost.from, Some(lost.to))
     }
 }
 

@@ -113,16 +113,17 @@ impl Drop for Place {
 }
 
 impl Admission {
-    /// Admits a session of `client` to its `place`, unless a limit is reached. A tenth of the
+    /// Admits a session of `client` to its `place`, where it needs one, unless a limit is reached. A tenth of the
     /// listener's sessions, and of all places, is kept for configured partners.
     pub fn enter(
         self: &Arc<Self>,
         limits: &model::Listener,
-        place: Place,
+        place: Option<Place>,
         client: IpAddr,
         is_partner: bool,
     ) -> Option<Ticket> {
-        if !is_partner && !place.is_open_to_all() {
+        let is_kept = |place: &Place| !is_partner && !place.is_open_to_all();
+        if place.as_ref().is_some_and(is_kept) {
             return None;
         }
         let limit = limits.max_sessions;
@@ -186,7 +187,7 @@ impl Admission {
 #[derive(Debug)]
 pub struct Ticket {
     admission: Arc<Admission>,
-    _place: Place,
+    _place: Option<Place>,
     /// Where the sessions of each client are counted; apart, because few listeners do that.
     client: Option<Box<IpAddr>>,
 }

@@ -239,7 +239,8 @@ mod admission {
     fn a_tenth_is_kept_for_partners_and_places_are_given_back() {
         let (admission, limits) = (Arc::new(Admission::default()), limits(10, 0));
         let capacity = Arc::new(Capacity::new(100));
-        let enter = |is_partner| admission.enter(&limits, capacity.enter()?, client(1), is_partner);
+        let enter =
+            |is_partner| admission.enter(&limits, Some(capacity.enter()?), client(1), is_partner);
         let mut tickets: Vec<_> = (0..9).map(|_| enter(false).expect("room")).collect();
         assert!(enter(false).is_none());
         tickets.push(enter(true).expect("the partners' tenth"));
@@ -252,7 +253,7 @@ mod admission {
     fn one_client_cannot_take_more_than_its_share() {
         let (admission, limits) = (Arc::new(Admission::default()), limits(100, 2));
         let capacity = Arc::new(Capacity::new(100));
-        let enter = |last| admission.enter(&limits, capacity.enter()?, client(last), false);
+        let enter = |last| admission.enter(&limits, Some(capacity.enter()?), client(last), false);
         let tickets = (enter(1), enter(1));
         assert!(enter(1).is_none());
         assert!(enter(2).is_some());
@@ -267,7 +268,7 @@ mod admission {
         let admission = Arc::new(Admission::default());
         let capacity = Arc::new(Capacity::new(100));
         let enter = |last, is_partner| {
-            admission.enter(&limits, capacity.enter()?, client(last), is_partner)
+            admission.enter(&limits, Some(capacity.enter()?), client(last), is_partner)
         };
         for _ in 0..3 {
             assert!(enter(1, false).is_some(), "a minute's worth at once");
@@ -287,8 +288,9 @@ mod admission {
             Arc::new(Admission::default()),
             Arc::new(Admission::default()),
         ];
-        let enter =
-            |index: usize| listeners[index].enter(&limits, capacity.enter()?, client(1), true);
+        let enter = |index: usize| {
+            listeners[index].enter(&limits, Some(capacity.enter()?), client(1), true)
+        };
         let tickets: Vec<_> = [0, 1, 0].map(enter).into_iter().flatten().collect();
         assert_eq!(tickets.len(), 3);
         assert!(enter(1).is_none());
@@ -300,7 +302,8 @@ mod admission {
     fn a_tenth_of_the_descriptors_is_kept_for_partners_too() {
         let (admission, limits) = (Arc::new(Admission::default()), limits(100, 0));
         let capacity = Arc::new(Capacity::new(10));
-        let enter = |is_partner| admission.enter(&limits, capacity.enter()?, client(1), is_partner);
+        let enter =
+            |is_partner| admission.enter(&limits, Some(capacity.enter()?), client(1), is_partner);
         let mut tickets: Vec<_> = (0..9).map(|_| enter(false).expect("room")).collect();
         assert!(enter(false).is_none());
         tickets.push(enter(true).expect("the partners' tenth"));

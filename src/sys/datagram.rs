@@ -6,8 +6,17 @@
 
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd};
+
+use self::destination::Beside;
+use self::name::{address_of, write_address};
+
+mod destination;
+mod name;
+mod outbox;
+
+pub use outbox::Outbox;
 
 /// Datagrams by one system call. A batch of more saves nothing: the call itself is a hundredth by then.
 pub const BATCH: usize = 32;
@@ -27,6 +36,7 @@ pub struct Batch {
 struct Datagram {
     length: usize,
     address: SocketAddr,
+    meant_for: SocketAddr,
 }
 
 impl Default for Batch {
@@ -66,6 +76,13 @@ impl Batch {
         })
     }
 
+    /// As [`iter`](Self::iter), with where each was meant to go when it was diverted.
+    pub fn iter_diverted(&self) -> impl Iterator<Item = (&[u8], SocketAddr, SocketAddr)> {
+        let meant_for = self.datagrams.iter().map(|datagram| datagram.meant_for);
+        let all = self.iter().zip(meant_for);
+        all.map(|((bytes, from), meant_for)| (bytes, from, meant_for))
+    }
+
     /// Forgets them.
     pub fn clear(&mut self) {
         self.datagrams.clear();
@@ -85,7 +102,11 @@ impl Batch {
         let room = self.bytes.get_mut(begin..begin + DATAGRAM_MAX);
         let length = receive(room.unwrap_or_default())?.min(DATAGRAM_MAX);
         if !self.is_full() {
-            self.datagrams.push(Datagram { length, address });
+            self.datagrams.push(Datagram {
+                length,
+                address,
+                meant_for: NOWHERE,
+            });
         }
         Ok(length)
     }
@@ -96,6 +117,25 @@ impl Batch {
     ///
     /// `recvmmsg(2)`; `WouldBlock` where nothing waits. An error of the socket's own comes instead of the datagrams.
     pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<()> {
+        self.receive_with(socket, None)
+    }
+
+    /// As [`receive`](Self::receive), at a socket to which datagrams for others are diverted and that is told for
+    /// whom they were: `ip(7)`, `IP_RECVORIGDSTADDR`. What comes without that is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    pub fn receive_diverted(&mut self, socket: &impl AsFd) -> io::Result<()> {
+        let mut beside = [const { Beside::EMPTY }; BATCH];
+        self.receive_with(socket, Some(&mut beside))
+    }
+
+    fn receive_with(
+        &mut self,
+        socket: &impl AsFd,
+        mut beside: Option<&mut [Beside; BATCH]>,
+    ) -> io::Result<()> {
         self.clear();
         let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::uninit() }; BATCH];
         let mut rooms: [libc::iovec; BATCH] = empty_rooms();
@@ -105,8 +145,16 @@ impl Batch {
         for (((name, room), header), chunk) in places.zip(chunks) {
             describe(header, room, chunk, (name, NAME_LENGTH));
         }
-        // SAFETY: the descriptor is borrowed for the call. Every header names one room of `iov_len` writable bytes
-        // and one name of `NAME_LENGTH`, no two of which overlap, and all of them outlive the call.
+        for (beside, header) in beside
+            .iter_mut()
+            .flat_map(|all| all.iter_mut())
+            .zip(&mut headers)
+        {
+            beside.join(&mut header.msg_hdr);
+        }
+        // SAFETY: the descriptor is borrowed for the call. Every header names one room of `iov_len` writable bytes,
+        // one name of `NAME_LENGTH` and perhaps one place for what is said beside it, no two of which overlap, and
+        // all of them outlive the call.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_fd().as_raw_fd(),
@@ -117,12 +165,16 @@ impl Batch {
             )
         };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        for (header, name) in headers.iter().zip(&names).take(count) {
+        for (place, (header, name)) in headers.iter().zip(&names).take(count).enumerate() {
             // SAFETY: the kernel has written the name of every datagram that it counts.
             let address = unsafe { address_of(name.as_ptr()) };
+            let beside = beside.as_ref().and_then(|all| all.get(place));
+            // SAFETY: the kernel has written what it says beside the datagram, and how much that is.
+            let meant_for = beside.and_then(|beside| unsafe { beside.read(&header.msg_hdr) });
             self.datagrams.push(Datagram {
                 length: header.msg_len as usize,
                 address: address.unwrap_or(NOWHERE),
+                meant_for: meant_for.unwrap_or(NOWHERE),
             });
         }
         Ok(())
@@ -141,28 +193,48 @@ impl Batch {
             let length = write_address(datagram.address, name);
             describe(header, room, bytes, (name, length));
         }
-        let mut waiting = headers.get_mut(..self.len()).unwrap_or_default();
-        let mut taken = 0;
-        while !waiting.is_empty() {
-            let length = libc::c_uint::try_from(waiting.len()).unwrap_or(BATCH_COUNT);
-            // SAFETY: the descriptor is borrowed for the call. Every header names one room of `iov_len` readable bytes
-            // and one name of `msg_namelen`, all of which outlive the call.
-            let count = unsafe {
-                libc::sendmmsg(
-                    socket.as_fd().as_raw_fd(),
-                    waiting.as_mut_ptr(),
-                    length,
-                    libc::MSG_DONTWAIT,
-                )
-            };
-            // It fails for the first one only; that one is passed over.
-            let sent = usize::try_from(count).unwrap_or(0);
-            taken += sent;
-            waiting = waiting.get_mut(sent.max(1)..).unwrap_or_default();
-        }
+        let waiting = headers.get_mut(..self.datagrams.len()).unwrap_or_default();
+        // SAFETY: every header names one room of `iov_len` readable bytes and one name of `msg_namelen`, all of which
+        // outlive the call.
+        let taken = unsafe { send_all(socket, waiting, |_, _| ()) };
         self.clear();
         taken
     }
+}
+
+/// Sends what `waiting` describes; how many the kernel has taken. One that it will not take is `refused`, and holds up
+/// no other.
+///
+/// # Safety
+///
+/// Whatever the headers name can be read, as much of it as they say.
+unsafe fn send_all(
+    socket: &impl AsFd,
+    mut waiting: &mut [libc::mmsghdr],
+    mut refused: impl FnMut(usize, io::Error),
+) -> usize {
+    let (mut taken, mut passed) = (0, 0);
+    while !waiting.is_empty() {
+        let length = libc::c_uint::try_from(waiting.len()).unwrap_or(BATCH_COUNT);
+        // SAFETY: the descriptor is borrowed for the call; the caller answers for the headers.
+        let count = unsafe {
+            libc::sendmmsg(
+                socket.as_fd().as_raw_fd(),
+                waiting.as_mut_ptr(),
+                length,
+                libc::MSG_DONTWAIT,
+            )
+        };
+        // It fails for the first one only; that one is passed over.
+        let sent = usize::try_from(count).unwrap_or(0);
+        if sent == 0 {
+            refused(passed, io::Error::last_os_error());
+        }
+        taken += sent;
+        passed += sent.max(1);
+        waiting = waiting.get_mut(sent.max(1)..).unwrap_or_default();
+    }
+    taken
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "small constants")]
@@ -198,69 +270,6 @@ fn describe(
     header.msg_hdr.msg_namelen = length;
     header.msg_hdr.msg_iov = &raw mut *room;
     header.msg_hdr.msg_iovlen = 1;
-}
-
-/// # Safety
-///
-/// What `name` points to has been written by the kernel as the address of a socket.
-unsafe fn address_of(name: *const libc::sockaddr_storage) -> Option<SocketAddr> {
-    // SAFETY: every address begins with its family, and storage is aligned for all of them.
-    match libc::c_int::from(unsafe { (*name).ss_family }) {
-        libc::AF_INET => {
-            // SAFETY: an address of this family is that long.
-            let name = unsafe { &*name.cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr));
-            Some(SocketAddrV4::new(ip, u16::from_be(name.sin_port)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: an address of this family is that long.
-            let name = unsafe { &*name.cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
-            let port = u16::from_be(name.sin6_port);
-            Some(SocketAddrV6::new(ip, port, name.sin6_flowinfo, name.sin6_scope_id).into())
-        }
-        _ => None,
-    }
-}
-
-/// Writes an address as the kernel reads it; its length.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "families and sizes are small constants"
-)]
-fn write_address(
-    address: SocketAddr,
-    name: &mut MaybeUninit<libc::sockaddr_storage>,
-) -> libc::socklen_t {
-    match address {
-        SocketAddr::V4(address) => {
-            let value = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: address.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from(*address.ip()).to_be(),
-                },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: storage is large enough and aligned for any address.
-            unsafe { name.as_mut_ptr().cast::<libc::sockaddr_in>().write(value) };
-            size_of::<libc::sockaddr_in>() as libc::socklen_t
-        }
-        SocketAddr::V6(address) => {
-            let value = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: address.port().to_be(),
-                sin6_flowinfo: address.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: address.ip().octets(),
-                },
-                sin6_scope_id: address.scope_id(),
-            };
-            // SAFETY: storage is large enough and aligned for any address.
-            unsafe { name.as_mut_ptr().cast::<libc::sockaddr_in6>().write(value) };
-            size_of::<libc::sockaddr_in6>() as libc::socklen_t
-        }
-    }
 }
 
 #[cfg(test)]
@@ -334,6 +343,22 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(batch.send(&server), 2);
+    }
+
+    #[test]
+    fn what_is_diverted_is_told_with_whom_it_was_for() {
+        for (address, is_ipv6) in [("127.0.0.1:0", false), ("[::1]:0", true)] {
+            let (client, server) = pair(address);
+            let (from, to) = (client.local_addr().unwrap(), server.local_addr().unwrap());
+            crate::sys::option::set_original_destination(&server, is_ipv6).unwrap();
+            for bytes in [b"one", b"two"] {
+                client.send_to(bytes, to).unwrap();
+            }
+            let mut batch = Batch::default();
+            batch.receive_diverted(&server).unwrap();
+            let received: Vec<_> = batch.iter_diverted().collect();
+            assert_eq!(received, [(&b"one"[..], from, to), (b"two", from, to)]);
+        }
     }
 
     #[test]

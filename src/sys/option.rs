@@ -53,13 +53,52 @@ pub fn set_all_errors(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
     }
 }
 
-fn set(
+/// Tells, beside each datagram that was diverted here, for whom it was: `ip(7)`, `IP_RECVORIGDSTADDR`.
+///
+/// # Errors
+///
+/// What `setsockopt(2)` refuses: the descriptor is not an IP socket of that version.
+pub fn set_original_destination(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
+    if is_ipv6 {
+        set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVORIGDSTADDR, 1)
+    } else {
+        set(socket, libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR, 1)
+    }
+}
+
+/// Lets a raw ICMP socket receive nothing but messages of `kind`: `raw(7)`, `ICMP_FILTER`; RFC 3542, section 3.2,
+/// `ICMP6_FILTER`.
+///
+/// # Errors
+///
+/// What `setsockopt(2)` refuses: the descriptor is not a raw ICMP socket of that version.
+pub fn set_only_icmp(socket: &impl AsFd, is_ipv6: bool, kind: u8) -> io::Result<()> {
+    // In both filters a bit that is set keeps a kind away.
+    let kind = usize::from(kind);
+    let mut blocked = [u32::MAX; 8];
+    if let Some(word) = blocked.get_mut(kind / 32) {
+        *word &= !(1 << (kind % 32));
+    }
+    let [first, ..] = blocked;
+    if is_ipv6 {
+        set(socket, libc::IPPROTO_ICMPV6, ICMP6_FILTER, blocked)
+    } else {
+        set(socket, libc::SOL_RAW, ICMP_FILTER, first)
+    }
+}
+
+/// `linux/icmp.h` and `linux/icmpv6.h`; not in libc.
+const ICMP_FILTER: libc::c_int = 1;
+const ICMP6_FILTER: libc::c_int = 1;
+
+fn set<V: Copy>(
     socket: &impl AsFd,
     level: libc::c_int,
     name: libc::c_int,
-    value: libc::c_int,
+    value: V,
 ) -> io::Result<()> {
-    // SAFETY: the descriptor is borrowed for the call, and the pointer names the four readable bytes of
+    let length = libc::socklen_t::try_from(size_of::<V>()).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is borrowed for the call, and the pointer names the `length` readable bytes of
     // a local that outlives it.
     let result = unsafe {
         libc::setsockopt(
@@ -67,7 +106,7 @@ fn set(
             level,
             name,
             (&raw const value).cast(),
-            INT_LENGTH,
+            length,
         )
     };
     if result == 0 {
@@ -76,9 +115,6 @@ fn set(
         Err(io::Error::last_os_error())
     }
 }
-
-const INT_LENGTH: libc::socklen_t = 4;
-const _: () = assert!(size_of::<libc::c_int>() == 4);
 
 #[cfg(test)]
 mod tests {
@@ -108,6 +144,17 @@ mod tests {
     fn a_socket_that_is_not_tcp_refuses_deferred_accepts() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(set_defer_accept(&socket, Duration::from_secs(1)).is_err());
+    }
+
+    #[test]
+    fn a_udp_socket_of_either_version_tells_for_whom_a_datagram_was() {
+        let v4 = UdpSocket::bind("127.0.0.1:0").unwrap();
+        set_original_destination(&v4, false).unwrap();
+        assert!(set_original_destination(&v4, true).is_err());
+        assert!(set_only_icmp(&v4, false, 3).is_err());
+        if let Ok(v6) = UdpSocket::bind("[::1]:0") {
+            set_original_destination(&v6, true).unwrap();
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Outcome {
     NodeLost,
     /// No byte for `idle_timeout`.
     Idle,
+    /// The node has told the client to go on with it directly, as A/V Edges do over UDP.
+    Redirected,
     /// The client said nothing for `first_bytes_timeout`.
     FirstBytesTimeout,
     /// Every node that could be tried refused, or did not answer in `connect_timeout`.
@@ -72,7 +74,7 @@ pub enum Blame {
 
 impl Outcome {
     /// Every outcome, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
@@ -80,6 +82,7 @@ impl Outcome {
         Self::ClientLost,
         Self::NodeLost,
         Self::Idle,
+        Self::Redirected,
         Self::FirstBytesTimeout,
         Self::DialFailed,
         Self::NoNode,
@@ -110,7 +113,7 @@ impl Outcome {
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {
-            Self::ClientClosed | Self::NodeClosed | Self::Idle => Blame::Nobody,
+            Self::ClientClosed | Self::NodeClosed | Self::Idle | Self::Redirected => Blame::Nobody,
             Self::ClientReset
             | Self::ClientLost
             | Self::FirstBytesTimeout
@@ -162,6 +165,7 @@ impl Outcome {
             Self::ClientLost => "client-lost",
             Self::NodeLost => "node-lost",
             Self::Idle => "idle",
+            Self::Redirected => "redirected",
             Self::FirstBytesTimeout => "first-bytes-timeout",
             Self::DialFailed => "dial-failed",
             Self::NoNode => "no-node",

@@ -78,8 +78,23 @@ impl Policies {
             (listener.state.number, Rc::new(policy))
         });
         let policies: HashMap<_, _> = policies.collect();
+        self.divert(&policies);
         let before = self.by_listener.replace(policies);
         self.keep_departed(before, snapshot.revision);
+    }
+
+    /// Opens what speaks to nodes in the names of clients, so that it is known early whether the host is made for it.
+    fn divert(&self, policies: &HashMap<u32, Rc<Policy>>) {
+        for listener in policies.values().map(|policy| &policy.listener) {
+            for bind in listener
+                .config
+                .bind
+                .iter()
+                .filter(|_| listener.is_transparent())
+            {
+                let _ = self.context.diverted.open(bind.is_ipv6());
+            }
+        }
     }
 
     /// Keeps what `before` had and `revision` has not, for as long as its doors may be open: the

@@ -86,10 +86,9 @@ fn a_missing_file_and_one_that_is_no_text_exit_with_78() {
 #[test]
 fn what_comes_with_a_later_version_exits_with_69_and_says_so() {
     let directory = Directory::create();
-    let services = ["av-udp", "https", "xmpp"].map(|service| (service, "node_port = 9"));
-    let federation = ["mode = \"terminate\"", "source = \"transparent\""];
-    let federation = federation.map(|line| ("federation", line));
-    for (service, more) in services.into_iter().chain(federation) {
+    let services = ["https", "xmpp"].map(|service| (service, "node_port = 9"));
+    let terminated = ("federation", "mode = \"terminate\"");
+    for (service, more) in services.into_iter().chain([terminated]) {
         let mut setup = setup();
         let mut later = Listener::new("later", service);
         later.more = format!(

@@ -203,12 +203,7 @@ fn mode(table: &mut Table<'_, '_>) -> bool {
 }
 
 fn source(table: &mut Table<'_, '_>, service: Service) -> SourceAddress {
-    let source = table.take("source", value::choice(names::SOURCES), service.source());
-    // Of a service that is not there yet nothing more needs to be said.
-    if source.is_later() && !service.is_later() {
-        table.unavailable("source");
-    }
-    source
+    table.take("source", value::choice(names::SOURCES), service.source())
 }
 
 fn node_port(table: &mut Table<'_, '_>, preset: &Preset, bind: &[SocketAddr]) -> u16 {

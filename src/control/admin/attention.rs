@@ -10,7 +10,7 @@ use super::status::{at, names};
 use super::{named, readiness};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
-use crate::control::{Shared, us_or_them};
+use crate::control::{Shared, diverting, us_or_them};
 use crate::governor::{EndpointView, Failover, Fault, GroupView, View};
 use crate::partner::verdict::{Judgement, Verdict};
 use crate::pool::group::MemberView;
@@ -19,7 +19,9 @@ use crate::pool::select::Standing;
 
 pub(super) fn alarms(shared: &Shared, view: &View) -> Vec<Alarm> {
     let alarm = |severity| move |text| Alarm { severity, text };
-    let critical = closed(shared).into_iter().map(alarm(Severity::Critical));
+    let critical = closed(shared).into_iter();
+    let critical = critical.chain(diverting::troubles(shared));
+    let critical = critical.map(alarm(Severity::Critical));
     let warnings = warnings(shared, view).into_iter();
     critical
         .chain(warnings.map(alarm(Severity::Warning)))

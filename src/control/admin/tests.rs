@@ -25,6 +25,7 @@ use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::pool::select::Standing;
 use crate::probe::TurnAnswer;
+use crate::relay::diversions::Diversions;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
 use crate::resolve;
@@ -76,6 +77,7 @@ impl Stage {
             bound: ArcSwap::default(),
             administered: ArcSwap::default(),
             capacity: Arc::new(Capacity::new(10)),
+            diversions: Arc::new(Diversions::new(1)),
             reports: Reports::new(1).0,
             recognition: Arc::new(Recognition::new(1, 1).0),
             asking,

@@ -22,8 +22,9 @@ pub(in crate::relay) struct Entry {
 }
 
 impl Life<'_> {
-    /// Recognises the client, and lets it in if it is allowed and there is room.
-    pub(in crate::relay) fn enter(self, place: Place) -> Result<Entry, Outcome> {
+    /// Recognises the client, and lets it in if it is allowed and there is room. Whoever needs descriptors has a
+    /// `place`.
+    pub(in crate::relay) fn enter(self, place: Option<Place>) -> Result<Entry, Outcome> {
         let Self { seat, account } = self;
         let (context, policy) = (self.context(), self.policy());
         let (config, ip) = (&policy.listener.config, account.client().ip());

@@ -64,7 +64,7 @@ pub(super) async fn arrive(
         ticket,
         turn,
         configured,
-    } = life.enter(place)?;
+    } = life.enter(Some(place))?;
     if config.speaks_first == SpeaksFirst::Client
         && said.bytes.is_empty()
         && said.more().await? == 0

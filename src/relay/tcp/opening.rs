@@ -10,7 +10,7 @@ use super::super::session::{Interrupt, outcome_of};
 use super::arrival::{Arrival, FIRST_BYTES_MAX, arrive};
 use super::{Life, end_client};
 use crate::clock::Moment;
-use crate::net::dial::{Opening, Refusal, Sources, dial};
+use crate::net::dial::{Opening, Refusal, dial};
 use crate::pool::pace::Admittance;
 use crate::pool::select::Standing;
 use crate::snapshot::{Endpoint, Place, Ticket};
@@ -154,15 +154,8 @@ impl<'a> Life<'a> {
         };
         self.seat.arm(Some(config.connect_timeout));
         let reports = &self.context().reports;
-        let sources = Sources {
-            addresses: &self.policy().listener.sources,
-            turn: &self.context().source_turn,
-        };
-        match self
-            .seat
-            .guard(dial(endpoint.address.socket(), opening, sources))
-            .await
-        {
+        let dialled = dial(endpoint.address.socket(), opening, self.origin());
+        match self.seat.guard(dialled).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => match Refusal::of(&error) {
                 // Once it is known to be down, each further refusal would only be noise.

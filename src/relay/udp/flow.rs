@@ -2,14 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use crate::addr::ClientAddr;
 use crate::config::model::OnNodeDown;
-use crate::net::dial::{Refusal, Sources, dial_datagrams};
+use crate::inspect::stun::Message;
+use crate::net::dial::{Origin, Refusal, dial_datagrams};
 use crate::pool::select::{Choice, Standing};
 use crate::relay::account::Account;
 use crate::relay::life::Life;
@@ -19,7 +19,7 @@ use crate::relay::report::Report;
 use crate::relay::session::{EndpointNumber, Interrupt, Seat};
 use crate::relay::{Context, Policy};
 use crate::snapshot::{Endpoint, Ticket};
-use crate::sys::datagram::Batch;
+use crate::sys::datagram::{Batch, Outbox};
 use crate::telemetry::outcome::Outcome;
 
 /// A client's datagrams to one node, and back.
@@ -28,11 +28,20 @@ pub(super) struct Flow {
     seat: Seat,
     account: Account,
     endpoint: Arc<Endpoint>,
-    node: UdpSocket,
+    leg: Leg,
     /// Gone once the node has answered.
     opening: Option<Box<Opening>>,
     hold: Option<Hold>,
     _ticket: Ticket,
+}
+
+/// How its datagrams reach the node.
+#[derive(Debug)]
+pub(super) enum Leg {
+    /// In this machine's name, over a socket of its own.
+    Own(UdpSocket),
+    /// In the client's name, over a socket that all share.
+    Shared,
 }
 
 /// What is needed until the node has answered.
@@ -77,10 +86,15 @@ impl Flow {
         refused: Vec<EndpointNumber>,
     ) -> Result<Self, Outcome> {
         let account = Account::open(context, Rc::clone(policy), client);
-        let Some(place) = context.capacity.enter() else {
+        // What shares a socket needs no descriptor.
+        let place = match policy.listener.is_transparent() {
+            true => None,
+            false => context.capacity.enter(),
+        };
+        if place.is_none() && !policy.listener.is_transparent() {
             account.close(Outcome::RefusedLimit);
             return Err(Outcome::RefusedLimit);
-        };
+        }
         let seat = context.sessions.admit(policy.listener.state.number);
         let life = Life {
             seat: &seat,
@@ -102,7 +116,7 @@ impl Flow {
                 seat,
                 account,
                 endpoint: found.endpoint,
-                node: found.socket,
+                leg: found.leg,
                 hold: None,
                 _ticket: entry.ticket,
             }),
@@ -118,35 +132,74 @@ impl Flow {
         self.account.client().socket()
     }
 
-    /// Sends what the client says.
-    pub(super) fn send(&self, bytes: &[u8]) -> Sent {
-        match self.node.send(bytes) {
-            Ok(_) => {
+    /// Where its node is.
+    pub(super) fn node(&self) -> SocketAddr {
+        self.endpoint.address.socket()
+    }
+
+    /// Over which socket it reaches its node.
+    pub(super) fn leg(&self) -> &Leg {
+        &self.leg
+    }
+
+    /// Sends what the client says, or puts it into `outbox` where all share a socket.
+    pub(super) fn send<'a>(&self, bytes: &'a [u8], outbox: &mut Outbox<'a>) -> Sent {
+        let sent = match &self.leg {
+            Leg::Own(socket) => socket.send(bytes).map(|_| true),
+            Leg::Shared => Ok(outbox.add(self.client(), self.node(), bytes)),
+        };
+        match sent {
+            Ok(true) => {
                 self.seat.mark_asked();
                 let meter = self.account.meter(&self.endpoint);
                 meter.sent_up(bytes.len() as u64);
                 Sent::Gone
             }
             Err(error) if self.blames_node(&error) => Sent::NodeIsGone,
-            Err(_) => Sent::Lost,
+            Ok(false) | Err(_) => Sent::Lost,
         }
     }
 
-    /// Takes a datagram of the node's.
+    /// Takes a datagram of the node's from its own socket.
     pub(super) fn hear(&mut self, batch: &mut Batch) -> Heard {
-        match batch.add(self.client(), |room| self.node.recv(room)) {
+        let Leg::Own(socket) = &self.leg else {
+            return Heard::Nothing;
+        };
+        match batch.add(self.client(), |room| socket.recv(room)) {
             Ok(length) => {
-                self.seat.mark_heard();
-                let meter = self.account.meter(&self.endpoint);
-                meter.came_down(length as u64);
-                if let Some(opening) = self.opening.take() {
-                    self.settle(&opening);
-                }
+                self.note_answer(length);
                 Heard::Answer
             }
             Err(error) if self.blames_node(&error) => Heard::NodeIsGone,
             Err(_) => Heard::Nothing,
         }
+    }
+
+    /// The node has sent it so many bytes.
+    pub(super) fn note_answer(&mut self, length: usize) {
+        self.seat.mark_heard();
+        let meter = self.account.meter(&self.endpoint);
+        meter.came_down(length as u64);
+        if let Some(opening) = self.opening.take() {
+            self.settle(&opening);
+        }
+    }
+
+    /// Whether the node sends the client away from `here` by this answer, to go on with the node from the same port.
+    pub(super) fn is_redirected_by(&self, answer: &[u8], here: Option<SocketAddr>) -> bool {
+        if !self.account.policy().listener.config.service.is_av() {
+            return false;
+        }
+        let message = Message::read(answer).filter(Message::sends_away);
+        let to = message.and_then(|message| message.alternate_server());
+        to.is_some() && to != here
+    }
+
+    /// The network says that a datagram of its did not arrive. Whoever has sent one could say so, too: the node is
+    /// asked, and nothing worse is thought of it.
+    pub(super) fn note_unreachable(&self) {
+        let reports = &self.account.context().reports;
+        reports.send(Report::DialTimedOut(self.endpoint.number));
     }
 
     fn settle(&mut self, opening: &Opening) {
@@ -228,15 +281,9 @@ impl Flow {
     }
 }
 
-impl AsFd for Flow {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.node.as_fd()
-    }
-}
-
 /// Where a client belongs.
 struct Found {
-    socket: UdpSocket,
+    leg: Leg,
     endpoint: Arc<Endpoint>,
     placing: Placing,
     choice: Choice,
@@ -261,14 +308,16 @@ fn find_node(life: Life<'_>, refused: &[EndpointNumber]) -> Result<Found, Outcom
             continue;
         }
         life.account.bind(life.seat, &node.endpoint);
-        let sources = Sources {
-            addresses: &policy.listener.sources,
-            turn: &context.source_turn,
+        let leg = match life.origin() {
+            Origin::Client { .. } => Ok(Leg::Shared),
+            Origin::Own(sources) => {
+                dial_datagrams(node.endpoint.address.socket(), sources).map(Leg::Own)
+            }
         };
-        match dial_datagrams(node.endpoint.address.socket(), sources) {
-            Ok(socket) => {
+        match leg {
+            Ok(leg) => {
                 return Ok(Found {
-                    socket,
+                    leg,
                     endpoint: Arc::clone(&node.endpoint),
                     placing,
                     choice,

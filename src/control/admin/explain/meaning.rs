@@ -55,6 +55,7 @@ pub(super) fn of(ended: &Ended, who: &str, listener: Option<&model::Listener>) -
         ),
         Outcome::ClientClosed
         | Outcome::Idle
+        | Outcome::Redirected
         | Outcome::Drained
         | Outcome::Disabled
         | Outcome::Moved

@@ -1,0 +1,186 @@
+//! The sockets of one worker by which it speaks to nodes in its clients' names, and hears what they answer.
+//!
+//! Owns their making; which datagram belongs to whom is `relay::udp`'s. The host's rules bring the answers here: see
+//! [`transparent`](super::transparent). All of them need `CAP_NET_ADMIN`, and the raw ones `CAP_NET_RAW`.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+
+use super::transparent::{DELIVERED_HERE, interception_port, mark};
+use super::unreachable::{KIND, KIND_V6, Unreachable};
+use crate::sys;
+
+/// The sockets for one version of IP.
+#[derive(Debug)]
+pub struct Diversion {
+    /// Sends in the name of clients.
+    pub sender: Socket,
+    /// Receives what nodes answer to clients.
+    pub answers: UdpSocket,
+    /// Receives what ICMP says of what was sent.
+    failures: UdpSocket,
+    is_ipv6: bool,
+}
+
+impl Diversion {
+    /// Opens the sockets of `worker` for one version of IP.
+    ///
+    /// # Errors
+    ///
+    /// A capability is missing, another process has the port, no descriptors; or not on a worker's thread.
+    pub fn open(worker: u8, is_ipv6: bool) -> io::Result<Self> {
+        let sender = sender(worker, is_ipv6)?;
+        let answers = answers(worker, is_ipv6)?;
+        let failures = failures(is_ipv6)?;
+        Ok(Self {
+            sender,
+            answers: UdpSocket::from_std(answers)?,
+            // The runtime reads a raw socket as it reads any that has datagrams.
+            failures: UdpSocket::from_std(failures.into())?,
+            is_ipv6,
+        })
+    }
+
+    /// Waits for the next datagram that is said not to have arrived.
+    ///
+    /// # Errors
+    ///
+    /// The runtime ends.
+    pub async fn failure(&self) -> io::Result<Unreachable> {
+        let mut packet = [0; PACKET_MAX];
+        loop {
+            let length = self.failures.recv(&mut packet).await?;
+            let packet = packet.get(..length).unwrap_or_default();
+            let read = if self.is_ipv6 {
+                Unreachable::read_v6(packet)
+            } else {
+                Unreachable::read(packet)
+            };
+            if let Some(unreachable) = read {
+                return Ok(unreachable);
+            }
+        }
+    }
+}
+
+/// Marked, so that the host's rules know what it sends. Bound to an address where nothing comes, or it would be
+/// given a copy of every datagram of this machine.
+fn sender(worker: u8, is_ipv6: bool) -> io::Result<Socket> {
+    let socket = Socket::new(
+        domain(is_ipv6),
+        Type::RAW.nonblocking(),
+        Some(Protocol::UDP),
+    )?;
+    set_transparent(&socket, is_ipv6)?;
+    socket.set_mark(mark(worker))?;
+    let nowhere = match is_ipv6 {
+        false => IpAddr::V4(NOWHERE),
+        true => IpAddr::V6(NOWHERE_V6),
+    };
+    socket.bind(&SocketAddr::new(nowhere, 0).into())?;
+    // The kernel caps this at `net.core.wmem_max`.
+    socket.set_send_buffer_size(BUFFER)?;
+    Ok(socket)
+}
+
+fn answers(worker: u8, is_ipv6: bool) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(
+        domain(is_ipv6),
+        Type::DGRAM.nonblocking(),
+        Some(Protocol::UDP),
+    )?;
+    if is_ipv6 {
+        socket.set_only_v6(true)?;
+    }
+    set_transparent(&socket, is_ipv6)?;
+    sys::option::set_original_destination(&socket, is_ipv6)?;
+    socket.set_recv_buffer_size(BUFFER)?;
+    let port = interception_port(worker);
+    socket.bind(&SocketAddr::new(loopback(is_ipv6), port).into())?;
+    Ok(socket.into())
+}
+
+fn failures(is_ipv6: bool) -> io::Result<Socket> {
+    let (protocol, kind) = match is_ipv6 {
+        false => (Protocol::ICMPV4, KIND),
+        true => (Protocol::ICMPV6, KIND_V6),
+    };
+    let socket = Socket::new(domain(is_ipv6), Type::RAW.nonblocking(), Some(protocol))?;
+    sys::option::set_only_icmp(&socket, is_ipv6, kind)?;
+    Ok(socket)
+}
+
+/// Whether this process may open such sockets.
+///
+/// # Errors
+///
+/// What stands against it, most likely that a capability is missing.
+pub fn may_open(is_ipv6: bool) -> io::Result<()> {
+    sender(0, is_ipv6)?;
+    failures(is_ipv6)?;
+    Ok(())
+}
+
+/// Whether the host's policy routing delivers here what is marked so: then an address that nobody has is one of our
+/// own. Sends nothing.
+///
+/// # Errors
+///
+/// A capability is missing, or no descriptors.
+pub fn is_delivered_here(is_ipv6: bool) -> io::Result<bool> {
+    let socket = Socket::new(domain(is_ipv6), Type::DGRAM, Some(Protocol::UDP))?;
+    set_transparent(&socket, is_ipv6)?;
+    socket.set_mark(DELIVERED_HERE)?;
+    let anybody = match is_ipv6 {
+        false => IpAddr::V4(ANYBODY),
+        true => IpAddr::V6(ANYBODY_V6),
+    };
+    if socket.connect(&SocketAddr::new(anybody, 9).into()).is_err() {
+        return Ok(false);
+    }
+    let own = socket.local_addr()?.as_socket();
+    Ok(own.is_some_and(|own| own.ip() == anybody))
+}
+
+/// Lets a socket have an address that is not this machine's: `ip(7)`, `IP_TRANSPARENT`.
+///
+/// # Errors
+///
+/// `CAP_NET_ADMIN` is missing.
+pub fn set_transparent(socket: &Socket, is_ipv6: bool) -> io::Result<()> {
+    if is_ipv6 {
+        socket.set_ip_transparent_v6(true)
+    } else {
+        socket.set_ip_transparent_v4(true)
+    }
+}
+
+/// The loopback address of a version of IP.
+#[must_use]
+pub const fn loopback(is_ipv6: bool) -> IpAddr {
+    if is_ipv6 {
+        IpAddr::V6(Ipv6Addr::LOCALHOST)
+    } else {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    }
+}
+
+const fn domain(is_ipv6: bool) -> Domain {
+    if is_ipv6 { Domain::IPV6 } else { Domain::IPV4 }
+}
+
+/// An address of the loopback network that stands for nobody: "PF".
+const NOWHERE: Ipv4Addr = Ipv4Addr::new(127, 80, 70, 0);
+/// RFC 6666: what comes from there goes nowhere.
+const NOWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x5046, 0);
+/// RFC 5737 and RFC 3849: in documents only.
+const ANYBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const ANYBODY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+/// What 25,000 packets a second bring while a worker stands still for a tenth of one.
+const BUFFER: usize = 4 << 20;
+/// More than a message needs to say whose datagram it quotes.
+const PACKET_MAX: usize = 576;
