@@ -79,7 +79,9 @@ pub(super) fn chains(text: &mut String) {
         "    chain prerouting {{\n        \
              type filter hook prerouting priority mangle; policy accept;\n\n        \
              # Whatever does not belong to a worker's connection passes as if these rules were not there.\n        \
-             ct mark {not_ours} return\n\n        \
+             ct mark {not_ours} return\n        \
+             # Nor what a worker itself sends to a node on this machine, as the self-test does.\n        \
+             meta mark {ours} return\n\n        \
              # \"Nobody is there\", said by a node or a router about what a worker sent: to the worker.\n        \
              {icmp} {here} accept\n\n        \
              # A node answers a client by TCP: to the socket that dialled the node with the client's address.\n        \
