@@ -136,8 +136,12 @@ impl Laboratory {
         for name in names.collect::<BTreeSet<_>>() {
             ip(&format!("netns add {name}"));
             ip(&format!("-n {name} link set lo up"));
-            let keep = "echo 1 > /proc/sys/net/ipv6/conf/all/keep_addr_on_down";
-            laboratory.must(name, keep);
+            // Addresses outlive a link that is down, and are good at once.
+            let switches = [("all/keep_addr_on_down", 1), ("default/accept_dad", 0)];
+            for (switch, state) in switches {
+                let file = format!("/proc/sys/net/ipv6/conf/{switch}");
+                laboratory.must(name, &format!("echo {state} > {file}"));
+            }
         }
         for (network, _, _) in NETWORKS {
             ip(&format!("-n switch link add name {network} type bridge"));
