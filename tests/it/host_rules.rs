@@ -10,9 +10,9 @@ use std::process::Output;
 use std::time::Duration;
 
 use crate::laboratory::{Laboratory, laboratory, said};
-use crate::world::Directory;
+use crate::world::{Directory, SOON};
 
-/// Long enough for a packet within one machine, short enough for one that must not come.
+/// Long enough for a packet that must not come.
 const SHORT: Duration = Duration::from_millis(300);
 
 const VIP: &str = "198.51.100.10";
@@ -100,6 +100,11 @@ fn apply(laboratory: &Laboratory, directory: &Directory) {
     assert!(output.status.success(), "{}", said(&output));
 }
 
+fn remove(laboratory: &Laboratory, directory: &Directory) {
+    let output = unit(laboratory, "ExecStop", directory);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
 /// All that the rules touch.
 fn state(laboratory: &Laboratory) -> String {
     let command = "nft -s list ruleset; ip rule; ip -6 rule; ip route show table all; \
@@ -127,8 +132,7 @@ fn the_unit_applies_them_as_often_as_one_likes_and_takes_away_all_of_them() {
             }
         }
         for _ in 0..2 {
-            let output = unit(laboratory, "ExecStop", &directory);
-            assert!(output.status.success(), "{}", said(&output));
+            remove(laboratory, &directory);
             assert_eq!(state(laboratory), before);
         }
     });
@@ -141,8 +145,7 @@ fn what_was_switched_on_by_somebody_else_stays_on() {
         two_arms(&directory);
         laboratory.must("appliance", "echo 1 > /proc/sys/net/ipv4/ip_forward");
         apply(laboratory, &directory);
-        let output = unit(laboratory, "ExecStop", &directory);
-        assert!(output.status.success(), "{}", said(&output));
+        remove(laboratory, &directory);
         let switch = laboratory.must("appliance", "cat /proc/sys/net/ipv4/ip_forward");
         assert_eq!(switch.trim(), "1");
     });
@@ -162,26 +165,34 @@ fn a_broken_configuration_makes_the_unit_fail_and_changes_nothing() {
             assert!(said(&output).contains("unknown key"), "{}", said(&output));
             assert_eq!(state(laboratory), applied);
         }
-        let output = unit(laboratory, "ExecStop", &directory);
-        assert!(output.status.success(), "{}", said(&output));
+        remove(laboratory, &directory);
         assert!(!state(laboratory).contains("table inet pinfold"));
     });
 }
 
 fn udp(laboratory: &Laboratory, name: &str, address: &str) -> UdpSocket {
-    let socket = laboratory.within(name, || UdpSocket::bind(address).unwrap());
-    socket.set_read_timeout(Some(SHORT)).unwrap();
-    socket
+    laboratory.within(name, || UdpSocket::bind(address).unwrap())
 }
 
-/// The next datagram: where it comes from, and its text.
-fn next(socket: &UdpSocket) -> Option<(SocketAddr, String)> {
+/// The next datagram within `limit`: where it comes from, and its text.
+fn within(socket: &UdpSocket, limit: Duration) -> Option<(SocketAddr, String)> {
+    socket.set_read_timeout(Some(limit)).unwrap();
     let mut buffer = [0; 64];
     let (length, from) = socket.recv_from(&mut buffer).ok()?;
     Some((
         from,
         String::from_utf8_lossy(&buffer[..length]).into_owned(),
     ))
+}
+
+/// The next datagram, which must come.
+fn next(socket: &UdpSocket) -> (SocketAddr, String) {
+    within(socket, SOON).expect("a datagram")
+}
+
+/// Whether none comes.
+fn is_silent(socket: &UdpSocket) -> bool {
+    within(socket, SHORT).is_none()
 }
 
 fn address(text: &str) -> SocketAddr {

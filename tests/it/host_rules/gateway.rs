@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use pinfold_loadtest::process::EdgeProcess;
 use socket2::{Domain, Socket, Type};
 
-use super::{SHORT, VIP, address, apply, next, two_arms, udp};
+use super::{VIP, address, apply, is_silent, next, remove, two_arms, udp};
 use crate::laboratory::{Laboratory, laboratory};
 use crate::world::{Caller, Directory, loadtest};
+
+/// Longer than a handshake within one machine takes, however busy it is.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether somebody gets a connection, from an address of its own.
 fn connects(laboratory: &Laboratory, name: &str, from: &str, to: &str) -> bool {
@@ -17,7 +21,7 @@ fn connects(laboratory: &Laboratory, name: &str, from: &str, to: &str) -> bool {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
         let from: IpAddr = from.parse().unwrap();
         socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
-        socket.connect_timeout(&to.into(), SHORT).is_ok()
+        socket.connect_timeout(&to.into(), PATIENCE).is_ok()
     })
 }
 
@@ -47,14 +51,17 @@ fn from_outside_only_audio_and_video_of_a_node_is_reached() {
         let node = udp(laboratory, "edge1", "203.0.113.11:0");
         node.send_to(b"other", "198.51.100.200:4444").unwrap();
         node.send_to(b"name", "198.51.100.200:53").unwrap();
-        let (_, text) = next(&client).expect("names are asked for");
+        let (_, text) = next(&client);
         assert_eq!(text, "name", "the inside is not routed to the outside");
-        assert_eq!(next(&client), None);
-        assert_eq!(next(&other), None);
-        client.send_to(b"inward", "203.0.113.11:5061").unwrap();
-        client.send_to(b"inward", "192.0.2.101:53").unwrap();
+        assert!(is_silent(&client));
+        assert!(is_silent(&other));
+        // Nor the other way round, which without rules it does.
         let inner = udp(laboratory, "front", "192.0.2.101:53");
-        assert_eq!(next(&inner), None);
+        client.send_to(b"inward", "192.0.2.101:53").unwrap();
+        assert!(is_silent(&inner));
+        remove(laboratory, &directory);
+        client.send_to(b"inward", "192.0.2.101:53").unwrap();
+        assert_eq!(next(&inner).1, "inward");
     });
 }
 
@@ -65,7 +72,7 @@ fn without_the_rules_the_inside_would_be_routed_to_the_outside() {
         let client = udp(laboratory, "client", "198.51.100.200:53");
         let front = udp(laboratory, "front", "192.0.2.101:0");
         front.send_to(b"inside", "198.51.100.200:53").unwrap();
-        assert_eq!(next(&client).unwrap().1, "inside");
+        assert_eq!(next(&client).1, "inside");
     });
 }
 
@@ -101,7 +108,7 @@ fn partners_see_the_vip_and_reach_it_at_the_same_time_and_audio_keeps_its_source
         let media = udp(laboratory, "edge1", "203.0.113.31:50000");
         let client = udp(laboratory, "client", "198.51.100.200:3478");
         media.send_to(b"media", "198.51.100.200:3478").unwrap();
-        let (from, _) = next(&client).unwrap();
+        let (from, _) = next(&client);
         assert_eq!(from, address("203.0.113.31:50000"));
         let partner = laboratory.within("client", || {
             TcpListener::bind("198.51.100.200:443").unwrap()
@@ -125,16 +132,18 @@ fn media_is_let_in_only_where_the_configuration_says_so() {
         let node = udp(laboratory, "edge1", "203.0.113.31:50000");
         let other = udp(laboratory, "edge1", "203.0.113.11:50000");
         let client = udp(laboratory, "client", "198.51.100.200:0");
-        let arrives = || {
-            client.send_to(b"media", "203.0.113.31:50000").unwrap();
+        let send = || {
             client.send_to(b"media", "203.0.113.11:50000").unwrap();
-            [next(&node).is_some(), next(&other).is_some()]
+            client.send_to(b"media", "203.0.113.31:50000").unwrap();
         };
         apply(laboratory, &directory);
-        assert_eq!(arrives(), [false, false]);
+        send();
+        assert!(is_silent(&node) && is_silent(&other));
         let text = fs::read_to_string(directory.config()).unwrap();
         directory.write_text(&text.replace("[gateway]", "[gateway]\nmedia_inbound = true"));
         apply(laboratory, &directory);
-        assert_eq!(arrives(), [true, false]);
+        send();
+        assert_eq!(next(&node).1, "media");
+        assert!(is_silent(&other), "to the A/V Edge alone");
     });
 }
