@@ -170,6 +170,15 @@ table inet pinfold {
         type ipv6_addr
     }
 
+    # From outside nobody speaks for a node: a forged answer would be relayed to a client.
+    chain forged {
+        type filter hook prerouting priority raw; policy accept;
+        iifname "ens192" ip saddr @outer4 drop
+        iifname "ens192" ip6 saddr @outer6 drop
+        iifname "ens192" ip saddr . meta l4proto . th sport @answers4 drop
+        iifname "ens192" ip6 saddr . meta l4proto . th sport @answers6 drop
+    }
+
     # Other interfaces, and what passes between those, are not concerned.
     chain forward {
         type filter hook forward priority filter; policy accept;

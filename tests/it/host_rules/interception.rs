@@ -1,5 +1,6 @@
 //! Nodes' answers to clients, caught and let go.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -128,6 +129,45 @@ fn a_nodes_answer_is_intercepted_until_the_client_speaks_with_the_node_itself() 
             send(b"again");
             assert_eq!(next(&workers[1]), (to, "answer".into()));
             assert!(is_silent(&client));
+        }
+    });
+}
+
+#[test]
+fn nobody_outside_answers_in_a_nodes_name() {
+    laboratory(|laboratory| {
+        let directory = Directory::create();
+        audio(&directory);
+        let text = fs::read_to_string(directory.config()).unwrap();
+        let gateway = "[gateway]\noutside = \"outside\"\ninside = \"inside\"\n[server]";
+        let guarded = text.replace("[server]", gateway);
+        // Whom the forger pretends to answer is elsewhere.
+        laboratory.must("client", "ip route add 198.51.100.222 via 198.51.100.1");
+        laboratory.must("client", "ip route add 2001:db8:1::222 via 2001:db8:1::1");
+        for (text, is_guarded) in [(&text, false), (&guarded, true)] {
+            directory.write_text(text);
+            apply(laboratory, &directory);
+            for (client, (_, node)) in ["198.51.100.222:5555", "[2001:db8:1::222]:5555"]
+                .iter()
+                .zip(PAIRS)
+            {
+                let node = udp(laboratory, "edge2", node);
+                let (from, to) = (address(client), node.local_addr().unwrap());
+                let (raw, worker) = laboratory.within("appliance", || {
+                    (in_the_name_of(from, 0, Type::RAW), interception(from, 0))
+                });
+                send_raw(&raw, from, to, b"allocate");
+                assert_eq!(next(&node).0, from);
+                let forger = laboratory.within("client", || in_the_name_of(to, 0, Type::RAW));
+                send_raw(&forger, to, from, b"forged");
+                if is_guarded {
+                    assert!(is_silent(&worker), "{from}");
+                } else {
+                    assert_eq!(next(&worker), (to, "forged".into()));
+                }
+                node.send_to(b"answer", from).unwrap();
+                assert_eq!(next(&worker), (to, "answer".into()));
+            }
         }
     });
 }
