@@ -27,6 +27,13 @@ const NOTES: &str = "/run/pinfold-host-rules";
 const FORWARDING_V4: (&str, &str) = ("/proc/sys/net/ipv4/ip_forward", "ipv4-forwarding");
 const FORWARDING_V6: (&str, &str) = ("/proc/sys/net/ipv6/conf/all/forwarding", "ipv6-forwarding");
 
+/// How many connections the kernel remembers, and the name of the note about what it was.
+const ROOM: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+const ROOM_NOTE: &str = "conntrack-max";
+
+/// Entries for whatever else is tracked.
+const ROOM_FOR_OTHERS: u64 = 65_536;
+
 /// The script that brings the rules into force, whatever was in force before: for POSIX sh, by root.
 /// `cores` counts where the configuration leaves the number of workers to the machine.
 #[must_use]
@@ -54,6 +61,7 @@ pub fn script(config: &Config, cores: usize) -> String {
         forwarding::chains(&mut text, &facts, gateway);
     }
     text.push_str("}\nRULES\n");
+    room(&mut text, &facts);
     forwarding(&mut text, &facts);
     text
 }
@@ -72,6 +80,10 @@ pub fn removal() -> String {
             "if [ -e {NOTES}/{note} ]; then\n    echo 0 > {switch}\n    rm {NOTES}/{note}\nfi\n"
         );
     }
+    let _ = write!(
+        text,
+        "if [ -e {NOTES}/{ROOM_NOTE} ]; then\n    cat {NOTES}/{ROOM_NOTE} > {ROOM}\n    rm {NOTES}/{ROOM_NOTE}\nfi\n"
+    );
     let _ = writeln!(text, "rmdir {NOTES} 2> /dev/null || :");
     let _ = write!(
         text,
@@ -127,6 +139,27 @@ table inet pinfold
 delete table inet pinfold
 table inet pinfold {
 ";
+
+/// The kernel remembers what workers send to nodes.
+fn room(text: &mut String, facts: &Facts) {
+    if facts.sessions == 0 {
+        return;
+    }
+    let entries = facts.sessions + ROOM_FOR_OTHERS;
+    let _ = write!(
+        text,
+        "\n# ── Room ─────────────────────────────────────────────────────────────────────────────────────────\n\
+         #\n\
+         # Each session and flow of a transparent listener is remembered by the kernel (max_sessions of all of them:\n\
+         # {}). Raised where it is less; never lowered. A container cannot, and has its host's.\n\
+         if [ -w {ROOM} ] && [ \"$(cat {ROOM})\" -lt {entries} ]; then\n    \
+             mkdir -p {NOTES}\n    \
+             [ -e {NOTES}/{ROOM_NOTE} ] || cat {ROOM} > {NOTES}/{ROOM_NOTE}\n    \
+             echo {entries} > {ROOM}\n\
+         fi\n",
+        facts.sessions
+    );
+}
 
 fn forwarding(text: &mut String, facts: &Facts) {
     text.push_str(

@@ -34,6 +34,8 @@ mod command_line;
 mod datagrams;
 mod exhaustion;
 mod explain;
+mod host_rules;
+mod laboratory;
 mod limits;
 mod maintain;
 mod measures;

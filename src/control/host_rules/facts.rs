@@ -1,7 +1,7 @@
 //! What of the configuration the rules are made from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::model::{
     Config, Family, GatewaySnat, Listener, Node, Pool, Service, SourceAddress, Transport,
@@ -16,6 +16,10 @@ pub(super) type Place = (IpAddr, TransportPort);
 pub(super) struct Facts {
     /// Where nodes of transparent listeners answer from.
     pub(super) answers: BTreeMap<Place, BTreeSet<String>>,
+    /// Where transparent listeners take datagrams.
+    pub(super) vips: BTreeMap<SocketAddr, String>,
+    /// Sessions of transparent listeners, all at once.
+    pub(super) sessions: u64,
     /// Where A/V Edges are spoken with directly, from outside. Empty without `[gateway]`.
     pub(super) media: BTreeMap<Place, BTreeSet<String>>,
     /// Outer addresses of A/V Edges. Empty without `[gateway]`.
@@ -34,9 +38,7 @@ impl Facts {
         let mut facts = Self::default();
         for listener in &config.listeners {
             if listener.source == SourceAddress::Transparent {
-                for (place, node) in targets(config, listener) {
-                    facts.answers.entry(place).or_default().insert(node);
-                }
+                facts.listener(config, listener);
             }
         }
         let Some(gateway) = &config.gateway else {
@@ -54,6 +56,17 @@ impl Facts {
         });
         facts.translated = snat.collect();
         facts
+    }
+
+    fn listener(&mut self, config: &Config, listener: &Listener) {
+        for (place, node) in targets(config, listener) {
+            self.answers.entry(place).or_default().insert(node);
+        }
+        self.sessions += u64::from(listener.max_sessions);
+        let binds = listener.bind.iter();
+        for bind in binds.filter(|bind| listener.service.is_udp() && bind.port() != 0) {
+            self.vips.insert(*bind, listener.name.clone());
+        }
     }
 
     fn gateway(&mut self, config: &Config, pool: &Pool) {

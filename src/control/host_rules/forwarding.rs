@@ -19,7 +19,15 @@ pub(super) fn chains(text: &mut String, facts: &Facts, gateway: &Gateway) {
     let (outside, inside) = (&gateway.outside, &gateway.inside);
     let _ = write!(
         text,
-        "\n    # Other interfaces, and what passes between those, are not concerned.\n    \
+        "\n    # From outside nobody speaks for a node: a forged answer would be relayed to a client.\n    \
+         chain forged {{\n        \
+             type filter hook prerouting priority raw; policy accept;\n        \
+             iifname \"{outside}\" ip saddr @outer4 drop\n        \
+             iifname \"{outside}\" ip6 saddr @outer6 drop\n        \
+             iifname \"{outside}\" ip saddr . meta l4proto . th sport @answers4 drop\n        \
+             iifname \"{outside}\" ip6 saddr . meta l4proto . th sport @answers6 drop\n    \
+         }}\n\n    \
+         # Other interfaces, and what passes between those, are not concerned.\n    \
          chain forward {{\n        \
              type filter hook forward priority filter; policy accept;\n        \
              iifname {{ \"{outside}\", \"{inside}\" }} jump gateway\n        \

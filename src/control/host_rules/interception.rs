@@ -35,6 +35,27 @@ pub(super) fn sets(text: &mut String, facts: &Facts, workers: usize, counted: &s
         }
         text.push_str("        }\n    }\n\n");
     }
+    text.push_str("    # Where clients' datagrams arrive.\n");
+    for (version, kind) in [(4, "ipv4_addr"), (6, "ipv6_addr")] {
+        let _ = write!(
+            text,
+            "    set vips{version} {{\n        type {kind} . inet_service\n"
+        );
+        let of_version = facts
+            .vips
+            .iter()
+            .filter(|(vip, _)| is_of(vip.ip(), version));
+        let of_version: Vec<_> = of_version.collect();
+        if !of_version.is_empty() {
+            text.push_str("        elements = {\n");
+            for (vip, listener) in of_version {
+                let (ip, port) = (vip.ip(), vip.port());
+                let _ = writeln!(text, "            {ip} . {port},  # {listener}");
+            }
+            text.push_str("        }\n");
+        }
+        text.push_str("    }\n\n");
+    }
     let _ = write!(
         text,
         "    # The mark of each worker and the port at which it takes what nodes answer by UDP. Some versions of\n    \
@@ -60,6 +81,20 @@ pub(super) fn chains(text: &mut String) {
     let not_ours = format!("& {MARK_MASK:#x} != {FIRST_WORKER_MARK:#x}");
     let here = format!("meta mark set {DELIVERED_HERE:#x}");
     let icmp = "meta l4proto { icmp, ipv6-icmp } ct state related";
+    text.push_str(
+        "    # Datagrams of clients need no memory of the kernel: or a flood of them, from invented addresses, would\n    \
+         # fill it, and nobody's next connection would be let in.\n    \
+         chain arriving {\n        \
+             type filter hook prerouting priority raw; policy accept;\n        \
+             ip daddr . udp dport @vips4 notrack\n        \
+             ip6 daddr . udp dport @vips6 notrack\n    \
+         }\n\n    \
+         chain answering {\n        \
+             type filter hook output priority raw; policy accept;\n        \
+             ip saddr . udp sport @vips4 notrack\n        \
+             ip6 saddr . udp sport @vips6 notrack\n    \
+         }\n\n",
+    );
     let _ = write!(
         text,
         "    chain output {{\n        \
@@ -79,7 +114,10 @@ pub(super) fn chains(text: &mut String) {
         "    chain prerouting {{\n        \
              type filter hook prerouting priority mangle; policy accept;\n\n        \
              # Whatever does not belong to a worker's connection passes as if these rules were not there.\n        \
-             ct mark {not_ours} return\n\n        \
+             ct state untracked return\n        \
+             ct mark {not_ours} return\n        \
+             # Nor what a worker itself sends to a node on this machine, as the self-test does.\n        \
+             meta mark {ours} return\n\n        \
              # \"Nobody is there\", said by a node or a router about what a worker sent: to the worker.\n        \
              {icmp} {here} accept\n\n        \
              # A node answers a client by TCP: to the socket that dialled the node with the client's address.\n        \

@@ -42,6 +42,18 @@ table inet pinfold {
         }
     }
 
+    # Where clients' datagrams arrive.
+    set vips4 {
+        type ipv4_addr . inet_service
+    }
+
+    set vips6 {
+        type ipv6_addr . inet_service
+        elements = {
+            2001:db8::30 . 3478,  # av-udp
+        }
+    }
+
     # The mark of each worker and the port at which it takes what nodes answer by UDP. Some versions of
     # nft list the rules that use it without the port: print these rules anew, do not save a listing.
     # [server] workers = "auto", and 3 cores on this machine.
@@ -52,6 +64,20 @@ table inet pinfold {
             0x50460101 : 20551,
             0x50460102 : 20552,
         }
+    }
+
+    # Datagrams of clients need no memory of the kernel: or a flood of them, from invented addresses, would
+    # fill it, and nobody's next connection would be let in.
+    chain arriving {
+        type filter hook prerouting priority raw; policy accept;
+        ip daddr . udp dport @vips4 notrack
+        ip6 daddr . udp dport @vips6 notrack
+    }
+
+    chain answering {
+        type filter hook output priority raw; policy accept;
+        ip saddr . udp sport @vips4 notrack
+        ip6 saddr . udp sport @vips6 notrack
     }
 
     chain output {
@@ -73,7 +99,10 @@ table inet pinfold {
         type filter hook prerouting priority mangle; policy accept;
 
         # Whatever does not belong to a worker's connection passes as if these rules were not there.
+        ct state untracked return
         ct mark & 0xffffff00 != 0x50460100 return
+        # Nor what a worker itself sends to a node on this machine, as the self-test does.
+        meta mark & 0xffffff00 == 0x50460100 return
 
         # "Nobody is there", said by a node or a router about what a worker sent: to the worker.
         meta l4proto { icmp, ipv6-icmp } ct state related meta mark set 0x50460000 accept
@@ -92,6 +121,16 @@ table inet pinfold {
     }
 }
 RULES
+
+# ── Room ─────────────────────────────────────────────────────────────────────────────────────────
+#
+# Each session and flow of a transparent listener is remembered by the kernel (max_sessions of all of them:
+# 50000). Raised where it is less; never lowered. A container cannot, and has its host's.
+if [ -w /proc/sys/net/netfilter/nf_conntrack_max ] && [ "$(cat /proc/sys/net/netfilter/nf_conntrack_max)" -lt 115536 ]; then
+    mkdir -p /run/pinfold-host-rules
+    [ -e /run/pinfold-host-rules/conntrack-max ] || cat /proc/sys/net/netfilter/nf_conntrack_max > /run/pinfold-host-rules/conntrack-max
+    echo 115536 > /proc/sys/net/netfilter/nf_conntrack_max
+fi
 
 # ── Forwarding ───────────────────────────────────────────────────────────────────────────────────
 #
