@@ -298,15 +298,24 @@ impl Placing {
         Some(Hold::new(&self.context, lease))
     }
 
-    /// Whether `endpoint`, which has answered, is where the pin is to point from here on.
+    /// Whether `endpoint`, which has answered, is where the pin points from here on. Somebody who knew more may have
+    /// moved it since the session began.
     #[must_use]
     pub fn is_home(&self, choice: &Choice, endpoint: &Endpoint) -> bool {
-        let is_there = self.claim.pinned.as_ref() == Some(&endpoint.node);
-        !stands_in(choice, endpoint)
-            && (is_there
-                || self
-                    .claim
-                    .leaves_pin(&self.policy.listener, self.left_pin_by))
+        let key = self.claim.key.as_ref();
+        let points_there = match key.filter(|key| key.subject.is_partner()) {
+            Some(key) => {
+                let named = self.context.pins.look_up(key, Moment::now());
+                named.as_ref() == Some(&endpoint.node)
+            }
+            None => {
+                self.claim.pinned.as_ref() == Some(&endpoint.node)
+                    || self
+                        .claim
+                        .leaves_pin(&self.policy.listener, self.left_pin_by)
+            }
+        };
+        !stands_in(choice, endpoint) && points_there
     }
 
     /// Moves the pin away from where it pointed when the session began. One that points elsewhere by now

@@ -178,7 +178,8 @@ impl Driver {
             connected: session.since,
             first_byte: self.now,
             is_home: matches!(session.why, Why::Placed | Why::Pinned)
-                && session.orphan_until.is_none(),
+                && session.orphan_until.is_none()
+                && !self.is_pinned_elsewhere(session),
         };
         self.books.has_news = true;
         let home = served.is_home.then_some(self.now);

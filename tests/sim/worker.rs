@@ -209,7 +209,12 @@ impl Driver {
             self.recovery.recovery.serve(now);
         }
         self.heard.insert(Arc::clone(&session.node), now);
+        self.settle_pin(index);
         self.note_served(index);
+    }
+
+    fn settle_pin(&mut self, index: usize) {
+        let now = self.now;
         let Some(session) = self.sessions.get(index) else {
             return;
         };
@@ -257,6 +262,13 @@ impl Driver {
         if let Some(session) = self.sessions.get_mut(index) {
             session.lease = lease;
         }
+    }
+
+    /// Whether the pin names another node than that which serves the session.
+    pub(crate) fn is_pinned_elsewhere(&self, session: &Session) -> bool {
+        let key = self.pin_key(&session.client.subject);
+        let named = self.pins.look_up(&key, self.now);
+        named.is_some_and(|named| named != session.node)
     }
 
     /// Ends one session.
