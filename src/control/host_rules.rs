@@ -63,6 +63,7 @@ pub fn script(config: &Config, cores: usize) -> String {
     text.push_str("}\nRULES\n");
     room(&mut text, &facts);
     forwarding(&mut text, &facts);
+    text.push_str(BRIDGES);
     text
 }
 
@@ -138,6 +139,16 @@ nft -f - <<'RULES'
 table inet pinfold
 delete table inet pinfold
 table inet pinfold {
+";
+
+/// See bridge(8), and the kernel's `ip-sysctl.rst`: what comes over a bridge then meets the tables before it has come to
+/// this machine, and loses there what they have said of it.
+const BRIDGES: &str = "
+# ── Bridges ──────────────────────────────────────────────────────────────────────────────────────
+if [ \"$(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2> /dev/null)\" = 1 ]; then
+    echo 'host rules: where nodes are reached over a bridge of this machine, what they answer by UDP is lost' \\
+        'while net.bridge.bridge-nf-call-iptables is 1: set it to 0' >&2
+fi
 ";
 
 /// The kernel remembers what workers send to nodes.

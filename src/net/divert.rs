@@ -9,15 +9,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-use super::transparent::{DELIVERED_HERE, interception_port, mark};
+use super::transparent::{DELIVERED_HERE, LET_GO, interception_port, mark};
 use super::unreachable::{KIND, KIND_V6, Unreachable};
 use crate::sys;
+use crate::sys::datagram::Outbox;
 
 /// The sockets for one version of IP.
 #[derive(Debug)]
 pub struct Diversion {
     /// Sends in the name of clients.
     pub sender: Socket,
+    /// Sends what never leaves this machine.
+    releaser: Socket,
     /// Receives what nodes answer to clients.
     pub answers: UdpSocket,
     /// Receives what ICMP says of what was sent.
@@ -32,16 +35,26 @@ impl Diversion {
     ///
     /// A capability is missing, another process has the port, no descriptors; or not on a worker's thread.
     pub fn open(worker: u8, is_ipv6: bool) -> io::Result<Self> {
-        let sender = sender(worker, is_ipv6)?;
+        let (sender, releaser) = (sender(mark(worker), is_ipv6)?, sender(LET_GO, is_ipv6)?);
         let answers = answers(worker, is_ipv6)?;
         let failures = failures(is_ipv6)?;
         Ok(Self {
             sender,
+            releaser,
             answers: UdpSocket::from_std(answers)?,
             // The runtime reads a raw socket as it reads any that has datagrams.
             failures: UdpSocket::from_std(failures.into())?,
             is_ipv6,
         })
+    }
+
+    /// Has the host's rules let go of a client that goes on with its node directly: the node's answers go there
+    /// from here on, also where the client's datagrams do not pass this machine.
+    pub fn release(&self, client: SocketAddr, node: SocketAddr) {
+        let mut outbox = Outbox::default();
+        let _ = outbox.add(client, node, &[]);
+        // The rules drop it, and the kernel says so.
+        outbox.send_as_senders(&self.releaser, |_, _| ());
     }
 
     /// Waits for the next datagram that is said not to have arrived.
@@ -68,14 +81,14 @@ impl Diversion {
 
 /// Marked, so that the host's rules know what it sends. Bound to an address where nothing comes, or it would be
 /// given a copy of every datagram of this machine.
-fn sender(worker: u8, is_ipv6: bool) -> io::Result<Socket> {
+fn sender(mark: u32, is_ipv6: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         domain(is_ipv6),
         Type::RAW.nonblocking(),
         Some(Protocol::UDP),
     )?;
     set_transparent(&socket, is_ipv6)?;
-    socket.set_mark(mark(worker))?;
+    socket.set_mark(mark)?;
     let nowhere = match is_ipv6 {
         false => IpAddr::V4(NOWHERE),
         true => IpAddr::V6(NOWHERE_V6),
@@ -111,17 +124,6 @@ fn failures(is_ipv6: bool) -> io::Result<Socket> {
     let socket = Socket::new(domain(is_ipv6), Type::RAW.nonblocking(), Some(protocol))?;
     sys::option::set_only_icmp(&socket, is_ipv6, kind)?;
     Ok(socket)
-}
-
-/// Whether this process may open such sockets.
-///
-/// # Errors
-///
-/// What stands against it, most likely that a capability is missing.
-pub fn may_open(is_ipv6: bool) -> io::Result<()> {
-    sender(0, is_ipv6)?;
-    failures(is_ipv6)?;
-    Ok(())
 }
 
 /// Whether the host's policy routing delivers here what is marked so: then an address that nobody has is one of our

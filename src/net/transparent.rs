@@ -13,6 +13,10 @@ pub const MARK_MASK: u32 = 0xffff_ff00;
 /// Packets with this mark are delivered on this machine, whatever their address.
 pub const DELIVERED_HERE: u32 = 0x5046_0000;
 
+/// What has this mark lets go of the connection that it belongs to, and goes no further: the client speaks with the
+/// node directly from here on.
+pub const LET_GO: u32 = 0x5046_0001;
+
 /// The mark of whatever worker 0 sends to a node in a client's name; those of the others follow.
 pub const FIRST_WORKER_MARK: u32 = 0x5046_0100;
 
@@ -59,7 +63,9 @@ mod tests {
             assert_eq!(mark(worker) & !MARK_MASK, u32::from(worker));
             assert_ne!(interception_port(worker), SELF_TEST_PORT);
         }
-        assert_ne!(DELIVERED_HERE & MARK_MASK, FIRST_WORKER_MARK);
+        for other in [DELIVERED_HERE, LET_GO] {
+            assert_ne!(other & MARK_MASK, FIRST_WORKER_MARK);
+        }
         assert_eq!(interception_port(u8::MAX), 20_805);
         assert_eq!(ROUTING_TABLE, DELIVERED_HERE >> 16);
     }

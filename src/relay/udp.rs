@@ -392,6 +392,9 @@ impl<E: Entrance + 'static> Answered for Flows<E> {
         for id in redirected {
             let flow = self.table.borrow_mut().remove(id);
             if let Some(flow) = flow {
+                if let Some(diversion) = self.diversion.get() {
+                    diversion.release(flow.client(), flow.node());
+                }
                 flow.end(Outcome::Redirected);
             }
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::facts::Facts;
 use crate::net::transparent::{
-    DELIVERED_HERE, FIRST_WORKER_MARK, MARK_MASK, SELF_TEST_PORT, interception_port, mark,
+    DELIVERED_HERE, FIRST_WORKER_MARK, LET_GO, MARK_MASK, SELF_TEST_PORT, interception_port, mark,
 };
 
 /// The sets that the chains look into.
@@ -102,6 +102,8 @@ pub(super) fn chains(text: &mut String) {
              # What a worker sends in a client's name has its mark. The connection keeps it, so that the answer\n        \
              # is known by it.\n        \
              meta mark {ours} ct mark set meta mark\n\n        \
+             # A worker lets go of a client that its node has sent on. The datagram that says so goes no further.\n        \
+             meta mark {LET_GO:#x} ct mark set 0 drop\n\n        \
              # \"Nobody is there\", said by this machine itself: to the worker, not to the client.\n        \
              {icmp} ct mark {ours} {here}\n\n        \
              # Nodes that learn of a shorter way to the client would answer past this machine.\n        \

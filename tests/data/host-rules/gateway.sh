@@ -91,6 +91,9 @@ table inet pinfold {
         # is known by it.
         meta mark & 0xffffff00 == 0x50460100 ct mark set meta mark
 
+        # A worker lets go of a client that its node has sent on. The datagram that says so goes no further.
+        meta mark 0x50460001 ct mark set 0 drop
+
         # "Nobody is there", said by this machine itself: to the worker, not to the client.
         meta l4proto { icmp, ipv6-icmp } ct state related ct mark & 0xffffff00 == 0x50460100 meta mark set 0x50460000
 
@@ -260,3 +263,9 @@ forward() {
     echo 1 > "$1"
 }
 forward /proc/sys/net/ipv4/ip_forward ipv4-forwarding
+
+# ── Bridges ──────────────────────────────────────────────────────────────────────────────────────
+if [ "$(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2> /dev/null)" = 1 ]; then
+    echo 'host rules: where nodes are reached over a bridge of this machine, what they answer by UDP is lost' \
+        'while net.bridge.bridge-nf-call-iptables is 1: set it to 0' >&2
+fi

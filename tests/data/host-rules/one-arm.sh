@@ -87,6 +87,9 @@ table inet pinfold {
         # is known by it.
         meta mark & 0xffffff00 == 0x50460100 ct mark set meta mark
 
+        # A worker lets go of a client that its node has sent on. The datagram that says so goes no further.
+        meta mark 0x50460001 ct mark set 0 drop
+
         # "Nobody is there", said by this machine itself: to the worker, not to the client.
         meta l4proto { icmp, ipv6-icmp } ct state related ct mark & 0xffffff00 == 0x50460100 meta mark set 0x50460000
 
@@ -144,3 +147,9 @@ forward() {
 }
 # A machine that forwards IPv6 takes no routes from router advertisements: give it a default route.
 forward /proc/sys/net/ipv6/conf/all/forwarding ipv6-forwarding
+
+# ── Bridges ──────────────────────────────────────────────────────────────────────────────────────
+if [ "$(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2> /dev/null)" = 1 ]; then
+    echo 'host rules: where nodes are reached over a bridge of this machine, what they answer by UDP is lost' \
+        'while net.bridge.bridge-nf-call-iptables is 1: set it to 0' >&2
+fi
