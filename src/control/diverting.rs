@@ -1,13 +1,30 @@
 //! Whether this host is made for nodes that see the clients' own addresses: told while it is not, and once in the log.
+//!
+//! Workers find out about the host itself. Whether the nodes send their answers this way is seen by those that never
+//! come: nothing is decided by it, because a client may ask what deserves no answer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Shared;
+use crate::clock::Moment;
+use crate::pool::select::Standing;
 use crate::relay::diversions::State;
+use crate::snapshot::{Endpoint, Snapshot};
+use crate::telemetry::counters::EndpointSlot;
 
-/// What stands in the way, a sentence for each version of IP with the listeners that it concerns.
+/// What stands in the way: a sentence for each version of IP with the listeners that it concerns, else one for each
+/// node whose answers go astray.
 pub(super) fn troubles(shared: &Shared) -> Vec<String> {
     let snapshot = shared.snapshot.load();
+    let of_host = host_troubles(shared, &snapshot);
+    if of_host.is_empty() {
+        return astray(&snapshot, Moment::now());
+    }
+    of_host
+}
+
+fn host_troubles(shared: &Shared, snapshot: &Snapshot) -> Vec<String> {
     let mut concerned: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
     for listener in snapshot
         .listeners
@@ -34,6 +51,39 @@ pub(super) fn troubles(shared: &Shared) -> Vec<String> {
     };
     concerned.into_iter().filter_map(sentence).collect()
 }
+
+/// Nodes that answer their probes, and of whose answers to clients nothing has ever come here.
+fn astray(snapshot: &Snapshot, now: Moment) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let listeners = snapshot.listeners.iter();
+    for listener in listeners.filter(|each| each.is_transparent() && each.config.service.is_udp()) {
+        for seat in &listener.nodes {
+            let endpoint = &seat.endpoint;
+            let is_well = endpoint.standing() == Standing::Takes;
+            if is_well && has_never_answered(endpoint, now) {
+                let (node, name, address) =
+                    (&endpoint.node, &listener.state.name, endpoint.address);
+                sentences.push(format!(
+                    "ANSWERS ASTRAY {node} answers its probes, and nothing that it answers to clients of {name} comes \
+                     here. → make this machine the default gateway of {address}; a filter on {node} that does not \
+                     know the clients' addresses looks the same"
+                ));
+            }
+        }
+    }
+    sentences
+}
+
+/// Whether several clients, or one for long, have asked it in vain ever since.
+fn has_never_answered(endpoint: &Endpoint, now: Moment) -> bool {
+    let traffic = || endpoint.slots().map(EndpointSlot::traffic);
+    let was_heard = traffic().any(|(_, heard)| heard.is_some());
+    let asked = traffic().filter_map(|(asked, _)| asked).min();
+    !was_heard && asked.is_some_and(|asked| now.since(asked) >= ASTRAY_AFTER)
+}
+
+/// Whoever asks an A/V Edge sends again after half a second, and gives up after some.
+const ASTRAY_AFTER: Duration = Duration::from_secs(10);
 
 fn sentence(state: State, workers: usize, version: &str, listeners: &str, file: &str) -> String {
     let (what, remedy) = match state {
@@ -82,5 +132,69 @@ impl Teller {
             tracing::info!("host-rules: what nodes answer to clients comes back here");
         }
         self.said = troubles;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::parse;
+    use crate::snapshot::Registry;
+
+    fn snapshot(source: &str) -> Snapshot {
+        let text = format!(
+            "version = 1\n[[pool]]\nname = \"edge\"\n[[pool.node]]\nname = \"edge1\"\naddress = \"198.51.100.1\"\n\
+             [[listener]]\nname = \"audio\"\nbind = \"203.0.113.10:3478\"\nservice = \"udp\"\npool = \"edge\"\n\
+             source = \"{source}\"\n"
+        );
+        let config = parse("a", &text).unwrap().config;
+        Registry::new(2).build(&Arc::new(config))
+    }
+
+    #[test]
+    fn a_node_that_has_never_answered_anybody_for_long_is_told_of_while_it_is_well() {
+        let at = |seconds: u64| Moment::from_micros(seconds * 1_000_000);
+        let transparent = snapshot("transparent");
+        let endpoint = &transparent.listeners[0].nodes[0].endpoint;
+        endpoint.set_standing(Standing::Takes);
+        assert_eq!(
+            astray(&transparent, at(100)),
+            [""; 0],
+            "nobody has asked it"
+        );
+        endpoint.slot(1).ask(at(100));
+        assert_eq!(astray(&transparent, at(109)), [""; 0]);
+        assert_eq!(astray(&transparent, at(110)).len(), 1);
+        endpoint.set_standing(Standing::Down);
+        assert_eq!(astray(&transparent, at(110)), [""; 0], "that is why");
+        endpoint.set_standing(Standing::Takes);
+        endpoint.slot(0).hear(at(111));
+        assert_eq!(astray(&transparent, at(120)), [""; 0]);
+
+        let translated = snapshot("snat");
+        let endpoint = &translated.listeners[0].nodes[0].endpoint;
+        endpoint.set_standing(Standing::Takes);
+        endpoint.slot(1).ask(at(100));
+        assert_eq!(
+            astray(&translated, at(110)),
+            [""; 0],
+            "it answers this machine"
+        );
+    }
+
+    #[test]
+    fn each_state_of_the_host_has_its_sentence_and_its_remedy() {
+        let say = |state| sentence(state, 2, "IPv4", "audio", "pinfold.toml");
+        assert!(say(State::NotAllowed).contains("CAP_NET_RAW"));
+        for state in [State::NoRoute, State::NoRules] {
+            assert!(say(state).contains("pinfold check --host-rules pinfold.toml"));
+        }
+        assert!(
+            say(State::NoRules).contains("2 of the workers"),
+            "{}",
+            say(State::NoRules)
+        );
     }
 }

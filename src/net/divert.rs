@@ -57,6 +57,23 @@ impl Diversion {
         outbox.send_as_senders(&self.releaser, |_, _| ());
     }
 
+    /// Sends `bytes` in the name of a client to what stands for a node on this machine, and back in the node's: where
+    /// the host's rules are in force, that comes as an answer.
+    ///
+    /// # Errors
+    ///
+    /// No descriptors.
+    pub fn test(&self, client: SocketAddr, node: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        // A node's packets bear no mark.
+        let of_node = sender(0, self.is_ipv6)?;
+        for (socket, from, to) in [(&self.sender, client, node), (&of_node, node, client)] {
+            let mut outbox = Outbox::default();
+            let _ = outbox.add(from, to, bytes);
+            outbox.send_as_senders(socket, |_, _| ());
+        }
+        Ok(())
+    }
+
     /// Waits for the next datagram that is said not to have arrived.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What `pinfold check --host-rules` prints, in force in a kernel: applied as the shipped unit applies it.
 
+mod astray;
 mod gateway;
 mod interception;
 
