@@ -86,12 +86,9 @@ impl Flow {
         refused: Vec<EndpointNumber>,
     ) -> Result<Self, Outcome> {
         let account = Account::open(context, Rc::clone(policy), client);
-        // What shares a socket needs no descriptor.
-        let place = match policy.listener.is_transparent() {
-            true => None,
-            false => context.capacity.enter(),
-        };
-        if place.is_none() && !policy.listener.is_transparent() {
+        let needs_place = policy.listener.config.needs_descriptors();
+        let place = needs_place.then(|| context.capacity.enter()).flatten();
+        if needs_place && place.is_none() {
             account.close(Outcome::RefusedLimit);
             return Err(Outcome::RefusedLimit);
         }
