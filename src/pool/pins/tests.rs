@@ -3,8 +3,11 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
 use crate::config::model::PinPrefix;
+use crate::pool::placement::Subject;
 
 const TTL: Duration = Duration::from_secs(20);
 
