@@ -43,7 +43,7 @@ fn host_troubles(shared: &Shared, snapshot: &Snapshot) -> Vec<String> {
         let version = if is_ipv6 { "IPv6" } else { "IPv4" };
         Some(sentence(
             state,
-            workers,
+            (workers, shared.diversions.workers()),
             version,
             &names.join(", "),
             &shared.source,
@@ -85,7 +85,13 @@ fn has_never_answered(endpoint: &Endpoint, now: Moment) -> bool {
 /// Whoever asks an A/V Edge sends again after half a second, and gives up after some.
 const ASTRAY_AFTER: Duration = Duration::from_secs(10);
 
-fn sentence(state: State, workers: usize, version: &str, listeners: &str, file: &str) -> String {
+fn sentence(
+    state: State,
+    workers: (usize, usize),
+    version: &str,
+    listeners: &str,
+    file: &str,
+) -> String {
     let (what, remedy) = match state {
         State::NotAllowed => (
             "this process may not send in the clients' names: CAP_NET_ADMIN or CAP_NET_RAW is missing, or another \
@@ -98,10 +104,12 @@ fn sentence(state: State, workers: usize, version: &str, listeners: &str, file: 
             format!("pinfold check --host-rules {file} | sudo sh -e"),
         ),
         State::NoRules => (
-            format!(
-                "the firewall's rules are missing that bring back what nodes answer, or they are not made for {workers} \
-                 of the workers"
-            ),
+            match workers {
+                (some, all) if some < all => format!(
+                    "the firewall's rules that bring back what nodes answer are not made for {some} of {all} workers"
+                ),
+                _ => "the firewall's rules are missing that bring back what nodes answer".to_owned(),
+            },
             format!("pinfold check --host-rules {file} | sudo sh -e"),
         ),
         State::Unknown | State::Works => return String::new(),
@@ -113,12 +121,18 @@ fn sentence(state: State, workers: usize, version: &str, listeners: &str, file: 
 #[derive(Debug, Default)]
 pub(super) struct Teller {
     said: Vec<String>,
+    /// At the last look.
+    seen: Vec<String>,
 }
 
 impl Teller {
-    /// Says what has changed since it looked last.
+    /// Says what has changed, once it looks the same twice: workers find out one after another.
     pub(super) fn look(&mut self, shared: &Shared) {
         let troubles = troubles(shared);
+        if troubles != self.seen {
+            self.seen = troubles;
+            return;
+        }
         if troubles == self.said {
             return;
         }
@@ -186,15 +200,14 @@ mod tests {
 
     #[test]
     fn each_state_of_the_host_has_its_sentence_and_its_remedy() {
-        let say = |state| sentence(state, 2, "IPv4", "audio", "pinfold.toml");
+        let say = |state| sentence(state, (2, 3), "IPv4", "audio", "pinfold.toml");
         assert!(say(State::NotAllowed).contains("CAP_NET_RAW"));
         for state in [State::NoRoute, State::NoRules] {
             assert!(say(state).contains("pinfold check --host-rules pinfold.toml"));
         }
-        assert!(
-            say(State::NoRules).contains("2 of the workers"),
-            "{}",
-            say(State::NoRules)
-        );
+        let of_some = say(State::NoRules);
+        assert!(of_some.contains("not made for 2 of 3 workers"), "{of_some}");
+        let of_all = sentence(State::NoRules, (3, 3), "IPv4", "audio", "pinfold.toml");
+        assert!(of_all.contains("rules are missing"), "{of_all}");
     }
 }

@@ -96,12 +96,12 @@ fn unit(laboratory: &Laboratory, key: &str, directory: &Directory) -> Output {
     )
 }
 
-fn apply(laboratory: &Laboratory, directory: &Directory) {
+pub(crate) fn apply(laboratory: &Laboratory, directory: &Directory) {
     let output = unit(laboratory, "ExecStart", directory);
     assert!(output.status.success(), "{}", said(&output));
 }
 
-fn remove(laboratory: &Laboratory, directory: &Directory) {
+pub(crate) fn remove(laboratory: &Laboratory, directory: &Directory) {
     let output = unit(laboratory, "ExecStop", directory);
     assert!(output.status.success(), "{}", said(&output));
 }
@@ -196,6 +196,6 @@ fn is_silent(socket: &UdpSocket) -> bool {
     within(socket, SHORT).is_none()
 }
 
-fn address(text: &str) -> SocketAddr {
+pub(crate) fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }

@@ -48,5 +48,6 @@ mod refusals;
 mod scripted;
 mod timeouts;
 mod tls;
+mod transparent;
 mod turn;
 mod wire;
