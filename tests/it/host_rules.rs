@@ -31,7 +31,7 @@ fn two_arms(directory: &Directory) {
     directory.write_text(&text);
 }
 
-fn nodes() -> String {
+pub(crate) fn nodes() -> String {
     let node = |number: u8| {
         format!(
             "[[pool.node]]\nname = \"edge{number}\"\naddress = \"203.0.113.1{number}\"\n\
@@ -95,7 +95,7 @@ fn unit(laboratory: &Laboratory, key: &str, directory: &Directory) -> Output {
     )
 }
 
-fn apply(laboratory: &Laboratory, directory: &Directory) {
+pub(crate) fn apply(laboratory: &Laboratory, directory: &Directory) {
     let output = unit(laboratory, "ExecStart", directory);
     assert!(output.status.success(), "{}", said(&output));
 }
