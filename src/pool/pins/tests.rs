@@ -1,9 +1,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use proptest::prelude::*;
-
-use std::time::Duration;
 
 use super::*;
 use crate::config::model::PinPrefix;
