@@ -187,8 +187,11 @@ impl<'a, M: Meter> Pump<'a, M> {
         let (up_now, down_now) = (self.up.passed(), self.down.passed());
         if down_now.taken_since(down) > 0 {
             self.seat.mark_heard();
-        } else if (up_now, down_now) != (up, down) {
+        } else if up_now != up {
             self.seat.mark_asked();
+        } else if down_now != down {
+            // What the node has said before reaches the client only now: that is no question.
+            self.seat.mark_active();
         }
         result
     }

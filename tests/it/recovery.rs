@@ -397,6 +397,33 @@ fn a_quiet_node_behind_a_tcp_probe_is_left_alone() {
 }
 
 #[test]
+fn clients_that_have_had_their_answers_do_not_wait_with_the_one_that_asks_in_vain() {
+    let mut world = World::start_with(2, |setup| {
+        setup.listeners[0].more = "[listener.probe]\nkind = \"tcp\"".into();
+    });
+    let served = |number| Caller::served(world.address(), caller_address(number)).unwrap();
+    let callers: Vec<_> = (0..12).map(served).collect();
+    let node = callers[0].1.clone();
+    let (mut there, mut busy): (Vec<_>, Vec<_>) =
+        callers.into_iter().partition(|(_, on)| *on == node);
+    assert!(there.len() > 1 && !busy.is_empty(), "they spread");
+    world.edge(&node).freeze().unwrap();
+    there[0].0.say("is anybody there?").unwrap();
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        busy.iter_mut()
+            .for_each(|(caller, _)| drop(caller.ask("busy").unwrap()));
+        let health = world.pinfold.node(&node)["services"][0]["health"].clone();
+        assert_ne!(health, "down", "one client proves nothing");
+    }
+    world.edge(&node).thaw().unwrap();
+    assert_eq!(there[0].0.answer("is anybody there?").unwrap(), node);
+    for (caller, _) in &mut there[1..] {
+        assert_eq!(caller.ask("good morning").unwrap(), node);
+    }
+}
+
+#[test]
 fn a_partner_that_was_active_and_never_came_back_is_told_of_after_its_time() {
     let mut world = World::start_with(2, |setup| {
         setup.fabrikam = "alarm_after = \"1s\"".into();

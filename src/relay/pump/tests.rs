@@ -337,6 +337,37 @@ async fn what_a_node_says_first_waits_until_the_session_is_settled() {
 }
 
 #[tokio::test]
+async fn an_answer_that_reaches_its_client_later_is_no_question() {
+    let World {
+        gear,
+        sessions,
+        mut client,
+        mut node,
+        legs,
+    } = world(Gear::new(1 << 20, 0)).await;
+    let seat = sessions.admit(1);
+    let mut pump = Pump::new(&gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
+    node.write_all(b"hi").await.unwrap();
+    let end = timeout(PATIENCE, pump.until_answered()).await.unwrap();
+    assert!(end.is_none(), "{end:?}");
+    let answered = crate::clock::Moment::now();
+    while crate::clock::Moment::now() == answered {}
+    let waits = || sessions.survey(|_| true).waits_since(0);
+    let mut received = [0; 2];
+    tokio::select! {
+        end = pump.until_ended() => panic!("{end:?}"),
+        read = client.read_exact(&mut received) => drop(read.unwrap()),
+    }
+    assert_eq!((&received, waits()), (b"hi", None));
+    client.write_all(b"?").await.unwrap();
+    tokio::select! {
+        end = pump.until_ended() => panic!("{end:?}"),
+        read = node.read_exact(&mut received[..1]) => drop(read.unwrap()),
+    }
+    assert!(waits().is_some(), "that is one");
+}
+
+#[tokio::test]
 async fn first_bytes_are_forgotten_once_the_node_has_answered() {
     let World {
         gear,

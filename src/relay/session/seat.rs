@@ -55,7 +55,7 @@ impl Seat {
 
     /// Bytes have passed. Reads the clock, which costs a hundredth of the system call that moved
     /// them, so that the ledger can tell a cut-off of milliseconds.
-    fn mark_active(&self) -> Moment {
+    pub fn mark_active(&self) -> Moment {
         let now = Moment::now();
         self.sessions.note_now(now);
         self.session.touch(now);
