@@ -195,11 +195,14 @@ impl Flow {
         to.is_some() && to != here
     }
 
-    /// The network says that a datagram of its did not arrive. Whoever has sent one could say so, too: the node is
-    /// asked, and nothing worse is thought of it.
+    /// The network says that a datagram of its did not arrive. Others could say so, too, and so it is no more than a
+    /// refused dial is: the node is asked at once, and only what it answers itself condemns it. A host that dies with
+    /// many flows says so for few of them (`icmp(7)`, `icmp_ratelimit`); the others wait for that answer.
     pub(super) fn note_unreachable(&self) {
-        let reports = &self.account.context().reports;
-        reports.send(Report::DialTimedOut(self.endpoint.number));
+        if self.endpoint.standing() != Standing::Down {
+            let reports = &self.account.context().reports;
+            reports.send(Report::DialRefused(self.endpoint.number));
+        }
     }
 
     fn settle(&mut self, opening: &Opening) {
@@ -216,13 +219,11 @@ impl Flow {
         self.hold = life.settle(placing, choice, &self.endpoint, *turn);
     }
 
-    /// Whether the network says that nobody is there (`udp(7)`: errors of a connected socket are ICMP's): hard
-    /// evidence, as a refused dial is.
+    /// Whether the network says that nobody is there (`udp(7)`: errors of a connected socket are ICMP's).
     fn blames_node(&self, error: &io::Error) -> bool {
         let is_blamed = Refusal::of(error) == Refusal::Node;
-        if is_blamed && self.endpoint.standing() != Standing::Down {
-            let reports = &self.account.context().reports;
-            reports.send(Report::DialRefused(self.endpoint.number));
+        if is_blamed {
+            self.note_unreachable();
         }
         is_blamed
     }
