@@ -63,6 +63,7 @@ fn absent_addresses(loaded: &Loaded, machine: &Machine, list: &mut Vec<Diagnosti
 
 fn descriptors(loaded: &Loaded, machine: &Machine, list: &mut Vec<Diagnostic>) {
     let listeners = loaded.config.listeners.iter();
+    let listeners = listeners.filter(|each| each.needs_descriptors());
     let sessions: u64 = listeners.map(|each| u64::from(each.max_sessions)).sum();
     let needed = sessions * 2 + RESERVED;
     if sessions > sessions_carried(machine.descriptors) {

@@ -1,13 +1,30 @@
 //! Whether this host is made for nodes that see the clients' own addresses: told while it is not, and once in the log.
+//!
+//! Workers find out about the host itself. Whether the nodes send their answers this way is seen by those that never
+//! come: nothing is decided by it, because a client may ask what deserves no answer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Shared;
+use crate::clock::Moment;
+use crate::pool::select::Standing;
 use crate::relay::diversions::State;
+use crate::snapshot::{Endpoint, Snapshot};
+use crate::telemetry::counters::EndpointSlot;
 
-/// What stands in the way, a sentence for each version of IP with the listeners that it concerns.
+/// What stands in the way: a sentence for each version of IP with the listeners that it concerns, else one for each
+/// node whose answers go astray.
 pub(super) fn troubles(shared: &Shared) -> Vec<String> {
     let snapshot = shared.snapshot.load();
+    let of_host = host_troubles(shared, &snapshot);
+    if of_host.is_empty() {
+        return astray(&snapshot, Moment::now());
+    }
+    of_host
+}
+
+fn host_troubles(shared: &Shared, snapshot: &Snapshot) -> Vec<String> {
     let mut concerned: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
     for listener in snapshot
         .listeners
@@ -26,7 +43,7 @@ pub(super) fn troubles(shared: &Shared) -> Vec<String> {
         let version = if is_ipv6 { "IPv6" } else { "IPv4" };
         Some(sentence(
             state,
-            workers,
+            (workers, shared.diversions.workers()),
             version,
             &names.join(", "),
             &shared.source,
@@ -35,7 +52,46 @@ pub(super) fn troubles(shared: &Shared) -> Vec<String> {
     concerned.into_iter().filter_map(sentence).collect()
 }
 
-fn sentence(state: State, workers: usize, version: &str, listeners: &str, file: &str) -> String {
+/// Nodes that answer their probes, and of whose answers to clients nothing has ever come here.
+fn astray(snapshot: &Snapshot, now: Moment) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let listeners = snapshot.listeners.iter();
+    for listener in listeners.filter(|each| each.is_transparent() && each.config.service.is_udp()) {
+        for seat in &listener.nodes {
+            let endpoint = &seat.endpoint;
+            let is_well = endpoint.standing() == Standing::Takes;
+            if is_well && has_never_answered(endpoint, now) {
+                let (node, name, address) =
+                    (&endpoint.node, &listener.state.name, endpoint.address);
+                sentences.push(format!(
+                    "ANSWERS ASTRAY {node} answers its probes, and nothing that it answers to clients of {name} comes \
+                     here. → make this machine the default gateway of {address}; a filter on {node} that does not \
+                     know the clients' addresses looks the same"
+                ));
+            }
+        }
+    }
+    sentences
+}
+
+/// Whether several clients, or one for long, have asked it in vain ever since.
+fn has_never_answered(endpoint: &Endpoint, now: Moment) -> bool {
+    let traffic = || endpoint.slots().map(EndpointSlot::traffic);
+    let was_heard = traffic().any(|(_, heard)| heard.is_some());
+    let asked = traffic().filter_map(|(asked, _)| asked).min();
+    !was_heard && asked.is_some_and(|asked| now.since(asked) >= ASTRAY_AFTER)
+}
+
+/// Whoever asks an A/V Edge sends again after half a second, and gives up after some.
+const ASTRAY_AFTER: Duration = Duration::from_secs(10);
+
+fn sentence(
+    state: State,
+    workers: (usize, usize),
+    version: &str,
+    listeners: &str,
+    file: &str,
+) -> String {
     let (what, remedy) = match state {
         State::NotAllowed => (
             "this process may not send in the clients' names: CAP_NET_ADMIN or CAP_NET_RAW is missing, or another \
@@ -48,10 +104,12 @@ fn sentence(state: State, workers: usize, version: &str, listeners: &str, file: 
             format!("pinfold check --host-rules {file} | sudo sh -e"),
         ),
         State::NoRules => (
-            format!(
-                "the firewall's rules are missing that bring back what nodes answer, or they are not made for {workers} \
-                 of the workers"
-            ),
+            match workers {
+                (some, all) if some < all => format!(
+                    "the firewall's rules that bring back what nodes answer are not made for {some} of {all} workers"
+                ),
+                _ => "the firewall's rules are missing that bring back what nodes answer".to_owned(),
+            },
             format!("pinfold check --host-rules {file} | sudo sh -e"),
         ),
         State::Unknown | State::Works => return String::new(),
@@ -63,12 +121,18 @@ fn sentence(state: State, workers: usize, version: &str, listeners: &str, file: 
 #[derive(Debug, Default)]
 pub(super) struct Teller {
     said: Vec<String>,
+    /// At the last look.
+    seen: Vec<String>,
 }
 
 impl Teller {
-    /// Says what has changed since it looked last.
+    /// Says what has changed, once it looks the same twice: workers find out one after another.
     pub(super) fn look(&mut self, shared: &Shared) {
         let troubles = troubles(shared);
+        if troubles != self.seen {
+            self.seen = troubles;
+            return;
+        }
         if troubles == self.said {
             return;
         }
@@ -82,5 +146,68 @@ impl Teller {
             tracing::info!("host-rules: what nodes answer to clients comes back here");
         }
         self.said = troubles;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::parse;
+    use crate::snapshot::Registry;
+
+    fn snapshot(source: &str) -> Snapshot {
+        let text = format!(
+            "version = 1\n[[pool]]\nname = \"edge\"\n[[pool.node]]\nname = \"edge1\"\naddress = \"198.51.100.1\"\n\
+             [[listener]]\nname = \"audio\"\nbind = \"203.0.113.10:3478\"\nservice = \"udp\"\npool = \"edge\"\n\
+             source = \"{source}\"\n"
+        );
+        let config = parse("a", &text).unwrap().config;
+        Registry::new(2).build(&Arc::new(config))
+    }
+
+    #[test]
+    fn a_node_that_has_never_answered_anybody_for_long_is_told_of_while_it_is_well() {
+        let at = |seconds: u64| Moment::from_micros(seconds * 1_000_000);
+        let transparent = snapshot("transparent");
+        let endpoint = &transparent.listeners[0].nodes[0].endpoint;
+        endpoint.set_standing(Standing::Takes);
+        assert_eq!(
+            astray(&transparent, at(100)),
+            [""; 0],
+            "nobody has asked it"
+        );
+        endpoint.slot(1).ask(at(100));
+        assert_eq!(astray(&transparent, at(109)), [""; 0]);
+        assert_eq!(astray(&transparent, at(110)).len(), 1);
+        endpoint.set_standing(Standing::Down);
+        assert_eq!(astray(&transparent, at(110)), [""; 0], "that is why");
+        endpoint.set_standing(Standing::Takes);
+        endpoint.slot(0).hear(at(111));
+        assert_eq!(astray(&transparent, at(120)), [""; 0]);
+
+        let translated = snapshot("snat");
+        let endpoint = &translated.listeners[0].nodes[0].endpoint;
+        endpoint.set_standing(Standing::Takes);
+        endpoint.slot(1).ask(at(100));
+        assert_eq!(
+            astray(&translated, at(110)),
+            [""; 0],
+            "it answers this machine"
+        );
+    }
+
+    #[test]
+    fn each_state_of_the_host_has_its_sentence_and_its_remedy() {
+        let say = |state| sentence(state, (2, 3), "IPv4", "audio", "pinfold.toml");
+        assert!(say(State::NotAllowed).contains("CAP_NET_RAW"));
+        for state in [State::NoRoute, State::NoRules] {
+            assert!(say(state).contains("pinfold check --host-rules pinfold.toml"));
+        }
+        let of_some = say(State::NoRules);
+        assert!(of_some.contains("not made for 2 of 3 workers"), "{of_some}");
+        let of_all = sentence(State::NoRules, (3, 3), "IPv4", "audio", "pinfold.toml");
+        assert!(of_all.contains("rules are missing"), "{of_all}");
     }
 }

@@ -17,9 +17,10 @@ use super::learning::Learning;
 use super::{Control, Shared};
 use super::{naming, nodes};
 use crate::clock::Moment;
-use crate::config::model::{Config, SourceAddress};
+use crate::config::model::Config;
 use crate::config::{Diagnostics, Loaded, load, parse, sessions_carried};
 use crate::governor::{self, Governor};
+use crate::net::transparent::MOST_WORKERS;
 use crate::pool::pins::PinTable;
 use crate::pool::placement::PlacementKey;
 use crate::relay::diversions::Diversions;
@@ -216,7 +217,11 @@ impl Ground {
             .as_deref()
             .map(StateDir::open)
             .transpose()?;
-        let workers = config.server.workers.unwrap_or_else(cores);
+        let workers = config
+            .server
+            .workers
+            .unwrap_or_else(cores)
+            .min(MOST_WORKERS);
         Ok(Self {
             workers,
             diversions: Arc::new(Diversions::new(workers)),
@@ -355,9 +360,7 @@ fn capacity(config: &Config) -> Capacity {
     let wanted: u64 = config
         .listeners
         .iter()
-        .filter(|listener| {
-            !(listener.service.is_udp() && listener.source == SourceAddress::Transparent)
-        })
+        .filter(|listener| listener.needs_descriptors())
         .map(|listener| u64::from(listener.max_sessions))
         .sum();
     if possible < wanted {

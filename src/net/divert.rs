@@ -57,6 +57,23 @@ impl Diversion {
         outbox.send_as_senders(&self.releaser, |_, _| ());
     }
 
+    /// Sends `bytes` in the name of a client to what stands for a node on this machine, and back in the node's: where
+    /// the host's rules are in force, that comes as an answer.
+    ///
+    /// # Errors
+    ///
+    /// No descriptors.
+    pub fn test(&self, client: SocketAddr, node: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        // A node's packets bear no mark.
+        let of_node = sender(0, self.is_ipv6)?;
+        for (socket, from, to) in [(&self.sender, client, node), (&of_node, node, client)] {
+            let mut outbox = Outbox::default();
+            let _ = outbox.add(from, to, bytes);
+            outbox.send_as_senders(socket, |_, _| ());
+        }
+        Ok(())
+    }
+
     /// Waits for the next datagram that is said not to have arrived.
     ///
     /// # Errors
@@ -126,8 +143,7 @@ fn failures(is_ipv6: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether the host's policy routing delivers here what is marked so: then an address that nobody has is one of our
-/// own. Sends nothing.
+/// Whether the host's policy routing delivers here what is marked so. Sends nothing.
 ///
 /// # Errors
 ///
@@ -140,11 +156,16 @@ pub fn is_delivered_here(is_ipv6: bool) -> io::Result<bool> {
         false => IpAddr::V4(ANYBODY),
         true => IpAddr::V6(ANYBODY_V6),
     };
+    if is_ipv6 {
+        // By the loopback interface, to where nobody is, no other route leads. (For IPv4 the kernel makes one up.)
+        socket.bind_device(Some(b"lo"))?;
+    }
     if socket.connect(&SocketAddr::new(anybody, 9).into()).is_err() {
         return Ok(false);
     }
+    // For IPv4 an address to which such a route leads is taken for one of our own.
     let own = socket.local_addr()?.as_socket();
-    Ok(own.is_some_and(|own| own.ip() == anybody))
+    Ok(is_ipv6 || own.is_some_and(|own| own.ip() == anybody))
 }
 
 /// Lets a socket have an address that is not this machine's: `ip(7)`, `IP_TRANSPARENT`.
@@ -178,9 +199,9 @@ const fn domain(is_ipv6: bool) -> Domain {
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(127, 80, 70, 0);
 /// RFC 6666: what comes from there goes nowhere.
 const NOWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x5046, 0);
-/// RFC 5737 and RFC 3849: in documents only.
-const ANYBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const ANYBODY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// RFC 1112, section 4: reserved, so that not even a laboratory has it. RFC 6666: the same for IPv6.
+const ANYBODY: Ipv4Addr = Ipv4Addr::new(240, 80, 70, 1);
+const ANYBODY_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x5046, 1);
 
 /// What 25,000 packets a second bring while a worker stands still for a tenth of one.
 const BUFFER: usize = 4 << 20;

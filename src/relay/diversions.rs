@@ -43,6 +43,12 @@ impl Diversions {
         }
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// This worker fares so.
     pub fn tell(&self, worker: u8, is_ipv6: bool, state: State) {
         if let Some(of) = self.of(usize::from(worker), is_ipv6) {

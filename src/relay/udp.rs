@@ -386,17 +386,21 @@ impl<E: Entrance + 'static> Answered for Flows<E> {
                 table.answer(id, self.context.sessions.now());
             }
         }
+        let ended: Vec<_> = redirected
+            .into_iter()
+            .filter_map(|id| self.table.borrow_mut().remove(id))
+            .collect();
+        // Before they hear of it: a node may answer their next datagrams sooner than this thread goes on.
+        for flow in &ended {
+            if let Some(diversion) = self.diversion.get() {
+                diversion.release(flow.client(), flow.node());
+            }
+        }
         if !outbox.is_empty() {
             outbox.send(&self.socket);
         }
-        for id in redirected {
-            let flow = self.table.borrow_mut().remove(id);
-            if let Some(flow) = flow {
-                if let Some(diversion) = self.diversion.get() {
-                    diversion.release(flow.client(), flow.node());
-                }
-                flow.end(Outcome::Redirected);
-            }
+        for flow in ended {
+            flow.end(Outcome::Redirected);
         }
     }
 

@@ -152,7 +152,9 @@ fn a_node_that_drains_keeps_its_flows_until_the_deadline_and_gets_no_others() {
     let after = talkers(&world, 40..60);
     assert!(after.iter().all(|(_, node)| node == "edge2"));
     for (talker, _) in &before {
-        let moved = wait_until(SOON, || (talker.ask("and now") == "edge2").then_some(()));
+        // What is under way when its flow ends is lost.
+        let now = || talker.ask_until_answered();
+        let moved = wait_until(SOON, || now().filter(|node| node == "edge2"));
         moved.expect("the deadline ends the flow");
     }
 }
@@ -176,6 +178,49 @@ fn reloads_lose_no_flow_and_a_listener_that_is_removed_serves_its_flows_to_their
     assert!(stranger.ask_within(limit, "hello").is_err());
     let is_over = wait_until(SOON, || talker.ask_within(limit, "still?").err());
     is_over.expect("drain_timeout ends what a reload has removed");
+}
+
+#[test]
+fn a_listener_that_a_reload_has_removed_by_mistake_is_brought_back_by_the_next_one_while_flows_live()
+ {
+    let mut world = world(2, "");
+    let address = media(&world);
+    let known = talkers(&world, 0..4);
+    let before = world.setup.listeners.clone();
+    // A port of its own, or the second reload could be given another one.
+    let fixed = |listeners: &mut Vec<Listener>| {
+        if let Some(media) = listeners.iter_mut().find(|each| each.name == "media") {
+            media.bind = address.to_string();
+        }
+    };
+    world.reload_with(|setup| setup.listeners.retain(|each| each.name != "media"));
+    for (talker, node) in &known {
+        assert_eq!(talker.ask("after the first reload"), *node);
+    }
+    let late = Talker::from(caller_address(9), address);
+    let limit = Duration::from_millis(200);
+    assert!(late.ask_within(limit, "too late").is_err());
+    world.reload_with(|setup| {
+        setup.listeners = before;
+        fixed(&mut setup.listeners);
+    });
+    assert!(late.ask_until_answered().is_some());
+    for (talker, node) in &known {
+        assert_eq!(talker.ask("after the second reload"), *node);
+    }
+}
+
+#[test]
+fn an_address_whose_flows_have_had_their_time_is_free_again() {
+    let mut world = world(2, "");
+    world.reload_with(|setup| setup.server.push_str("drain_timeout = \"100ms\"\n"));
+    let address = media(&world);
+    let known = talkers(&world, 0..1);
+    assert!(UdpSocket::bind(address).is_err());
+    world.reload_with(|setup| setup.listeners.retain(|each| each.name != "media"));
+    let is_free = || UdpSocket::bind(address).ok();
+    assert!(wait_until(SOON, is_free).is_some());
+    drop(known);
 }
 
 #[test]

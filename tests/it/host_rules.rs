@@ -1,5 +1,6 @@
 //! What `pinfold check --host-rules` prints, in force in a kernel: applied as the shipped unit applies it.
 
+mod astray;
 mod gateway;
 mod interception;
 
@@ -100,7 +101,7 @@ pub(crate) fn apply(laboratory: &Laboratory, directory: &Directory) {
     assert!(output.status.success(), "{}", said(&output));
 }
 
-fn remove(laboratory: &Laboratory, directory: &Directory) {
+pub(crate) fn remove(laboratory: &Laboratory, directory: &Directory) {
     let output = unit(laboratory, "ExecStop", directory);
     assert!(output.status.success(), "{}", said(&output));
 }
@@ -195,6 +196,6 @@ fn is_silent(socket: &UdpSocket) -> bool {
     within(socket, SHORT).is_none()
 }
 
-fn address(text: &str) -> SocketAddr {
+pub(crate) fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }

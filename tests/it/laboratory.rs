@@ -156,7 +156,7 @@ impl Laboratory {
     }
 
     /// Joins `name` to a network, by an interface of that name.
-    fn join(&self, name: &str, network: &str, numbers: &[u8]) {
+    pub(crate) fn join(&self, name: &str, network: &str, numbers: &[u8]) {
         let ip = |words: &str| must(Command::new("ip").args(words.split(' ')));
         let port = format!("{name}-{}", &network[..3]);
         ip(&format!(

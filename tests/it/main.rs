@@ -50,5 +50,6 @@ mod refusals;
 mod scripted;
 mod timeouts;
 mod tls;
+mod transparent;
 mod turn;
 mod wire;

@@ -109,6 +109,14 @@ pub struct Listener {
     pub probe: Probe,
 }
 
+impl Listener {
+    /// Whether each of its sessions takes descriptors: flows whose nodes see the clients' own addresses take none.
+    #[must_use]
+    pub fn needs_descriptors(&self) -> bool {
+        !(self.service.is_udp() && self.source == SourceAddress::Transparent)
+    }
+}
+
 /// Whose address nodes see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceAddress {

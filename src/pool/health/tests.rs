@@ -104,15 +104,17 @@ fn fewer_failures_than_fall_never_take_it_down_and_a_good_probe_resets_them() {
 }
 
 #[test]
-fn refused_dials_bring_it_to_the_brink_and_only_a_probe_condemns() {
-    let mut health = up();
-    for _ in 0..20 {
-        health.observe(Event::DialRefused, ms(10));
+fn what_sessions_are_told_brings_it_to_the_brink_and_only_a_probe_condemns() {
+    for event in [Event::DialRefused, Event::Undelivered] {
+        let mut health = up();
+        for _ in 0..20 {
+            health.observe(event, ms(10));
+        }
+        assert_eq!((health.state(), health.failures()), (State::Suspect, 1));
+        assert!(health.poll(ms(10)), "evidence starts a probe at once");
+        health.observe(failed(10, ProbeFailure::Refused), ms(11));
+        assert_eq!(health.state(), State::Down);
     }
-    assert_eq!((health.state(), health.failures()), (State::Suspect, 1));
-    assert!(health.poll(ms(10)), "evidence starts a probe at once");
-    health.observe(failed(10, ProbeFailure::Refused), ms(11));
-    assert_eq!(health.state(), State::Down);
 }
 
 #[test]
@@ -175,6 +177,18 @@ fn rest_keeps_the_interval_and_doubt_probes_fast_without_awaiting() {
     health.observe(Event::DialTimedOut, ms(1_310));
     let due: Vec<u64> = (1_310..=1_420).filter(|at| health.poll(ms(*at))).collect();
     assert_eq!(due, [1_310, 1_360, 1_410]);
+}
+
+#[test]
+fn datagrams_that_are_said_to_be_undelivered_have_it_asked_and_condemn_nobody() {
+    let mut health = up();
+    for at in 10..2_000 {
+        health.observe(Event::Undelivered, ms(at));
+        if health.poll(ms(at)) {
+            health.observe(Event::ProbeGood { started: ms(at) }, ms(at));
+        }
+        assert_ne!(health.state(), State::Down, "at {at}");
+    }
 }
 
 #[test]

@@ -86,12 +86,9 @@ impl Flow {
         refused: Vec<EndpointNumber>,
     ) -> Result<Self, Outcome> {
         let account = Account::open(context, Rc::clone(policy), client);
-        // What shares a socket needs no descriptor.
-        let place = match policy.listener.is_transparent() {
-            true => None,
-            false => context.capacity.enter(),
-        };
-        if place.is_none() && !policy.listener.is_transparent() {
+        let needs_place = policy.listener.config.needs_descriptors();
+        let place = needs_place.then(|| context.capacity.enter()).flatten();
+        if needs_place && place.is_none() {
             account.close(Outcome::RefusedLimit);
             return Err(Outcome::RefusedLimit);
         }
@@ -195,14 +192,12 @@ impl Flow {
         to.is_some() && to != here
     }
 
-    /// The network says that a datagram of its did not arrive. Others could say so, too, and so it is no more than a
-    /// refused dial is: the node is asked at once, and only what it answers itself condemns it. A host that dies with
-    /// many flows says so for few of them (`icmp(7)`, `icmp_ratelimit`); the others wait for that answer.
+    /// The network says that a datagram of its did not arrive. Whoever has sent one could say so, too: the node is
+    /// asked at once, and only what it answers itself condemns it. A host says so for fifty datagrams at once and not
+    /// for the others (`icmp(7)`, `icmp_msgs_burst`), whose flows wait for that.
     pub(super) fn note_unreachable(&self) {
-        if self.endpoint.standing() != Standing::Down {
-            let reports = &self.account.context().reports;
-            reports.send(Report::DialRefused(self.endpoint.number));
-        }
+        let reports = &self.account.context().reports;
+        reports.send(Report::Undelivered(self.endpoint.number));
     }
 
     fn settle(&mut self, opening: &Opening) {
@@ -219,11 +214,13 @@ impl Flow {
         self.hold = life.settle(placing, choice, &self.endpoint, *turn);
     }
 
-    /// Whether the network says that nobody is there (`udp(7)`: errors of a connected socket are ICMP's).
+    /// Whether the network says that nobody is there (`udp(7)`: errors of a connected socket are ICMP's): hard
+    /// evidence, as a refused dial is.
     fn blames_node(&self, error: &io::Error) -> bool {
         let is_blamed = Refusal::of(error) == Refusal::Node;
-        if is_blamed {
-            self.note_unreachable();
+        if is_blamed && self.endpoint.standing() != Standing::Down {
+            let reports = &self.account.context().reports;
+            reports.send(Report::DialRefused(self.endpoint.number));
         }
         is_blamed
     }

@@ -1,0 +1,90 @@
+//! Whom nodes see, and whom clients hear.
+
+use std::net::SocketAddr;
+
+use super::client::{Caller, Client};
+use super::{Scene, VIP, VIP_INTERNAL, VIP_TCP, VIP_TCP_INTERNAL, VIP_TCP_V6, VIP_V6, outside};
+use crate::host_rules::address;
+use crate::laboratory::laboratory;
+use crate::world::SOON;
+
+#[test]
+fn a_node_sees_the_client_itself_by_udp_and_the_client_is_answered_from_the_vip() {
+    laboratory(|laboratory| {
+        let scene = Scene::start(laboratory);
+        for (name, client, vip) in [
+            ("client", "198.51.100.200:0", VIP),
+            ("client", "198.51.100.201:5555", VIP),
+            ("client", "[2001:db8:1::200]:0", VIP_V6),
+            ("front", "192.0.2.101:0", VIP_INTERNAL),
+        ] {
+            let client = Client::open(laboratory, name, address(client));
+            let first = client.ask(vip, "hello");
+            assert_eq!(first.saw, client.address());
+            for _ in 0..20 {
+                assert_eq!(client.ask(vip, "still here"), first);
+            }
+            client.is_told_of_no_error();
+        }
+        assert_eq!(scene.sessions("udp"), 2);
+        assert_eq!(scene.sessions("udp6"), 1);
+        assert_eq!(scene.sessions("internal-udp"), 1);
+    });
+}
+
+#[test]
+fn a_node_sees_the_client_itself_by_tcp_from_its_port_or_from_another_where_that_is_taken() {
+    laboratory(|laboratory| {
+        // Two listeners whose nodes are the same: a client may come to both from one port.
+        let other_vip = "198.51.100.10:443";
+        let scene = Scene::start_with(laboratory, |plan| {
+            let other = ["tcp-too", "av-tcp", other_vip, "edge", ""];
+            plan.listeners.push(other.map(Into::into));
+        });
+        for (name, client, vip) in [
+            ("client", "198.51.100.200:0", VIP_TCP),
+            ("client", "198.51.100.201:5555", VIP_TCP),
+            ("client", "[2001:db8:1::200]:0", VIP_TCP_V6),
+            ("front", "192.0.2.101:0", VIP_TCP_INTERNAL),
+        ] {
+            let mut caller = Caller::connect(laboratory, name, address(client), vip);
+            let first = caller.ask().expect("an answer");
+            assert_eq!(first.1, caller.address());
+            assert_eq!(caller.ask(), Some(first));
+        }
+        let from = address("198.51.100.200:7777");
+        let mut one = Caller::connect(laboratory, "client", from, VIP_TCP);
+        let (node, saw) = one.ask().expect("an answer");
+        assert_eq!(saw, from);
+        let mut other = Caller::connect(laboratory, "client", from, other_vip);
+        let (same_node, saw) = other.ask().expect("an answer");
+        assert_eq!(same_node, node, "they are of one affinity");
+        assert_eq!(saw.ip(), from.ip());
+        assert_ne!(saw.port(), from.port(), "it is taken");
+        assert_eq!(one.ask(), Some((node, from)), "nobody is disturbed");
+        assert_eq!(scene.ended("tcp", "internal-error"), 0.0);
+    });
+}
+
+#[test]
+fn large_datagrams_pass_both_ways_whatever_the_largest_packet() {
+    laboratory(|laboratory| {
+        let scene = Scene::start(laboratory);
+        for mtu in [1500, 1280] {
+            laboratory.mtu("appliance", "inside", mtu);
+            for node in super::NODES {
+                laboratory.mtu(node, "inside", mtu);
+            }
+            for (client, vip) in [("198.51.100.200", VIP), ("2001:db8:1::200", VIP_V6)] {
+                let client = scene.client_at(SocketAddr::new(outside(client), 0));
+                for length in [1200, 1252, 1400, 1472, 3000, 8000] {
+                    let large = "x".repeat(length);
+                    let answer = client.ask_within(SOON, vip, &large);
+                    let answer = answer.unwrap_or_else(|| panic!("{length} bytes, {mtu}, {vip}"));
+                    assert_eq!(answer.saw, client.address());
+                }
+                client.is_told_of_no_error();
+            }
+        }
+    });
+}
