@@ -40,13 +40,13 @@ const fn detail(name: &'static str, of: &'static str, meaning: &'static str) -> 
 /// Every figure.
 #[rustfmt::skip]
 pub const FIGURES: [Figure; 36] = [
-    telling("moves", "partners", "changes of node"),
-    telling("gap_p50_ms", "partners", "how long nobody answered when a node changed or failed"),
-    telling("gap_p99_ms", "partners", "the same"),
-    telling("gap_max_ms", "partners", "the same, the longest"),
-    telling("silence_max_ms", "partners", "the longest silence within the window, moved or not"),
-    telling("not_back", "partners", "connections that are not answered at the end"),
-    telling("disturbed_elsewhere", "partners, round trips, users, idle", "connections lost while their node was well"),
+    telling("moves", "partners, udp-flows", "changes of node"),
+    telling("gap_p50_ms", "partners, udp-flows", "how long nobody answered when a node changed or failed"),
+    telling("gap_p99_ms", "partners, udp-flows", "the same"),
+    telling("gap_max_ms", "partners, udp-flows", "the same, the longest"),
+    telling("silence_max_ms", "partners, udp-flows", "the longest silence within the window, moved or not"),
+    telling("not_back", "partners, udp-flows", "connections and flows that are not answered at the end"),
+    telling("disturbed_elsewhere", "all but bulk, connects and flood", "sessions lost and flows moved while their node was well"),
     telling("pin_violations", "partners", "connections of one partner on two nodes"),
     telling("per_second", "all but bulk and idle", "round trips, connections or packets done in a second"),
     telling("gb_per_second", "bulk", "10⁹ bytes in a second"),

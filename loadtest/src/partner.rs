@@ -194,6 +194,35 @@ impl Partner {
     }
 }
 
+/// What a client that is no partner lives through, where it has one association for good and writes
+/// down itself who answers.
+#[derive(Debug)]
+pub(crate) struct Diary(Arc<Record>);
+
+impl Diary {
+    /// Of `name`, which asks `address` once in an interval.
+    pub(crate) fn new(name: &str, address: SocketAddr, interval: Duration) -> Self {
+        let plan = Plan {
+            interval,
+            ..Plan::new(name, address)
+        };
+        Self(Arc::new(Record::new(&plan, None)))
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.0))
+    }
+
+    /// `node` has answered what was asked at that moment; another one, or nobody, had answered before
+    /// where it `is_new`.
+    pub(crate) fn answered(&self, node: &str, is_new: bool, asked: Instant) {
+        if is_new {
+            self.0.connected(0);
+        }
+        self.0.replied(0, node, asked);
+    }
+}
+
 /// What a partner lives through, for who watches from another thread.
 #[derive(Debug)]
 pub(crate) struct Watch(Arc<Record>);

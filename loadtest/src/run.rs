@@ -94,7 +94,7 @@ pub struct Findings {
     pub course: Vec<Sample>,
     /// What happened when.
     pub events: Vec<Happened>,
-    /// Every time a partner went without its node.
+    /// Every time a partner or a flow went without its node.
     pub gaps: Vec<TimedGap>,
     /// What was not done, and why.
     pub left_out: Vec<String>,
@@ -131,7 +131,7 @@ pub struct Happened {
     pub command: String,
 }
 
-/// A partner without its node.
+/// A partner or a flow without its node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TimedGap {
     /// Who.

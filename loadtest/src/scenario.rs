@@ -133,6 +133,17 @@ pub struct Listener {
     pub service: String,
     /// The most sessions at once.
     pub max_sessions: u32,
+    /// What its nodes are asked, where that differs from what is asked of the service's by itself. Only
+    /// Pinfold can be told.
+    pub probe: Option<Probe>,
+}
+
+/// A question to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Probe {
+    /// An Allocate without credentials.
+    #[serde(rename = "turn-allocate")]
+    TurnAllocate,
 }
 
 impl Default for Listener {
@@ -141,6 +152,7 @@ impl Default for Listener {
             name: "main".to_owned(),
             service: "federation".to_owned(),
             max_sessions: 50_000,
+            probe: None,
         }
     }
 }

@@ -190,9 +190,9 @@ impl Health {
             Event::ProbeGood { started } => self.good(started, now),
             Event::ProbeFailed { started, how } => self.failed(started, how, now),
             Event::ProbeVoid { .. } => {}
-            Event::DialRefused => self.dial_refused(now),
+            Event::DialRefused => self.bring_to_the_brink(Evidence::DialRefused, now),
             Event::DialTimedOut => self.suspect(Evidence::DialTimedOut, now),
-            Event::Undelivered => self.suspect(Evidence::Undelivered, now),
+            Event::Undelivered => self.bring_to_the_brink(Evidence::Undelivered, now),
             Event::SessionReset { client } => self.session_reset(client, now),
             Event::Asked { at } => self.asked(at),
             // Whoever ends a connection in turn is awake.

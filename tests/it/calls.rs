@@ -1,5 +1,7 @@
 //! Audio calls over TURN: real servers and clients, and nodes that die under calls.
 
+mod dying;
+mod many;
 mod real;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,6 +14,7 @@ use crate::world::{Directory, Pinfold};
 const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 30);
 const UDP: u16 = 3478;
 const TCP: u16 = 443;
+const BOTH: [(&str, u16); 2] = [("av-udp", UDP), ("av-tcp", TCP)];
 
 fn vip(port: u16) -> SocketAddr {
     (VIP, port).into()
@@ -28,26 +31,31 @@ fn caller(number: u16) -> IpAddr {
     Ipv4Addr::new(100, 64, high, low).into()
 }
 
-/// Pinfold on the appliance with the host's rules, both A/V services at their defaults but for `more` lines of the one
-/// of UDP. Its nodes are up.
-fn appliance(laboratory: &Laboratory, directory: &Directory, more: &str) -> Pinfold {
+/// Pinfold on the appliance with the host's rules, and these A/V services at their defaults but for `more` lines. Its
+/// nodes are up.
+fn appliance(
+    laboratory: &Laboratory,
+    directory: &Directory,
+    services: &[(&str, u16)],
+    more: &str,
+) -> Pinfold {
     let callers = "100.64.0.0/10";
     laboratory.must("client", &format!("ip route add local {callers} dev lo"));
     laboratory.must(
         "appliance",
         &format!("ip route add {callers} via 198.51.100.200"),
     );
-    let listener = |name: &str, port: u16, more: &str| {
+    let listener = |(name, port): &(&str, u16)| {
         format!(
-            "[[listener]]\nname = \"{name}\"\nbind = \"{VIP}:{port}\"\nservice = \"{name}\"\npool = \"edge\"\n{more}\n"
+            "[[listener]]\nname = \"{name}\"\nbind = \"{VIP}:{port}\"\nservice = \"{name}\"\n\
+             pool = \"edge\"\n{more}\n"
         )
     };
     let text = format!(
-        "version = 1\n[server]\nworkers = 2\nadmin = \"unix:{}\"\n{}{}{}",
+        "version = 1\n[server]\nworkers = 2\nadmin = \"unix:{}\"\n{}{}",
         directory.admin().display(),
         nodes(),
-        listener("av-udp", UDP, more),
-        listener("av-tcp", TCP, "")
+        services.iter().map(listener).collect::<String>()
     );
     directory.write_text(&text);
     apply(laboratory, directory);

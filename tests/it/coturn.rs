@@ -180,6 +180,8 @@ impl Call {
     pub(crate) fn end(mut self) {
         // Twenty milliseconds a message; the rest is patience.
         let limit = SOON * 3 + Duration::from_millis(20) * self.messages;
+        let is_last = |line: &str| line.contains("Total lost packets");
+        let _ = self.process.wait_line(limit, is_last);
         let status = self.process.wait_exit(limit);
         let text = self.text();
         assert!(status.is_some_and(|status| status.success()), "{text}");

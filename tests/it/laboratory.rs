@@ -82,6 +82,8 @@ pub(crate) fn laboratory<F: FnOnce(&Laboratory)>(test: F) {
     let said = said(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.contains(" 1 passed;"), "{name} is no test: {said}");
+    // What it has measured, or could not do.
+    let _ = io::stderr().write_all(&output.stderr);
 }
 
 /// What runs a command as root of namespaces of its own.

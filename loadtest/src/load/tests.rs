@@ -270,6 +270,38 @@ async fn a_flow_that_is_answered_by_another_node_says_so_once() {
     world.until_units_grow_by(50).await;
     let troubles = world.record().troubles();
     assert_eq!(troubles.get(&Trouble::WrongNode), Some(&5), "{troubles:?}");
+    let ends: Vec<_> = world.record().take_ends().into_iter().collect();
+    assert_eq!(ends.len(), 1);
+    assert_eq!((ends[0].0.as_str(), ends[0].1.len()), ("edge1", 5));
+}
+
+#[tokio::test]
+async fn a_flow_is_without_a_node_from_its_last_answer_to_the_next() {
+    let mut world = World::open(UDP).await;
+    world.until_settled().await;
+    world.until_units_grow_by(50).await;
+    // The second node is without a fault, and the first one is silent for a while before its end.
+    world.edges[0].mute(true);
+    world.until_units_grow_by(50).await;
+    world.swap_first("edge3").await;
+    let moved = |record: &Record| record.troubles().get(&Trouble::WrongNode) == Some(&5);
+    world.until("all moved", moved).await;
+    let lives = world.record().partners();
+    assert_eq!(lives.len(), 10);
+    for (number, life) in lives.iter().enumerate() {
+        assert_eq!(life.name, format!("l-{}", number + 1));
+        assert_eq!((life.connections, life.pin_violations), (1, 0));
+        let gaps = &life.stats.gaps;
+        if number % 2 == 1 {
+            assert!(gaps.is_empty(), "{gaps:?}");
+            continue;
+        }
+        assert_eq!(gaps.len(), 1, "{gaps:?}");
+        let between = (gaps[0].from_node.as_str(), gaps[0].to_node.as_str());
+        assert_eq!(between, ("edge1", "edge3"));
+        // Fifty answers of five flows are ten packets of each.
+        assert!(gaps[0].duration > Duration::from_millis(150), "{gaps:?}");
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use super::agenda::{Agenda, period};
 use super::pace::Pace;
 use super::record::{Question, Record, Trouble};
 use super::{pick, source};
+use crate::partner::Diary;
 use crate::scenario::UdpFlows;
 
 /// A packet that has not been answered by then is lost; whatever comes later is too late for audio.
@@ -40,10 +41,14 @@ pub(super) fn begin(
     let each = period(plan.rate);
     let start = Instant::now() + each;
     let (mut flows, mut agenda) = (Vec::new(), Agenda::default());
+    let mut watches = Vec::new();
     for number in 0..plan.flows {
-        let socket = open(pick(addresses, number)?, number)?;
+        let address = pick(addresses, number)?;
+        let diary = Diary::new(&format!("{}-{}", plan.name, number + 1), address, each);
+        watches.push(diary.watch());
         let flow = Rc::new(Flow {
-            socket,
+            socket: open(address, number)?,
+            diary,
             packet: RefCell::new(packet(plan.bytes, number)),
             waiting: RefCell::default(),
         });
@@ -52,6 +57,7 @@ pub(super) fn begin(
         let phase = each.mul_f64(f64::from(number) / f64::from(plan.flows));
         agenda.enter(start + phase, number);
     }
+    record.watch(watches);
     let pace = Pace::new()?;
     spawn_local(send_in_time(flows, agenda, each, pace, record));
     Ok(())
@@ -60,6 +66,7 @@ pub(super) fn begin(
 #[derive(Debug)]
 struct Flow {
     socket: UdpSocket,
+    diary: Diary,
     packet: RefCell<Box<[u8]>>,
     waiting: RefCell<Waiting>,
 }
@@ -183,12 +190,18 @@ impl Flow {
             return record.trouble(Trouble::WrongBytes);
         }
         // A packet that is not waited for has been given up before.
-        if let Some(question) = waiting.take(number) {
-            question.done();
-            record.settle();
-            if waiting.is_moved(name) {
-                record.trouble(Trouble::WrongNode);
-            }
+        let Some(question) = waiting.take(number) else {
+            return;
+        };
+        let due = question.due();
+        question.done();
+        record.settle();
+        let before = waiting.change_to(name);
+        let name = String::from_utf8_lossy(name);
+        self.diary.answered(&name, before.is_some(), due);
+        if let Some(before) = before.filter(|before| !before.is_empty()) {
+            record.trouble(Trouble::WrongNode);
+            record.lost(&before);
         }
     }
 }
@@ -214,12 +227,9 @@ impl Waiting {
         self.packets.remove(at).map(|(_, question)| question)
     }
 
-    /// Whether another node than before answers; from then on it is that one.
-    fn is_moved(&mut self, name: &[u8]) -> bool {
-        if *self.node == *name {
-            return false;
-        }
-        let before = std::mem::replace(&mut self.node, name.into());
-        !before.is_empty()
+    /// From here on it is the node `name` that answers; which one it was before, if another.
+    fn change_to(&mut self, name: &[u8]) -> Option<Box<[u8]>> {
+        let is_other = *self.node != *name;
+        is_other.then(|| std::mem::replace(&mut self.node, name.into()))
     }
 }

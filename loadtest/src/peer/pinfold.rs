@@ -1,6 +1,6 @@
 //! Pinfold: its configuration, and its admin socket.
 //!
-//! Everything is as shipped except `return_after`, which a scenario may set.
+//! Everything is as shipped except `return_after` and the kind of a probe, which a scenario may set.
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,7 +11,7 @@ use super::{CONFIGURATION, Description, bind};
 use crate::http;
 use crate::load::Target;
 use crate::process::{Directory, wait_until};
-use crate::scenario::Generation;
+use crate::scenario::{Generation, Probe};
 
 const RELOAD_LIMIT: Duration = Duration::from_secs(10);
 
@@ -72,6 +72,9 @@ max_sessions = {max}
             service = listener.service,
             max = listener.max_sessions,
         );
+        if let Some(Probe::TurnAllocate) = listener.probe {
+            text.push_str("[listener.probe]\nkind = \"turn-allocate\"\n");
+        }
     }
     for partner in description.partners {
         let generation = match partner.generation {

@@ -199,7 +199,7 @@ pub(super) fn course(played: &Played, what: Course) -> Option<String> {
     Some(chart.finish())
 }
 
-/// When partners went without their node: a row for each balancer, a bar for each gap, and what was
+/// When partners and flows went without their node: a row for each balancer, a bar for each gap, and what was
 /// done to nodes.
 pub(super) fn failovers(played: &Played) -> Option<String> {
     let runs: Vec<_> = middle_runs(played)
@@ -263,7 +263,7 @@ pub(super) fn failovers(played: &Played) -> Option<String> {
     Some(chart.finish())
 }
 
-/// How long partners went without their node: a dot for each gap.
+/// How long partners and flows went without their node: a dot for each gap.
 pub(super) fn gaps(played: &Played) -> Option<String> {
     let runs: Vec<_> = played.runs.iter().map(|run| &run.findings).collect();
     let values = runs

@@ -147,12 +147,12 @@ impl Played {
         self.write_chart(
             out,
             charts::failovers(self),
-            "Failovers. Dashed lines: a node was broken; dotted: it was mended. Bars: a partner without an answer.",
+            "Failovers. Dashed lines: a node was broken; dotted: it was mended. Bars: a partner or a flow without an answer.",
         )?;
         self.write_chart(
             out,
             charts::gaps(self),
-            "How long partners went without an answer, every time.",
+            "How long partners and flows went without an answer, every time.",
         )?;
         for (figure, chart) in charts::costs(self) {
             let caption = format!("{figure}: median, and the spread over the rounds.");

@@ -92,12 +92,15 @@ impl Window {
             let is_timed = !matches!(record.unit(), Unit::Byte | Unit::Session);
             load.latencies(latency.as_ref().filter(|_| is_timed));
             load.troubles(&troubles);
-            if matches!(record.unit(), Unit::RoundTrip | Unit::Session) {
+            if matches!(
+                record.unit(),
+                Unit::RoundTrip | Unit::Session | Unit::Packet
+            ) {
                 let ends = disturbed::elsewhere(&record.take_ends(), events, self.start);
                 load.figure("disturbed_elsewhere", whole(ends));
             }
             if let Some(lives) = self.lives.get(at) {
-                load.partners(lives, &record.partners(), (self.start, events));
+                load.gaps(lives, &record.partners(), (self.start, events));
             }
         }
         of_balancer(&mut findings, balancer, before, after, spent, seconds);
@@ -193,12 +196,8 @@ impl OfLoad<'_> {
         }
     }
 
-    fn partners(
-        &mut self,
-        before: &[Life],
-        after: &[Life],
-        (start, events): (Instant, &[Happened]),
-    ) {
+    /// How long partners and flows went without a node.
+    fn gaps(&mut self, before: &[Life], after: &[Life], (start, events): (Instant, &[Happened])) {
         if after.is_empty() {
             return;
         }

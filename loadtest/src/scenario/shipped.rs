@@ -23,6 +23,8 @@ pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
         "partner-failover",
         "partner-freeze",
         "node-pause",
+        "calls-killed",
+        "calls-frozen",
         "failover-after-reloads",
         "freeze-after-reloads",
         "failover-among-thousands",

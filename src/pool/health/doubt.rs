@@ -31,12 +31,12 @@ impl Health {
         self.judge(now);
     }
 
-    /// A dial brings an endpoint to the brink; only a probe may push it over.
-    pub(super) fn dial_refused(&mut self, now: Moment) {
+    /// What sessions are told brings an endpoint to the brink; only a probe may push it over.
+    pub(super) fn bring_to_the_brink(&mut self, evidence: Evidence, now: Moment) {
         let brink = self.timing.fall.saturating_sub(1);
         self.refusals = self.refusals.max((self.refusals + 1).min(brink));
         self.failures = self.failures.max((self.failures + 1).min(brink));
-        self.suspect(Evidence::DialRefused, now);
+        self.suspect(evidence, now);
     }
 
     pub(super) fn session_reset(&mut self, client: IpAddr, now: Moment) {

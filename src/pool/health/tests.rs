@@ -104,15 +104,17 @@ fn fewer_failures_than_fall_never_take_it_down_and_a_good_probe_resets_them() {
 }
 
 #[test]
-fn refused_dials_bring_it_to_the_brink_and_only_a_probe_condemns() {
-    let mut health = up();
-    for _ in 0..20 {
-        health.observe(Event::DialRefused, ms(10));
+fn what_sessions_are_told_brings_it_to_the_brink_and_only_a_probe_condemns() {
+    for event in [Event::DialRefused, Event::Undelivered] {
+        let mut health = up();
+        for _ in 0..20 {
+            health.observe(event, ms(10));
+        }
+        assert_eq!((health.state(), health.failures()), (State::Suspect, 1));
+        assert!(health.poll(ms(10)), "evidence starts a probe at once");
+        health.observe(failed(10, ProbeFailure::Refused), ms(11));
+        assert_eq!(health.state(), State::Down);
     }
-    assert_eq!((health.state(), health.failures()), (State::Suspect, 1));
-    assert!(health.poll(ms(10)), "evidence starts a probe at once");
-    health.observe(failed(10, ProbeFailure::Refused), ms(11));
-    assert_eq!(health.state(), State::Down);
 }
 
 #[test]

@@ -193,7 +193,8 @@ impl Flow {
     }
 
     /// The network says that a datagram of its did not arrive. Whoever has sent one could say so, too: the node is
-    /// asked, and nothing worse is thought of it.
+    /// asked at once, and only what it answers itself condemns it. A host says so for fifty datagrams at once and not
+    /// for the others (`icmp(7)`, `icmp_msgs_burst`), whose flows wait for that.
     pub(super) fn note_unreachable(&self) {
         let reports = &self.account.context().reports;
         reports.send(Report::Undelivered(self.endpoint.number));

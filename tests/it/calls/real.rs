@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::{TCP, UDP, appliance, caller, node_address, vip};
+use super::{BOTH, TCP, UDP, appliance, caller, node_address, vip};
 use crate::coturn::{CREDENTIALS, Call, Coturn, Over, Server};
 use crate::laboratory::{Laboratory, laboratory};
 use crate::world::{Directory, Listener, Pinfold, World, caller_address, lonely_address};
@@ -53,7 +53,7 @@ fn real_clients_relay_over_udp_and_tcp_and_their_servers_see_who_they_are() {
         };
         let directory = Directory::create();
         let _servers = servers(laboratory, &coturn);
-        let pinfold = appliance(laboratory, &directory, "");
+        let pinfold = appliance(laboratory, &directory, &BOTH, "");
         let callers = [0, 1, 2].map(caller);
         let on = || callers.map(|from| pinfold.pin(&from.to_string()));
         for from in callers {
@@ -77,7 +77,7 @@ fn who_calls_after_a_server_was_killed_is_served_by_another_and_who_was_elsewher
         };
         let directory = Directory::create();
         let mut servers = servers(laboratory, &coturn);
-        let pinfold = appliance(laboratory, &directory, "");
+        let pinfold = appliance(laboratory, &directory, &BOTH, "");
         let calls = callers(laboratory, &coturn, &pinfold, 6);
         let (_, victim, killed) = &calls[0];
         let (victim, killed) = (caller(*victim), killed.clone());
