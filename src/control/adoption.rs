@@ -92,11 +92,12 @@ pub(super) fn adopted(
 
 /// Puts it in force, before anybody can come by the new names.
 pub(super) fn adopt(adopted: &[Adopted], pins: &PinTable, now: Moment) {
-    for each in adopted.iter().filter(|each| each.instead.is_none()) {
-        pins.rekey(&each.from, &each.to, now);
-        if each.is_left_for_good {
-            pins.forget(&each.from);
-        }
+    for Adopted { from, to, .. } in adopted.iter().filter(|each| each.instead.is_none()) {
+        pins.rekey(from, to, now);
+    }
+    // Only then: one pin may have gone to several scopes.
+    for each in adopted.iter().filter(|each| each.is_left_for_good) {
+        pins.forget(&each.from);
     }
 }
 

@@ -114,7 +114,10 @@ impl Doors {
             .iter()
             .filter(same)
             .find(|door| door.listener == listener.name);
-        let suspended = || self.suspended.iter().map(|(door, _)| door);
+        let suspended = || {
+            let doors = self.suspended.iter().map(|(door, _)| door);
+            doors.filter(|_| configured.address.port() != 0)
+        };
         own.or_else(|| suspended().find(same)).or_else(|| {
             let others = self
                 .open

@@ -56,7 +56,7 @@ pub fn script(config: &Config, cores: usize) -> String {
     routing(&mut text, &facts);
     text.push_str(FILTER_HEAD);
     interception::sets(&mut text, &facts, workers, &counted);
-    interception::chains(&mut text);
+    interception::chains(&mut text, &facts);
     if let Some(gateway) = &config.gateway {
         forwarding::chains(&mut text, &facts, gateway);
     }
@@ -153,22 +153,23 @@ fi
 
 /// The kernel remembers what workers send to nodes.
 fn room(text: &mut String, facts: &Facts) {
-    if facts.sessions == 0 {
+    if facts.answers.is_empty() {
         return;
     }
-    let entries = facts.sessions + ROOM_FOR_OTHERS;
+    let entries = facts.connections + ROOM_FOR_OTHERS;
     let _ = write!(
         text,
         "\n# ── Room ─────────────────────────────────────────────────────────────────────────────────────────\n\
          #\n\
-         # Each session and flow of a transparent listener is remembered by the kernel (max_sessions of all of them:\n\
-         # {}). Raised where it is less; never lowered. A container cannot, and has its host's.\n\
+         # With these tables the kernel remembers every connection of this machine, and there is room for all that\n\
+         # max_sessions of all listeners allow ({}). Raised where it is less; never lowered. A container cannot,\n\
+         # and has its host's.\n\
          if [ -w {ROOM} ] && [ \"$(cat {ROOM})\" -lt {entries} ]; then\n    \
              mkdir -p {NOTES}\n    \
              [ -e {NOTES}/{ROOM_NOTE} ] || cat {ROOM} > {NOTES}/{ROOM_NOTE}\n    \
              echo {entries} > {ROOM}\n\
          fi\n",
-        facts.sessions
+        facts.connections
     );
 }
 

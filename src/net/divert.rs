@@ -48,12 +48,18 @@ impl Diversion {
         })
     }
 
-    /// Has the host's rules let go of a client that goes on with its node directly: the node's answers go there
-    /// from here on, also where the client's datagrams do not pass this machine.
-    pub fn release(&self, client: SocketAddr, node: SocketAddr) {
+    /// Has the host's rules let go of clients that go on with their nodes directly, a batch at most: the nodes' answers
+    /// go there from here on, also where the clients' datagrams do not pass this machine.
+    pub fn release(&self, all: impl IntoIterator<Item = (SocketAddr, SocketAddr)>) {
+        let mut all = all.into_iter().peekable();
+        if all.peek().is_none() {
+            return;
+        }
         let mut outbox = Outbox::default();
-        let _ = outbox.add(client, node, &[]);
-        // The rules drop it, and the kernel says so.
+        for (client, node) in all {
+            let _ = outbox.add(client, node, &[]);
+        }
+        // The rules drop them, and the kernel says so.
         outbox.send_as_senders(&self.releaser, |_, _| ());
     }
 
@@ -111,8 +117,7 @@ fn sender(mark: u32, is_ipv6: bool) -> io::Result<Socket> {
         true => IpAddr::V6(NOWHERE_V6),
     };
     socket.bind(&SocketAddr::new(nowhere, 0).into())?;
-    // The kernel caps this at `net.core.wmem_max`.
-    socket.set_send_buffer_size(BUFFER)?;
+    sys::option::set_send_buffer(&socket, BUFFER)?;
     Ok(socket)
 }
 
@@ -127,7 +132,7 @@ fn answers(worker: u8, is_ipv6: bool) -> io::Result<std::net::UdpSocket> {
     }
     set_transparent(&socket, is_ipv6)?;
     sys::option::set_original_destination(&socket, is_ipv6)?;
-    socket.set_recv_buffer_size(BUFFER)?;
+    sys::option::set_receive_buffer(&socket, BUFFER)?;
     let port = interception_port(worker);
     socket.bind(&SocketAddr::new(loopback(is_ipv6), port).into())?;
     Ok(socket.into())
@@ -204,6 +209,6 @@ const ANYBODY: Ipv4Addr = Ipv4Addr::new(240, 80, 70, 1);
 const ANYBODY_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x5046, 1);
 
 /// What 25,000 packets a second bring while a worker stands still for a tenth of one.
-const BUFFER: usize = 4 << 20;
+const BUFFER: u32 = 4 << 20;
 /// More than a message needs to say whose datagram it quotes.
 const PACKET_MAX: usize = 576;

@@ -26,13 +26,15 @@ impl Unreachable {
     #[must_use]
     pub fn read(packet: &[u8]) -> Option<Self> {
         let message = behind_ipv4(packet)?;
+        let meant_for = *packet.get(16..)?.first_chunk::<4>()?;
         let ([kind, code, ..], quoted) = message.split_first_chunk::<8>()?;
         // RFC 1812, section 5.2.7.1: 4 is "fragmentation needed".
         if *kind != KIND || *code == 4 {
             return None;
         }
         let (header, _) = quoted.split_first_chunk::<20>()?;
-        if header[9] != UDP || is_fragment(header) {
+        // It goes to whoever has sent the datagram. What says so to this machine itself was invented.
+        if header[9] != UDP || is_fragment(header) || !header[12..].starts_with(&meant_for) {
             return None;
         }
         let ip = |at: usize| {
@@ -47,9 +49,17 @@ impl Unreachable {
     #[must_use]
     pub fn read_v6(message: &[u8]) -> Option<Self> {
         let ([kind, ..], quoted) = message.split_first_chunk::<8>()?;
-        let (header, datagram) = quoted.split_first_chunk::<40>()?;
-        // Extension headers are never in what was sent from here.
-        if *kind != KIND_V6 || header[6] != UDP {
+        let (header, rest) = quoted.split_first_chunk::<40>()?;
+        let (next, datagram) = match header[6] {
+            // RFC 8200, section 4.5: what is larger than the path allows leaves in pieces, of which the first has the ports.
+            FRAGMENT => {
+                let ([next, _, high, low, ..], datagram) = rest.split_first_chunk::<8>()?;
+                let is_first = (high, low & 0xf8) == (&0, 0);
+                (*next, if is_first { datagram } else { return None })
+            }
+            next => (next, rest),
+        };
+        if *kind != KIND_V6 || next != UDP {
             return None;
         }
         let ip = |at: usize| {
@@ -73,6 +83,7 @@ impl Unreachable {
 }
 
 const UDP: u8 = 17;
+const FRAGMENT: u8 = 44;
 
 /// Whether it is any but the first piece of a datagram: RFC 791.
 fn is_fragment(header: &[u8; 20]) -> bool {
@@ -124,6 +135,9 @@ mod tests {
         let mut tcp = message(3);
         tcp[37] = 6;
         assert_eq!(Unreachable::read(&tcp), None);
+        let mut to_us = message(3);
+        to_us[19] = 1;
+        assert_eq!(Unreachable::read(&to_us), None, "nobody says so to us");
         let mut later_piece = message(3);
         later_piece[35] = 1;
         assert_eq!(Unreachable::read(&later_piece), None);
@@ -144,6 +158,12 @@ mod tests {
             to: SocketAddr::new(to.into(), 3478),
         };
         assert_eq!(Unreachable::read_v6(&message), Some(expected));
+        let fragment = [UDP, 0, 0, 1, 0, 0, 0, 7];
+        let mut in_pieces = [&message[..48], &fragment, &message[48..]].concat();
+        in_pieces[14] = FRAGMENT;
+        assert_eq!(Unreachable::read_v6(&in_pieces), Some(expected));
+        in_pieces[50] = 1;
+        assert_eq!(Unreachable::read_v6(&in_pieces), None, "a later piece");
         message[0] = 2;
         assert_eq!(Unreachable::read_v6(&message), None, "it was too large");
     }

@@ -1,4 +1,6 @@
 //! Whether workers can speak in the names of clients, as control sees it.
+//!
+//! Ordering: each worker writes its own states, and nothing else depends on them: relaxed.
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -49,11 +51,10 @@ impl Diversions {
         self.workers.len()
     }
 
-    /// This worker fares so.
-    pub fn tell(&self, worker: u8, is_ipv6: bool, state: State) {
-        if let Some(of) = self.of(usize::from(worker), is_ipv6) {
-            of.store(state as u8, Relaxed);
-        }
+    /// This worker fares so; whether that is news.
+    pub fn tell(&self, worker: u8, is_ipv6: bool, state: State) -> bool {
+        let of = self.of(usize::from(worker), is_ipv6);
+        of.is_some_and(|of| of.swap(state as u8, Relaxed) != state as u8)
     }
 
     /// What stands in the way of one version of IP, and how many workers it concerns; the worst of several. `None`

@@ -198,6 +198,14 @@ impl Hold {
         matches!(subject, Some(Subject::Partner(partner)) if **partner == *name)
     }
 
+    /// Whether the pin is that of a partner.
+    #[must_use]
+    pub fn is_of_partner(&self) -> bool {
+        self.lease
+            .as_ref()
+            .is_some_and(|lease| lease.key().subject.is_partner())
+    }
+
     /// Whether the pin names `node` now.
     #[must_use]
     pub fn names(&self, node: &str, now: Moment) -> bool {

@@ -19,15 +19,15 @@ use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
 
 use self::diverted::Answered;
-use self::flow::{Flow, Heard, Leg, Sent};
-use super::session::{EndpointNumber, outcome_of};
+use self::flow::{Flow, Heard, Leg, Refused, Sent};
+use super::placing::Failure;
+use super::session::outcome_of;
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
 use crate::net::crowd::Crowd;
 use crate::net::dial::Refusal;
 use crate::net::divert::Diversion;
-use crate::net::unreachable::Unreachable;
 use crate::pool::flows::{FlowId, FlowTable, Lives};
 use crate::sys::datagram::{Batch, Outbox};
 use crate::telemetry::outcome::Outcome;
@@ -46,6 +46,8 @@ pub struct Flows<E> {
     context: Rc<Context>,
     entrance: E,
     socket: UdpSocket,
+    /// Where clients send to.
+    here: SocketAddr,
     /// Sockets towards the nodes.
     crowd: Crowd,
     /// What speaks to nodes in the clients' names, once a flow needs it.
@@ -71,6 +73,7 @@ impl<E: Entrance + 'static> Flows<E> {
         Ok(Rc::new(Self {
             context: Rc::clone(context),
             entrance,
+            here: socket.local_addr()?,
             socket: UdpSocket::from_std(socket)?,
             crowd: Crowd::new()?,
             diversion: OnceCell::new(),
@@ -160,22 +163,24 @@ impl<E: Entrance + 'static> Flows<E> {
         });
         // There is no way to the nodes of these: their next datagrams go elsewhere.
         for client in cut_off {
-            self.give_up_node(client, None);
+            self.give_up_node(client, None, Failure::Refused);
         }
     }
 
-    /// A datagram of `client` cannot reach its node, or has not reached the one at `node`: it gets another one.
-    fn give_up_node(&self, client: SocketAddr, node: Option<SocketAddr>) -> bool {
+    /// A datagram of `client` cannot reach its node, or has not reached the one at `node`, which it was sent to in the
+    /// client's name: it gets another one.
+    fn give_up_node(&self, client: SocketAddr, node: Option<SocketAddr>, how: Failure) -> bool {
+        let is_it = |flow: &&Flow| {
+            let is_shared = matches!(flow.leg(), Leg::Shared);
+            is_shared && node.is_none_or(|node| flow.node() == node)
+        };
         let found = {
             let table = self.table.borrow();
             let id = table.find(client);
-            id.filter(|id| {
-                let flow = table.get(*id);
-                let flow = flow.filter(|flow| node.is_none_or(|node| flow.node() == node));
-                flow.inspect(|flow| flow.note_unreachable()).is_some()
-            })
+            let flow = id.and_then(|id| table.get(id)).filter(is_it);
+            flow.inspect(|flow| flow.note_unreachable()).and(id)
         };
-        found.map(|id| self.replace(id)).is_some()
+        found.map(|id| self.replace(id, how)).is_some()
     }
 
     /// Takes a datagram to the node of its client's flow.
@@ -185,7 +190,9 @@ impl<E: Entrance + 'static> Flows<E> {
         // A node that is found gone by this very datagram leaves it to the next.
         while let Some(id) = next {
             let mut table = self.table.borrow_mut();
-            let Some(flow) = table.get(id) else { return };
+            let Some(flow) = table.get_mut(id) else {
+                return;
+            };
             next = match flow.send(bytes, outbox) {
                 Sent::Gone => {
                     table.touch(id, self.context.sessions.now());
@@ -194,22 +201,26 @@ impl<E: Entrance + 'static> Flows<E> {
                 Sent::Lost => None,
                 Sent::NodeIsGone => {
                     drop(table);
-                    self.replace(id)
+                    self.replace(id, Failure::Refused)
                 }
             };
         }
     }
 
     /// Nobody is at the node of this flow: its client gets another one, from which on its pin may move.
-    fn replace(&self, id: FlowId) -> Option<FlowId> {
+    fn replace(&self, id: FlowId, how: Failure) -> Option<FlowId> {
         let mut flow = self.table.borrow_mut().remove(id)?;
-        let (client, refused) = (flow.client(), flow.refused());
-        flow.end(Outcome::NodeReset);
+        let (client, refused) = (flow.client(), flow.refused(how));
+        flow.end(match how {
+            Failure::Refused => Outcome::NodeReset,
+            // It may be well: nobody is missed, and no pin is moved, before its probe agrees.
+            Failure::Unanswered => Outcome::NodeLost,
+        });
         self.admit(client, refused)
     }
 
     /// Places a client that has no flow, on none of the `refused` nodes.
-    fn admit(&self, client: SocketAddr, refused: Vec<EndpointNumber>) -> Option<FlowId> {
+    fn admit(&self, client: SocketAddr, refused: Vec<Refused>) -> Option<FlowId> {
         let policy = self.entrance.policy().filter(|_| !self.is_closing.get())?;
         if policy.listener.is_transparent() && !self.may_divert(client) {
             return None;
@@ -244,7 +255,7 @@ impl<E: Entrance + 'static> Flows<E> {
     /// Whether there are sockets to speak to nodes in the name of such a client.
     fn may_divert(&self, client: SocketAddr) -> bool {
         if self.diversion.get().is_none()
-            && let Some(diversion) = self.context.diverted.open(client.is_ipv6())
+            && let Some(diversion) = self.context.diverted.get(client.is_ipv6())
         {
             let _ = self.diversion.set(diversion);
         }
@@ -256,7 +267,7 @@ impl<E: Entrance + 'static> Flows<E> {
         &self,
         policy: &Rc<Policy>,
         client: SocketAddr,
-        refused: Vec<EndpointNumber>,
+        refused: Vec<Refused>,
     ) -> Option<Flow> {
         let client = ClientAddr::new(client);
         let open = |refused| Flow::open(&self.context, policy, client, refused);
@@ -297,7 +308,7 @@ impl<E: Entrance + 'static> Flows<E> {
             Heard::NodeIsGone => {
                 drop(table);
                 // At once, so that its next datagram is not sent there again.
-                let _ = self.replace(id);
+                let _ = self.replace(id, Failure::Refused);
             }
         }
     }
@@ -358,54 +369,6 @@ impl<E: Entrance + 'static> Flows<E> {
         for (flow, interrupt) in ended {
             flow.end(outcome_of(interrupt));
         }
-    }
-}
-
-impl<E: Entrance + 'static> Answered for Flows<E> {
-    fn take(&self, batch: &Batch, taken: &mut [bool]) {
-        let here = self.socket.local_addr().ok();
-        let mut outbox = Outbox::default();
-        let mut redirected = Vec::new();
-        {
-            let mut table = self.table.borrow_mut();
-            let answers = batch.iter_diverted().zip(taken);
-            for ((bytes, node, client), taken) in answers.filter(|(_, taken)| !**taken) {
-                let id = table.find(client);
-                let Some((id, flow)) = id.and_then(|id| Some((id, table.get_mut(id)?))) else {
-                    continue;
-                };
-                if !matches!(flow.leg(), Leg::Shared) || flow.node() != node {
-                    continue;
-                }
-                *taken = true;
-                flow.note_answer(bytes.len());
-                if flow.is_redirected_by(bytes, here) {
-                    redirected.push(id);
-                }
-                let _ = outbox.add(node, client, bytes);
-                table.answer(id, self.context.sessions.now());
-            }
-        }
-        let ended: Vec<_> = redirected
-            .into_iter()
-            .filter_map(|id| self.table.borrow_mut().remove(id))
-            .collect();
-        // Before they hear of it: a node may answer their next datagrams sooner than this thread goes on.
-        for flow in &ended {
-            if let Some(diversion) = self.diversion.get() {
-                diversion.release(flow.client(), flow.node());
-            }
-        }
-        if !outbox.is_empty() {
-            outbox.send(&self.socket);
-        }
-        for flow in ended {
-            flow.end(Outcome::Redirected);
-        }
-    }
-
-    fn lose(&self, lost: &Unreachable) -> bool {
-        self.give_up_node(lost.from, Some(lost.to))
     }
 }
 

@@ -66,6 +66,24 @@ pub fn set_original_destination(socket: &impl AsFd, is_ipv6: bool) -> io::Result
     }
 }
 
+/// Gives a socket so much room for what it receives, whatever the system's limit: `socket(7)`, `SO_RCVBUFFORCE`.
+///
+/// # Errors
+///
+/// `CAP_NET_ADMIN` is missing; the descriptor is no socket.
+pub fn set_receive_buffer(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
+}
+
+/// The same for what it sends: `SO_SNDBUFFORCE`.
+///
+/// # Errors
+///
+/// `CAP_NET_ADMIN` is missing; the descriptor is no socket.
+pub fn set_send_buffer(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
+}
+
 /// Lets a raw ICMP socket receive nothing but messages of `kind`: `raw(7)`, `ICMP_FILTER`; RFC 3542, section 3.2,
 /// `ICMP6_FILTER`.
 ///

@@ -85,14 +85,10 @@ impl Policies {
 
     /// Opens what speaks to nodes in the names of clients, so that it is known early whether the host is made for it.
     fn divert(&self, policies: &HashMap<u32, Rc<Policy>>) {
-        for listener in policies.values().map(|policy| &policy.listener) {
-            for bind in listener
-                .config
-                .bind
-                .iter()
-                .filter(|_| listener.is_transparent())
-            {
-                let _ = self.context.diverted.open(bind.is_ipv6());
+        let listeners = policies.values().map(|policy| &policy.listener);
+        for listener in listeners.filter(|listener| listener.is_transparent()) {
+            for bind in &listener.config.bind {
+                self.context.diverted.want(bind.is_ipv6());
             }
         }
     }

@@ -213,6 +213,33 @@ fn a_pin_that_has_gone_to_another_affinity_does_not_wait_in_the_old_one() {
 }
 
 #[test]
+fn a_pin_goes_along_to_every_scope_that_its_own_becomes() {
+    let config = |first: &str, second: &str| {
+        let text = format!(
+            "version = 1\n[[pool]]\nname = \"edge\"\n[[pool.node]]\nname = \"edge1\"\naddress = \"198.51.100.1\"\n\
+             [[listener]]\nname = \"sip\"\nbind = \"203.0.113.10:5061\"\nservice = \"federation\"\npool = \"edge\"\n\
+             affinity = \"{first}\"\n\
+             [[listener]]\nname = \"other\"\nbind = \"203.0.113.10:5062\"\nservice = \"federation\"\npool = \"edge\"\n\
+             affinity = \"{second}\"\n{}",
+            partner("fabrikam", "\"192.0.2.3\"")
+        );
+        parse("a", &text).unwrap().config
+    };
+    let of = |affinity| key(affinity, Subject::Partner("fabrikam".into()));
+    let now = Moment::from_micros(9);
+    let pins = pins(&[(&of("x"), "edge1")]);
+    adopt(
+        &found(&config("x", "x"), &config("y", "z"), &pins),
+        &pins,
+        now,
+    );
+    for affinity in ["y", "z"] {
+        assert_eq!(pins.look_up(&of(affinity), now).as_deref(), Some("edge1"));
+    }
+    assert_eq!(pins.look_up(&of("x"), now), None);
+}
+
+#[test]
 fn a_partner_that_is_written_down_keeps_the_node_of_its_address() {
     let (early, late) = (prefix("192.0.2.3/32"), prefix("192.0.2.4/32"));
     let (six, other) = (prefix("2001:db8:0:7::/64"), prefix("198.18.0.1/32"));

@@ -18,8 +18,10 @@ pub(super) struct Facts {
     pub(super) answers: BTreeMap<Place, BTreeSet<String>>,
     /// Where transparent listeners take datagrams.
     pub(super) vips: BTreeMap<SocketAddr, String>,
-    /// Sessions of transparent listeners, all at once.
-    pub(super) sessions: u64,
+    /// Connections that the kernel remembers at most: of a session both legs, but not what arrives at `vips`.
+    pub(super) connections: u64,
+    /// The longest that a flow of a transparent listener lasts without a datagram, in seconds.
+    pub(super) idle: u64,
     /// Where A/V Edges are spoken with directly, from outside. Empty without `[gateway]`.
     pub(super) media: BTreeMap<Place, BTreeSet<String>>,
     /// Outer addresses of A/V Edges. Empty without `[gateway]`.
@@ -30,6 +32,8 @@ pub(super) struct Facts {
     pub(super) translated: Vec<(GatewaySnat, BTreeSet<IpAddr>)>,
 }
 
+const DAY: u64 = 86_400;
+
 /// What a node shows to the outside.
 const OUTER: [Family; 3] = [Family::Access, Family::Webconf, Family::Av];
 
@@ -37,6 +41,9 @@ impl Facts {
     pub(super) fn of(config: &Config) -> Self {
         let mut facts = Self::default();
         for listener in &config.listeners {
+            let is_one_legged = !listener.needs_descriptors();
+            let legs = if is_one_legged { 1 } else { 2 };
+            facts.connections += legs * u64::from(listener.max_sessions);
             if listener.source == SourceAddress::Transparent {
                 facts.listener(config, listener);
             }
@@ -62,7 +69,11 @@ impl Facts {
         for (place, node) in targets(config, listener) {
             self.answers.entry(place).or_default().insert(node);
         }
-        self.sessions += u64::from(listener.max_sessions);
+        if listener.service.is_udp() {
+            // For ever is a day here.
+            let idle = listener.idle_timeout.map_or(DAY, |idle| idle.as_secs() + 1);
+            self.idle = self.idle.max(idle.min(DAY));
+        }
         let binds = listener.bind.iter();
         for bind in binds.filter(|bind| listener.service.is_udp() && bind.port() != 0) {
             self.vips.insert(*bind, listener.name.clone());

@@ -12,7 +12,7 @@ use crate::net::transparent::{
 pub(super) fn sets(text: &mut String, facts: &Facts, workers: usize, counted: &str) {
     text.push_str(
         "    # Addresses and ports at which nodes see the clients' own addresses, and answer to those. The first\n    \
-         # is no node: by it `pinfold serve` finds out at its start whether these rules are in force.\n",
+         # is no node: by it `pinfold serve` finds out every few seconds whether these rules are in force.\n",
     );
     for (version, kind, own) in [(4, "ipv4_addr", "127.0.0.1"), (6, "ipv6_addr", "::1")] {
         let _ = write!(
@@ -75,8 +75,32 @@ pub(super) fn is_of(ip: IpAddr, version: u8) -> bool {
     ip.is_ipv4() == (version == 4)
 }
 
+/// How long the kernel remembers what workers ask: as long as a flow may be silent, and what nobody answers not for long,
+/// because that is what a flood is made of.
+fn memory(text: &mut String, facts: &Facts) {
+    text.push_str(
+        "    # As long as a flow may be silent; and what no node answers not for long, since that is what floods are\n    \
+         # made of.\n",
+    );
+    for (version, protocol) in [(4, "ip"), (6, "ip6")] {
+        let replied = facts.idle.max(UNREPLIED);
+        let _ = write!(
+            text,
+            "    ct timeout flows{version} {{\n        \
+                 protocol udp\n        \
+                 l3proto {protocol}\n        \
+                 policy = {{ unreplied : {UNREPLIED}, replied : {replied} }}\n    \
+             }}\n\n"
+        );
+    }
+}
+
+/// Seconds. Whoever asks an A/V Edge sends again after half a one.
+const UNREPLIED: u64 = 10;
+
 /// The chains that every packet passes.
-pub(super) fn chains(text: &mut String) {
+pub(super) fn chains(text: &mut String, facts: &Facts) {
+    memory(text, facts);
     let ours = format!("& {MARK_MASK:#x} == {FIRST_WORKER_MARK:#x}");
     let not_ours = format!("& {MARK_MASK:#x} != {FIRST_WORKER_MARK:#x}");
     let here = format!("meta mark set {DELIVERED_HERE:#x}");
@@ -101,7 +125,9 @@ pub(super) fn chains(text: &mut String) {
              type route hook output priority mangle; policy accept;\n\n        \
              # What a worker sends in a client's name has its mark. The connection keeps it, so that the answer\n        \
              # is known by it.\n        \
-             meta mark {ours} ct mark set meta mark\n\n        \
+             meta mark {ours} ct mark set meta mark\n        \
+             meta mark {ours} meta nfproto ipv4 meta l4proto udp ct timeout set \"flows4\"\n        \
+             meta mark {ours} meta nfproto ipv6 meta l4proto udp ct timeout set \"flows6\"\n\n        \
              # A worker lets go of a client that its node has sent on. The datagram that says so goes no further.\n        \
              meta mark {LET_GO:#x} ct mark set 0 drop\n\n        \
              # \"Nobody is there\", said by this machine itself: to the worker, not to the client.\n        \
@@ -122,15 +148,14 @@ pub(super) fn chains(text: &mut String) {
              meta mark {ours} return\n\n        \
              # \"Nobody is there\", said by a node or a router about what a worker sent: to the worker.\n        \
              {icmp} {here} accept\n\n        \
-             # A node answers a client by TCP: to the socket that dialled the node with the client's address.\n        \
-             ip saddr . meta l4proto . tcp sport @answers4 {here} accept\n        \
-             ip6 saddr . meta l4proto . tcp sport @answers6 {here} accept\n\n        \
-             # By UDP: to the worker whose mark the flow has.\n        \
-             ip saddr . meta l4proto . udp sport @answers4 tproxy ip to 127.0.0.1:ct mark map @interception_ports {here} accept\n        \
-             ip6 saddr . meta l4proto . udp sport @answers6 tproxy ip6 to [::1]:ct mark map @interception_ports {here} accept\n\n        \
              # The client speaks with the node directly: from here on it gets the node's answers directly, too.\n        \
-             ip daddr . meta l4proto . udp dport @answers4 ct mark set 0\n        \
-             ip6 daddr . meta l4proto . udp dport @answers6 ct mark set 0\n    \
-         }}\n"
+             ip daddr . meta l4proto . udp dport @answers4 ct mark set 0 return\n        \
+             ip6 daddr . meta l4proto . udp dport @answers6 ct mark set 0 return\n\n        \
+             # All else is a node's answer to a client, also of a node that the configuration has no more and whose\n        \
+             # sessions come to their end. By TCP: to the socket that dialled the node with the client's address.\n        \
+             meta l4proto tcp {here} accept\n\n        \
+             # By UDP: to the worker whose mark the flow has.\n        \
+             meta nfproto ipv4 meta l4proto udp tproxy ip to 127.0.0.1:ct mark map @interception_ports {here} accept\n        \
+             meta nfproto ipv6 meta l4proto udp tproxy ip6 to [::1]:ct mark map @interception_ports {here} accept\n    }}\n"
     );
 }

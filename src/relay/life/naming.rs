@@ -56,9 +56,16 @@ impl Life<'_> {
         let ip = self.account.client().ip();
         let key = take_pin_along(self.context(), self.policy(), ip, known);
         let lease = key.and_then(|key| self.context().pins.lease(&key, Moment::now()));
-        if let Some(lease) = lease {
-            *hold = Some(Hold::new(self.context(), lease));
+        let held = lease.map(|lease| Hold::new(self.context(), lease));
+        // Never under the pin of whoever it was taken for before; that of its address may be its own.
+        if held.is_some() || hold.as_ref().is_some_and(Hold::is_of_partner) {
+            *hold = held;
         }
+    }
+
+    fn is_held_by(&self, hold: &Hold) -> bool {
+        let partner = self.account.partner();
+        partner.is_some_and(|partner| hold.is_of(&partner.name))
     }
 
     /// It was named: who waits for the partner is told that it is served since it came.
@@ -66,8 +73,9 @@ impl Life<'_> {
         if let Some(endpoint) = self.account.endpoint()
             && !self.account.is_forsaken()
         {
+            let is_its = |hold: &&Hold| !hold.is_of_partner() || self.is_held_by(hold);
             let names = |hold: &Hold| hold.names(&endpoint.node, Moment::now());
-            let is_home = hold.is_some_and(names);
+            let is_home = hold.filter(is_its).is_some_and(names);
             self.tell_served(&endpoint, self.account.started(), is_home);
         }
     }

@@ -350,8 +350,8 @@ async fn an_answer_that_reaches_its_client_later_is_no_question() {
     node.write_all(b"hi").await.unwrap();
     let end = timeout(PATIENCE, pump.until_answered()).await.unwrap();
     assert!(end.is_none(), "{end:?}");
-    let answered = crate::clock::Moment::now();
-    while crate::clock::Moment::now() == answered {}
+    let answered = Moment::now();
+    while Moment::now() == answered {}
     let waits = || sessions.survey(|_| true).waits_since(0);
     let mut received = [0; 2];
     tokio::select! {

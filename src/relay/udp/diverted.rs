@@ -20,11 +20,15 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use super::flow::Leg;
+use super::{Entrance, Flows};
 use crate::net::divert::{Diversion, is_delivered_here, loopback};
 use crate::net::transparent::{SELF_TEST_PORT, self_test_client_port};
 use crate::net::unreachable::Unreachable;
 use crate::relay::diversions::{Diversions, State};
-use crate::sys::datagram::{BATCH, Batch};
+use crate::relay::placing::Failure;
+use crate::sys::datagram::{BATCH, Batch, Outbox};
+use crate::telemetry::outcome::Outcome;
 
 /// The flows of one door, as far as their nodes' answers concern them.
 pub trait Answered {
@@ -40,6 +44,7 @@ pub struct Diverted {
     worker: u8,
     /// For IPv4 and for IPv6, once they are needed.
     ways: [OnceCell<Rc<Way>>; 2],
+    wanted: [Cell<bool>; 2],
     /// Weak, so that a door is gone when its last flow is.
     doors: RefCell<Vec<Weak<dyn Answered>>>,
     told: Arc<Diversions>,
@@ -68,26 +73,48 @@ impl Diverted {
         Rc::new(Self {
             worker,
             ways: Default::default(),
+            wanted: Default::default(),
             doors: RefCell::default(),
             told,
         })
     }
 
-    /// The sockets for one version of IP, opened if they are not yet; `None` where they cannot be, which is told, and
-    /// tried again whenever they are asked for.
-    pub fn open(self: &Rc<Self>, is_ipv6: bool) -> Option<Rc<Diversion>> {
-        let way = self.ways.get(usize::from(is_ipv6))?;
-        if let Some(way) = way.get() {
-            return Some(Rc::clone(&way.diversion));
+    /// The sockets for one version of IP, if there are any.
+    pub fn get(&self, is_ipv6: bool) -> Option<Rc<Diversion>> {
+        let way = self.ways.get(usize::from(is_ipv6))?.get()?;
+        Some(Rc::clone(&way.diversion))
+    }
+
+    /// From here on sockets for one version of IP are needed: they are opened, and where that fails it is told and
+    /// tried again from time to time.
+    pub fn want(self: &Rc<Self>, is_ipv6: bool) {
+        let Some(is_wanted) = self.wanted.get(usize::from(is_ipv6)) else {
+            return;
+        };
+        if !is_wanted.replace(true) && self.open(is_ipv6).is_none() {
+            let this = Rc::clone(self);
+            spawn_local(async move {
+                while this.open(is_ipv6).is_none() {
+                    sleep(TEST_INTERVAL).await;
+                }
+            });
         }
-        let opened = Diversion::open(self.worker, is_ipv6);
-        let Ok(diversion) = opened else {
-            self.told.tell(self.worker, is_ipv6, State::NotAllowed);
-            return None;
+    }
+
+    fn open(self: &Rc<Self>, is_ipv6: bool) -> Option<()> {
+        let way = self.ways.get(usize::from(is_ipv6))?;
+        let diversion = match Diversion::open(self.worker, is_ipv6) {
+            Ok(diversion) => diversion,
+            Err(error) => {
+                if self.told.tell(self.worker, is_ipv6, State::NotAllowed) {
+                    tracing::error!(worker = self.worker, %error, "cannot speak to nodes in the names of clients");
+                }
+                return None;
+            }
         };
         let diversion = Rc::new(diversion);
         let new = Rc::new(Way {
-            diversion: Rc::clone(&diversion),
+            diversion,
             has_come: Cell::new(false),
             comes: Notify::new(),
         });
@@ -98,7 +125,7 @@ impl Diverted {
         spawn_local(async move { this.serve_failures(&served).await });
         let this = Rc::clone(self);
         spawn_local(async move { this.test(&new, is_ipv6).await });
-        Some(diversion)
+        Some(())
     }
 
     /// From here on `door` is told of answers.
@@ -136,18 +163,36 @@ impl Diverted {
                     way.comes.notify_one();
                 }
             }
-            for door in self.doors() {
-                door.take(&batch, &mut taken);
-            }
+            self.hand_out(way, &batch, &mut taken);
             batch.clear();
         }
+    }
+
+    /// Gives each answer to the door whose flow it is for. What is for none was asked by a flow that has ended: the two
+    /// speak with each other directly, or will.
+    fn hand_out(&self, way: &Way, batch: &Batch, taken: &mut [bool]) {
+        for door in self.doors.borrow().iter() {
+            if taken.iter().take(batch.len()).all(|taken| *taken) {
+                return;
+            }
+            if let Some(door) = door.upgrade() {
+                door.take(batch, taken);
+            }
+        }
+        let left = batch
+            .iter_diverted()
+            .zip(taken)
+            .filter(|(_, taken)| !**taken);
+        way.diversion
+            .release(left.map(|((_, node, client), _)| (client, node)));
     }
 
     async fn serve_failures(&self, way: &Way) {
         loop {
             match way.diversion.failure().await {
                 Ok(lost) => {
-                    self.doors().iter().any(|door| door.lose(&lost));
+                    let doors = self.doors();
+                    doors.iter().any(|door| door.lose(&lost));
                 }
                 // Out of memory, perhaps: what ICMP says is worth no hurry.
                 Err(_) => sleep(PATIENCE).await,
@@ -159,6 +204,8 @@ impl Diverted {
     async fn test(&self, way: &Way, is_ipv6: bool) {
         loop {
             let state = match is_delivered_here(is_ipv6) {
+                Ok(true) if self.comes_back(way, is_ipv6).await => State::Works,
+                // One datagram may be lost where many come.
                 Ok(true) if self.comes_back(way, is_ipv6).await => State::Works,
                 Ok(true) => State::NoRules,
                 Ok(false) => State::NoRoute,
@@ -184,6 +231,54 @@ impl Diverted {
             }
         };
         timeout(PATIENCE, comes).await.is_ok()
+    }
+}
+
+impl<E: Entrance + 'static> Answered for Flows<E> {
+    fn take(&self, batch: &Batch, taken: &mut [bool]) {
+        let mut outbox = Outbox::default();
+        let mut over = Vec::new();
+        {
+            let mut table = self.table.borrow_mut();
+            let answers = batch.iter_diverted().zip(taken);
+            for ((bytes, node, client), taken) in answers.filter(|(_, taken)| !**taken) {
+                let id = table.find(client);
+                let Some((id, flow)) = id.and_then(|id| Some((id, table.get_mut(id)?))) else {
+                    continue;
+                };
+                if !matches!(flow.leg(), Leg::Shared) || flow.node() != node {
+                    continue;
+                }
+                *taken = true;
+                if flow.is_stranger_to(bytes) {
+                    over.push(id);
+                    continue;
+                }
+                flow.note_answer(bytes.len());
+                if flow.is_redirected_by(bytes, self.here) {
+                    over.push(id);
+                }
+                let _ = outbox.add(node, client, bytes);
+                table.answer(id, self.context.sessions.now());
+            }
+        }
+        let mut table = self.table.borrow_mut();
+        let over: Vec<_> = over.into_iter().filter_map(|id| table.remove(id)).collect();
+        drop(table);
+        // Before they hear of it: a node may answer their next datagrams sooner than this thread goes on.
+        if let Some(diversion) = self.diversion.get() {
+            diversion.release(over.iter().map(|flow| (flow.client(), flow.node())));
+        }
+        if !outbox.is_empty() {
+            outbox.send(&self.socket);
+        }
+        for flow in over {
+            flow.end(Outcome::Redirected);
+        }
+    }
+
+    fn lose(&self, lost: &Unreachable) -> bool {
+        self.give_up_node(lost.from, Some(lost.to), Failure::Unanswered)
     }
 }
 

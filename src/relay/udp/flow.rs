@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use crate::addr::ClientAddr;
 use crate::config::model::OnNodeDown;
-use crate::inspect::stun::Message;
+use crate::inspect::stun::{Class, Message, Transaction};
 use crate::net::dial::{Origin, Refusal, dial_datagrams};
 use crate::pool::select::{Choice, Standing};
 use crate::relay::account::Account;
@@ -51,7 +51,16 @@ struct Opening {
     choice: Choice,
     turn: u64,
     /// Nodes that were there for none of the client's datagrams before.
-    refused: Vec<EndpointNumber>,
+    refused: Vec<Refused>,
+    /// What an A/V client has asked its node, the first few.
+    asked: Vec<Transaction>,
+}
+
+/// A node that a client must not be given next, and how it failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    endpoint: EndpointNumber,
+    how: Failure,
 }
 
 /// What became of a client's datagram.
@@ -83,7 +92,7 @@ impl Flow {
         context: &Rc<Context>,
         policy: &Rc<Policy>,
         client: ClientAddr,
-        refused: Vec<EndpointNumber>,
+        refused: Vec<Refused>,
     ) -> Result<Self, Outcome> {
         let account = Account::open(context, Rc::clone(policy), client);
         let needs_place = policy.listener.config.needs_descriptors();
@@ -109,6 +118,7 @@ impl Flow {
                     choice: found.choice,
                     turn: entry.turn,
                     refused,
+                    asked: Vec::new(),
                 })),
                 seat,
                 account,
@@ -140,7 +150,8 @@ impl Flow {
     }
 
     /// Sends what the client says, or puts it into `outbox` where all share a socket.
-    pub(super) fn send<'a>(&self, bytes: &'a [u8], outbox: &mut Outbox<'a>) -> Sent {
+    pub(super) fn send<'a>(&mut self, bytes: &'a [u8], outbox: &mut Outbox<'a>) -> Sent {
+        self.note_question(bytes);
         let sent = match &self.leg {
             Leg::Own(socket) => socket.send(bytes).map(|_| true),
             Leg::Shared => Ok(outbox.add(self.client(), self.node(), bytes)),
@@ -182,14 +193,44 @@ impl Flow {
         }
     }
 
+    /// Remembers what the client asks while nothing has been answered.
+    fn note_question(&mut self, bytes: &[u8]) {
+        let is_av = self.is_av();
+        let Some(opening) = self.opening.as_mut().filter(|_| is_av) else {
+            return;
+        };
+        let message = Message::read(bytes).filter(|message| message.class == Class::Request);
+        if let Some(message) = message.filter(|_| opening.asked.len() < ASKED_MAX) {
+            opening.asked.push(message.transaction);
+        }
+    }
+
+    /// Whether the node speaks to the client of something else than what it was asked through here: the two have been
+    /// speaking with each other directly.
+    pub(super) fn is_stranger_to(&self, answer: &[u8]) -> bool {
+        let opening = self.opening.as_ref();
+        let Some(opening) = opening.filter(|opening| !opening.asked.is_empty()) else {
+            return false;
+        };
+        let is_answer = |message: &Message<'_>| {
+            matches!(message.class, Class::Success | Class::Error)
+                && opening.asked.contains(&message.transaction)
+        };
+        !Message::read(answer).as_ref().is_some_and(is_answer)
+    }
+
+    fn is_av(&self) -> bool {
+        self.account.policy().listener.config.service.is_av()
+    }
+
     /// Whether the node sends the client away from `here` by this answer, to go on with the node from the same port.
-    pub(super) fn is_redirected_by(&self, answer: &[u8], here: Option<SocketAddr>) -> bool {
-        if !self.account.policy().listener.config.service.is_av() {
+    pub(super) fn is_redirected_by(&self, answer: &[u8], here: SocketAddr) -> bool {
+        if !self.is_av() {
             return false;
         }
         let message = Message::read(answer).filter(Message::sends_away);
         let to = message.and_then(|message| message.alternate_server());
-        to.is_some() && to != here
+        to.is_some_and(|to| to != here)
     }
 
     /// The network says that a datagram of its did not arrive. Whoever has sent one could say so, too: the node is
@@ -210,6 +251,7 @@ impl Flow {
             choice,
             turn,
             refused: _,
+            asked: _,
         } = opening;
         self.hold = life.settle(placing, choice, &self.endpoint, *turn);
     }
@@ -225,13 +267,16 @@ impl Flow {
         is_blamed
     }
 
-    /// Nobody is at its node: the nodes that its client must not be given next.
-    pub(super) fn refused(&mut self) -> Vec<EndpointNumber> {
+    /// Its node has failed so: the nodes that its client must not be given next.
+    pub(super) fn refused(&mut self, how: Failure) -> Vec<Refused> {
         let opening = self.opening.as_mut();
         let mut refused = opening
             .map(|opening| std::mem::take(&mut opening.refused))
             .unwrap_or_default();
-        refused.push(self.endpoint.number);
+        refused.push(Refused {
+            endpoint: self.endpoint.number,
+            how,
+        });
         refused
     }
 
@@ -288,7 +333,7 @@ struct Found {
 }
 
 /// Finds the client's node, and a way to it.
-fn find_node(life: Life<'_>, refused: &[EndpointNumber]) -> Result<Found, Outcome> {
+fn find_node(life: Life<'_>, refused: &[Refused]) -> Result<Found, Outcome> {
     let (context, policy) = (life.context(), life.policy());
     let partner = life.account.partner();
     let claimant = Claimant {
@@ -301,8 +346,9 @@ fn find_node(life: Life<'_>, refused: &[EndpointNumber]) -> Result<Found, Outcom
         let Some(node) = policy.listener.nodes.get(choice.index) else {
             break;
         };
-        if refused.contains(&node.endpoint.number) {
-            placing.failed(&choice, Failure::Refused);
+        let number = node.endpoint.number;
+        if let Some(refused) = refused.iter().find(|each| each.endpoint == number) {
+            placing.failed(&choice, refused.how);
             continue;
         }
         life.account.bind(life.seat, &node.endpoint);
@@ -335,3 +381,6 @@ fn find_node(life: Life<'_>, refused: &[EndpointNumber]) -> Result<Found, Outcom
         false => Outcome::NoNode,
     })
 }
+
+/// A client asks again after half a second, and rarely two things at once.
+const ASKED_MAX: usize = 4;

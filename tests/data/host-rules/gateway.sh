@@ -28,7 +28,7 @@ table inet pinfold
 delete table inet pinfold
 table inet pinfold {
     # Addresses and ports at which nodes see the clients' own addresses, and answer to those. The first
-    # is no node: by it `pinfold serve` finds out at its start whether these rules are in force.
+    # is no node: by it `pinfold serve` finds out every few seconds whether these rules are in force.
     set answers4 {
         type ipv4_addr . inet_proto . inet_service
         elements = {
@@ -70,6 +70,20 @@ table inet pinfold {
         }
     }
 
+    # As long as a flow may be silent; and what no node answers not for long, since that is what floods are
+    # made of.
+    ct timeout flows4 {
+        protocol udp
+        l3proto ip
+        policy = { unreplied : 10, replied : 121 }
+    }
+
+    ct timeout flows6 {
+        protocol udp
+        l3proto ip6
+        policy = { unreplied : 10, replied : 121 }
+    }
+
     # Datagrams of clients need no memory of the kernel: or a flood of them, from invented addresses, would
     # fill it, and nobody's next connection would be let in.
     chain arriving {
@@ -90,6 +104,8 @@ table inet pinfold {
         # What a worker sends in a client's name has its mark. The connection keeps it, so that the answer
         # is known by it.
         meta mark & 0xffffff00 == 0x50460100 ct mark set meta mark
+        meta mark & 0xffffff00 == 0x50460100 meta nfproto ipv4 meta l4proto udp ct timeout set "flows4"
+        meta mark & 0xffffff00 == 0x50460100 meta nfproto ipv6 meta l4proto udp ct timeout set "flows6"
 
         # A worker lets go of a client that its node has sent on. The datagram that says so goes no further.
         meta mark 0x50460001 ct mark set 0 drop
@@ -114,17 +130,17 @@ table inet pinfold {
         # "Nobody is there", said by a node or a router about what a worker sent: to the worker.
         meta l4proto { icmp, ipv6-icmp } ct state related meta mark set 0x50460000 accept
 
-        # A node answers a client by TCP: to the socket that dialled the node with the client's address.
-        ip saddr . meta l4proto . tcp sport @answers4 meta mark set 0x50460000 accept
-        ip6 saddr . meta l4proto . tcp sport @answers6 meta mark set 0x50460000 accept
+        # The client speaks with the node directly: from here on it gets the node's answers directly, too.
+        ip daddr . meta l4proto . udp dport @answers4 ct mark set 0 return
+        ip6 daddr . meta l4proto . udp dport @answers6 ct mark set 0 return
+
+        # All else is a node's answer to a client, also of a node that the configuration has no more and whose
+        # sessions come to their end. By TCP: to the socket that dialled the node with the client's address.
+        meta l4proto tcp meta mark set 0x50460000 accept
 
         # By UDP: to the worker whose mark the flow has.
-        ip saddr . meta l4proto . udp sport @answers4 tproxy ip to 127.0.0.1:ct mark map @interception_ports meta mark set 0x50460000 accept
-        ip6 saddr . meta l4proto . udp sport @answers6 tproxy ip6 to [::1]:ct mark map @interception_ports meta mark set 0x50460000 accept
-
-        # The client speaks with the node directly: from here on it gets the node's answers directly, too.
-        ip daddr . meta l4proto . udp dport @answers4 ct mark set 0
-        ip6 daddr . meta l4proto . udp dport @answers6 ct mark set 0
+        meta nfproto ipv4 meta l4proto udp tproxy ip to 127.0.0.1:ct mark map @interception_ports meta mark set 0x50460000 accept
+        meta nfproto ipv6 meta l4proto udp tproxy ip6 to [::1]:ct mark map @interception_ports meta mark set 0x50460000 accept
     }
 
     # Where clients and other Edges speak with the A/V Edges directly.
@@ -244,12 +260,13 @@ RULES
 
 # ── Room ─────────────────────────────────────────────────────────────────────────────────────────
 #
-# Each session and flow of a transparent listener is remembered by the kernel (max_sessions of all of them:
-# 100000). Raised where it is less; never lowered. A container cannot, and has its host's.
-if [ -w /proc/sys/net/netfilter/nf_conntrack_max ] && [ "$(cat /proc/sys/net/netfilter/nf_conntrack_max)" -lt 165536 ]; then
+# With these tables the kernel remembers every connection of this machine, and there is room for all that
+# max_sessions of all listeners allow (350000). Raised where it is less; never lowered. A container cannot,
+# and has its host's.
+if [ -w /proc/sys/net/netfilter/nf_conntrack_max ] && [ "$(cat /proc/sys/net/netfilter/nf_conntrack_max)" -lt 415536 ]; then
     mkdir -p /run/pinfold-host-rules
     [ -e /run/pinfold-host-rules/conntrack-max ] || cat /proc/sys/net/netfilter/nf_conntrack_max > /run/pinfold-host-rules/conntrack-max
-    echo 165536 > /proc/sys/net/netfilter/nf_conntrack_max
+    echo 415536 > /proc/sys/net/netfilter/nf_conntrack_max
 fi
 
 # ── Forwarding ───────────────────────────────────────────────────────────────────────────────────
