@@ -69,6 +69,11 @@ pub enum Order {
         /// The options.
         options: ListenOptions,
     },
+    /// Let nobody new in by this socket, over which flows come to their end, until it is reassigned or retired.
+    Suspend {
+        /// The address.
+        local: Local,
+    },
     /// Empty the queue of this socket and close it.
     Retire {
         /// The address.
@@ -375,20 +380,19 @@ impl Floor {
                 doors.extend(opened_or_told(opened, local));
             }
             Order::Reassign { local, listener } => {
-                if let Some(door) = doors.get(&local) {
-                    door.reassign(listener);
-                }
+                doors
+                    .get(&local)
+                    .into_iter()
+                    .for_each(|door| door.reassign(listener));
             }
             Order::Adjust { local, options } => {
-                if let Some(door) = doors.get(&local) {
-                    door.adjust(&options);
-                }
+                doors
+                    .get(&local)
+                    .into_iter()
+                    .for_each(|door| door.adjust(&options));
             }
-            Order::Retire { local } => {
-                if let Some(door) = doors.remove(&local) {
-                    door.close();
-                }
-            }
+            Order::Suspend { local } => doors.get(&local).into_iter().for_each(Door::suspend),
+            Order::Retire { local } => doors.remove(&local).into_iter().for_each(Door::close),
             Order::Interrupt { of, with } => self.interrupt(of, with),
             Order::Gather { strays, answer } => {
                 // It has room for an answer of each worker; whoever asked may have gone.

@@ -3,12 +3,16 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
+
 #[path = "../fuzz/src/bin/certificate.rs"]
 mod certificate;
 #[path = "../fuzz/src/bin/client_hello.rs"]
 mod client_hello;
 #[path = "../fuzz/src/bin/configuration.rs"]
 mod configuration;
+#[path = "../fuzz/src/bin/flows.rs"]
+mod flows;
 #[path = "../fuzz/src/bin/handshake.rs"]
 mod handshake;
 #[path = "../fuzz/src/bin/journal.rs"]
@@ -23,10 +27,11 @@ mod stun;
 /// A name, which is its corpus's too, and what is fuzzed.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("certificate", certificate::run),
     ("client_hello", client_hello::run),
     ("configuration", configuration::run),
+    ("flows", flows::run),
     ("handshake", handshake::run),
     ("journal", journal::run),
     ("proxy_protocol", proxy_protocol::run),
@@ -69,4 +74,12 @@ fn every_corpus_and_every_target_has_its_other_half() {
     let replayed: Vec<String> = TARGETS.iter().map(|(name, _)| (*name).into()).collect();
     assert_eq!(names(&corpora()), replayed);
     assert_eq!(names(&corpora().join("../src/bin")), replayed);
+}
+
+proptest! {
+    // Scripts of bytes need no search to reach far.
+    #[test]
+    fn the_table_of_flows_does_what_a_list_does(script in prop::collection::vec(any::<u8>(), 0..240)) {
+        flows::run(&script);
+    }
 }

@@ -1,12 +1,16 @@
 //! Which addresses are listened on, and what a reload changes about that.
 //!
 //! Invariants: an unchanged address is never reopened; whatever can fail is done before anything is
-//! changed.
+//! changed. A UDP address that a reload has given up is kept while flows may come to their end over it, and lets nobody
+//! new in: so a reload that brings it back does not find it taken by this very process.
+
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::Bound;
 use super::error::StartError;
+use crate::clock::Moment;
 use crate::config::model::{self, Config, SpeaksFirst, WhenNoNode};
 use crate::net::listen::{self, Listening, Local, Transport};
 use crate::net::options::{LegOptions, ListenOptions};
@@ -19,6 +23,8 @@ pub(super) struct Doors {
     /// What was bound at the start and waits for the first verdicts.
     pub(super) prepared: Option<Prepared>,
     open: Vec<Door>,
+    /// Given up, and not closed before the moment.
+    suspended: Vec<(Door, Moment)>,
     workers: usize,
 }
 
@@ -46,6 +52,7 @@ impl Doors {
         Self {
             prepared: None,
             open: Vec::new(),
+            suspended: Vec::new(),
             workers,
         }
     }
@@ -101,13 +108,14 @@ impl Doors {
         listener: &model::Listener,
         configured: Local,
     ) -> Option<&Door> {
-        let same = |door: &&Door| door.configured == configured;
+        let same = |door: &&Door| [door.configured, door.local].contains(&configured);
         let own = self
             .open
             .iter()
             .filter(same)
             .find(|door| door.listener == listener.name);
-        own.or_else(|| {
+        let suspended = || self.suspended.iter().map(|(door, _)| door);
+        own.or_else(|| suspended().find(same)).or_else(|| {
             let others = self
                 .open
                 .iter()
@@ -163,7 +171,11 @@ impl Doors {
         }
         for door in &prepared.doors {
             let before = self.open.iter().find(|before| before.local == door.local);
-            if before.is_some_and(|before| before.listener != door.listener) {
+            let known = self.suspended.len();
+            self.suspended
+                .retain(|(other, _)| other.local != door.local);
+            let is_resumed = self.suspended.len() < known;
+            if is_resumed || before.is_some_and(|before| before.listener != door.listener) {
                 let listener = number(snapshot, &door.listener);
                 tell(workers, || Order::Reassign {
                     local: door.local,
@@ -175,10 +187,26 @@ impl Doors {
         for (local, options) in prepared.adjusted {
             tell(workers, || Order::Adjust { local, options }).await;
         }
+        let until = Moment::now() + snapshot.config.server.drain_timeout + SETTLING;
         for local in prepared.retired {
-            tell(workers, || Order::Retire { local }).await;
+            if local.transport == Transport::Udp {
+                tell(workers, || Order::Suspend { local }).await;
+                let given_up = self.open.iter().filter(|door| door.local == local);
+                self.suspended
+                    .extend(given_up.map(|door| (door.clone(), until)));
+            } else {
+                tell(workers, || Order::Retire { local }).await;
+            }
         }
         self.open = prepared.doors;
+    }
+
+    /// Closes what was given up once no flow may be left.
+    pub(super) async fn sweep(&mut self, now: Moment, workers: &[mpsc::Sender<Order>]) {
+        let is_over = |(_, until): &mut (Door, Moment)| *until <= now;
+        for (door, _) in self.suspended.extract_if(.., is_over) {
+            tell(workers, || Order::Retire { local: door.local }).await;
+        }
     }
 
     /// Closes the doors of listeners without a node, where they are to refuse, and opens them again.
@@ -222,7 +250,9 @@ impl Doors {
 
     /// Closes every door.
     pub(super) async fn close(&mut self, workers: &[mpsc::Sender<Order>]) {
-        for door in std::mem::take(&mut self.open) {
+        let suspended = std::mem::take(&mut self.suspended).into_iter();
+        let open = std::mem::take(&mut self.open).into_iter();
+        for door in open.chain(suspended.map(|(door, _)| door)) {
             tell(workers, || Order::Retire { local: door.local }).await;
         }
     }
@@ -236,6 +266,9 @@ impl Doors {
         self.open.iter().map(bound).collect()
     }
 }
+
+/// After the last flow was to end.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// Gives each worker its socket of an address.
 async fn hand_out(

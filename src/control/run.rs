@@ -207,6 +207,7 @@ impl Control {
             return Err(StartError::Died("the governor"));
         }
         let now = Moment::now();
+        self.doors.sweep(now, &self.orders()).await;
         let oldest = self
             .workers
             .iter()

@@ -156,6 +156,7 @@ impl Court {
         match report {
             Report::DialRefused(endpoint) => self.observe(endpoint, Event::DialRefused),
             Report::DialTimedOut(endpoint) => self.observe(endpoint, Event::DialTimedOut),
+            Report::Undelivered(endpoint) => self.observe(endpoint, Event::Undelivered),
             Report::SessionReset(endpoint, client) => {
                 self.observe(endpoint, Event::SessionReset { client });
             }

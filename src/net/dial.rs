@@ -78,7 +78,7 @@ pub enum Origin<'a> {
     Client {
         /// Where the client is.
         address: SocketAddr,
-        /// By which the host's rules know what is sent: [`transparent::mark`].
+        /// By which the host's rules know what is sent: [`super::transparent::mark`].
         mark: u32,
     },
 }

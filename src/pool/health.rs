@@ -192,6 +192,7 @@ impl Health {
             Event::ProbeVoid { .. } => {}
             Event::DialRefused => self.dial_refused(now),
             Event::DialTimedOut => self.suspect(Evidence::DialTimedOut, now),
+            Event::Undelivered => self.suspect(Evidence::Undelivered, now),
             Event::SessionReset { client } => self.session_reset(client, now),
             Event::Asked { at } => self.asked(at),
             // Whoever ends a connection in turn is awake.

@@ -20,6 +20,8 @@ pub enum Report {
     DialRefused(EndpointNumber),
     /// A dial found no answer in time.
     DialTimedOut(EndpointNumber),
+    /// The network says that a datagram did not arrive.
+    Undelivered(EndpointNumber),
     /// The node reset a session of this client.
     SessionReset(EndpointNumber, IpAddr),
     /// A partner's session ended by a fault of its node.

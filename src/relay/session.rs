@@ -5,33 +5,28 @@
 //! [`Sessions::admit`] until its [`Seat`] is dropped, however it ends; a session that is interrupted
 //! is woken.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use siphasher::sip::SipHasher13;
-
 use super::owner::Owner;
-use super::wheel::{TICK, Wheel};
-use crate::addr::mapped;
 use crate::clock::Moment;
-use crate::config::model::PinPrefix;
 use crate::partner::table::Known;
-use crate::pool::placement::Subject;
 use crate::telemetry::outcome::Outcome;
 
+mod list;
 mod naming;
+mod seat;
 mod survey;
 
+pub use list::{SessionId, Sessions};
+pub use seat::Seat;
 pub use survey::Survey;
 
 /// What can end the wait of a session from outside, the weakest first.
@@ -55,13 +50,6 @@ pub enum Interrupt {
     ListenerRemoved,
     /// The process stops.
     Stopped,
-}
-
-/// A place in the list of a worker's sessions, unique while it is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionId {
-    slot: u32,
-    generation: u32,
 }
 
 /// Which node and port a session has to do with; zero is none. See `snapshot::Endpoint`.
@@ -113,6 +101,26 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
+    fn new(listener: u32, now: Moment) -> Self {
+        Self {
+            owner: Owner::default(),
+            age: Cell::new(Age::Short),
+            listener,
+            from: Cell::new(Ipv6Addr::UNSPECIFIED),
+            client: Cell::new(0),
+            is_answered: Cell::new(false),
+            looks_legacy: Cell::new(false),
+            interrupt: Cell::new(None),
+            waker: Cell::new(None),
+            active_at: Cell::new(now),
+            heard_at: Cell::new(now),
+            asked_at: Cell::new(Moment::START),
+            limit: Cell::new(None),
+            scheduled: Cell::new(Moment::NEVER),
+            endpoint: Cell::new(0),
+        }
+    }
+
     /// Waits for `future`, unless the session is interrupted first.
     ///
     /// # Errors
@@ -206,212 +214,7 @@ impl Session {
         let limit = Duration::from_millis(self.limit.get()?.get().into());
         Some(self.active_at.get() + limit)
     }
-}
 
-/// The sessions of one worker.
-#[derive(Debug)]
-pub struct Sessions {
-    now: Cell<Moment>,
-    ticked: Cell<Moment>,
-    /// When this worker last ticked much later than it should.
-    late: Cell<Option<Moment>>,
-    list: RefCell<List>,
-}
-
-#[derive(Debug)]
-struct List {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    wheel: Wheel<SessionId>,
-}
-
-#[derive(Debug)]
-struct Slot {
-    generation: u32,
-    session: Option<Rc<Session>>,
-}
-
-impl Sessions {
-    /// No sessions yet.
-    #[must_use]
-    pub fn new(now: Moment) -> Self {
-        let list = List {
-            slots: Vec::new(),
-            free: Vec::new(),
-            wheel: Wheel::new(now),
-        };
-        Self {
-            now: Cell::new(now),
-            ticked: Cell::new(now),
-            late: Cell::new(None),
-            list: RefCell::new(list),
-        }
-    }
-
-    /// The worker's coarse time: as of its last tick, or the last bytes that passed.
-    #[must_use]
-    pub fn now(&self) -> Moment {
-        self.now.get()
-    }
-
-    /// Enters a session into the list. It leaves when the seat is dropped.
-    #[must_use]
-    pub fn admit(self: &Rc<Self>, listener: u32) -> Seat {
-        let session = Rc::new(Session {
-            owner: Owner::default(),
-            age: Cell::new(Age::Short),
-            listener,
-            from: Cell::new(Ipv6Addr::UNSPECIFIED),
-            client: Cell::new(0),
-            is_answered: Cell::new(false),
-            looks_legacy: Cell::new(false),
-            interrupt: Cell::new(None),
-            waker: Cell::new(None),
-            active_at: Cell::new(self.now()),
-            heard_at: Cell::new(self.now()),
-            asked_at: Cell::new(Moment::START),
-            limit: Cell::new(None),
-            scheduled: Cell::new(Moment::NEVER),
-            endpoint: Cell::new(0),
-        });
-        let id = self.list.borrow_mut().enter(Rc::clone(&session));
-        Seat {
-            sessions: Rc::clone(self),
-            session,
-            id,
-        }
-    }
-
-    /// Advances the coarse time and interrupts every session whose deadline has passed.
-    pub fn tick(&self, now: Moment) {
-        self.now.set(now);
-        if now.since(self.ticked.replace(now)) > TICK + LATE {
-            self.late.set(Some(now));
-        }
-        let due = self.list.borrow_mut().wheel.advance(now);
-        for (id, at) in due {
-            let session = self.list.borrow().find(id).map(Rc::clone);
-            let Some(session) = session else { continue };
-            // An entry that a shorter deadline has overtaken.
-            if session.scheduled.get() != at {
-                continue;
-            }
-            session.scheduled.set(Moment::NEVER);
-            session.outlast();
-            match session.deadline() {
-                Some(deadline) if deadline <= now => session.interrupt(Interrupt::Deadline),
-                Some(deadline) => self.schedule(id, &session, deadline),
-                None => {}
-            }
-        }
-    }
-
-    /// Interrupts the sessions that `which` selects, partners first, and returns how many.
-    pub fn interrupt(&self, interrupt: Interrupt, which: impl Fn(&Session) -> bool) -> usize {
-        let list = self.list.borrow();
-        let mut count = 0;
-        for is_first in [true, false] {
-            let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-            for session in sessions.filter(|session| session.is_cut_first() == is_first) {
-                if which(session) {
-                    session.interrupt(interrupt);
-                    count += 1;
-                }
-            }
-        }
-        count
-    }
-
-    /// Interrupts at most so many of the sessions that `which` selects, partners first, and returns how many.
-    /// One that was interrupted and has not noticed yet is not counted again.
-    pub fn thin(
-        &self,
-        interrupt: Interrupt,
-        most: usize,
-        which: impl Fn(&Session) -> bool,
-    ) -> usize {
-        let list = self.list.borrow();
-        let sessions = || list.slots.iter().filter_map(|slot| slot.session.as_ref());
-        let first = sessions().filter(|session| session.is_cut_first());
-        let rest = sessions().filter(|session| !session.is_cut_first());
-        let is_left = |session: &Session| session.interrupt.get() <= Some(Interrupt::Named);
-        let is_meant = |session: &&Rc<Session>| is_left(session) && which(session);
-        let chosen = first.chain(rest).filter(is_meant).take(most);
-        chosen
-            .inspect(|session| session.interrupt(interrupt))
-            .count()
-    }
-
-    /// What those sessions are doing that `which` selects.
-    pub fn survey(&self, which: impl Fn(&Session) -> bool) -> Survey {
-        let list = self.list.borrow();
-        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-        let mut survey = Survey {
-            late: self.late.get(),
-            ..Survey::default()
-        };
-        for session in sessions.filter(|session| which(session)) {
-            survey.take(session);
-        }
-        survey
-    }
-
-    /// What the sessions that `which` selects are doing, by the endpoint they dial or talk to.
-    pub fn survey_by_endpoint(
-        &self,
-        which: impl Fn(&Session) -> bool,
-    ) -> HashMap<EndpointNumber, Survey> {
-        let list = self.list.borrow();
-        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-        let mut surveys = HashMap::<_, Survey>::new();
-        for session in sessions.filter(|session| which(session)) {
-            surveys.entry(session.endpoint()).or_default().take(session);
-        }
-        surveys
-    }
-
-    /// How many of the sessions that `which` selects each partner has.
-    pub fn census(&self, which: impl Fn(&Session) -> bool) -> HashMap<Arc<str>, usize> {
-        let list = self.list.borrow();
-        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-        let mut census = HashMap::new();
-        for session in sessions.filter(|session| which(session)) {
-            if let Some(partner) = session.owner.name() {
-                *census.entry(partner).or_default() += 1;
-            }
-        }
-        census
-    }
-
-    /// How many sessions `which` selects.
-    pub fn count(&self, which: impl Fn(&Session) -> bool) -> usize {
-        let list = self.list.borrow();
-        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-        sessions.filter(|session| which(session)).count()
-    }
-
-    /// Sessions in the list.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let list = self.list.borrow();
-        list.slots.len() - list.free.len()
-    }
-
-    /// Whether there is no session.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn schedule(&self, id: SessionId, session: &Session, deadline: Moment) {
-        if deadline < session.scheduled.get() {
-            let at = self.list.borrow_mut().wheel.schedule(id, deadline);
-            session.scheduled.set(at);
-        }
-    }
-}
-
-impl Session {
     /// It belongs to this configured partner; those are cut first. Whether that is news.
     pub fn mark_partner(&self, known: &Arc<Known>) -> bool {
         self.owner.set(known)
@@ -458,132 +261,6 @@ impl Session {
     }
 }
 
-impl List {
-    fn enter(&mut self, session: Rc<Session>) -> SessionId {
-        if let Some(slot) = self.free.pop()
-            && let Some(place) = self.slots.get_mut(slot as usize)
-        {
-            place.session = Some(session);
-            return SessionId {
-                slot,
-                generation: place.generation,
-            };
-        }
-        // A worker that had four thousand million sessions at once would have failed long before.
-        let slot = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-        self.slots.push(Slot {
-            generation: 0,
-            session: Some(session),
-        });
-        SessionId {
-            slot,
-            generation: 0,
-        }
-    }
-
-    fn leave(&mut self, id: SessionId) {
-        if let Some(slot) = self.slots.get_mut(id.slot as usize)
-            && slot.generation == id.generation
-        {
-            slot.generation = slot.generation.wrapping_add(1);
-            slot.session = None;
-            self.free.push(id.slot);
-        }
-    }
-
-    fn find(&self, id: SessionId) -> Option<&Rc<Session>> {
-        let slot = self.slots.get(id.slot as usize)?;
-        slot.session
-            .as_ref()
-            .filter(|_| slot.generation == id.generation)
-    }
-}
-
-/// A session's place in the list, held by its task.
-#[derive(Debug)]
-pub struct Seat {
-    sessions: Rc<Sessions>,
-    session: Rc<Session>,
-    id: SessionId,
-}
-
-impl Seat {
-    /// Starts a phase that may last `limit` without a byte, at most seven weeks; `None`: for ever.
-    pub fn arm(&self, limit: Option<Duration>) {
-        let limit = limit.map(|limit| {
-            let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
-            NonZeroU32::new(millis).unwrap_or(NonZeroU32::MIN)
-        });
-        self.session.touch(self.sessions.now());
-        self.session.limit.set(limit);
-        if let Some(deadline) = self.session.deadline() {
-            self.sessions.schedule(self.id, &self.session, deadline);
-        }
-    }
-
-    /// An interrupt was passed over. A deadline that came together with it was passed over as well, so the
-    /// session is put on the wheel again.
-    pub fn go_on_regardless(&self) {
-        if let Some(deadline) = self.session.deadline() {
-            self.sessions.schedule(self.id, &self.session, deadline);
-        }
-    }
-
-    /// Bytes have passed. Reads the clock, which costs a hundredth of the system call that moved
-    /// them, so that the ledger can tell a cut-off of milliseconds.
-    fn mark_active(&self) -> Moment {
-        let now = Moment::now();
-        self.sessions.now.set(now);
-        self.session.touch(now);
-        now
-    }
-
-    /// Bytes have passed, none of them the node's.
-    pub fn mark_asked(&self) {
-        let now = self.mark_active();
-        if self.session.asked_at.get() <= self.session.heard_at.get() {
-            self.session.asked_at.set(now);
-        }
-    }
-
-    /// Bytes have passed, some of them the node's: a client may go on talking to a dead node.
-    pub fn mark_heard(&self) {
-        let now = self.mark_active();
-        self.session.heard_at.set(now);
-        self.session.is_answered.set(true);
-    }
-
-    /// Its client is at `ip`. Clients are told apart by their prefix, since whoever has an IPv6 address has
-    /// many.
-    pub fn come_from(&self, ip: IpAddr, prefix: PinPrefix) {
-        let client = Subject::of_client(ip, prefix);
-        self.session.from.set(mapped(ip));
-        let mut hasher = SipHasher13::new();
-        client.hash(&mut hasher);
-        let [_, _, _, _, a, b, c, d] = hasher.finish().to_be_bytes();
-        self.session.client.set(u32::from_be_bytes([a, b, c, d]));
-    }
-
-    /// From here on it stands and falls with `endpoint`.
-    pub fn bind(&self, endpoint: EndpointNumber) {
-        self.session.endpoint.set(endpoint);
-    }
-}
-
-impl std::ops::Deref for Seat {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        &self.session
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.sessions.list.borrow_mut().leave(self.id);
-    }
-}
-
 /// How a session ends that is interrupted so.
 #[must_use]
 pub const fn outcome_of(interrupt: Interrupt) -> Outcome {
@@ -597,9 +274,6 @@ pub const fn outcome_of(interrupt: Interrupt) -> Outcome {
         Interrupt::Stopped => Outcome::Stopped,
     }
 }
-
-/// A worker that ticks so late has stood still: what its nodes have sent meanwhile it has yet to read.
-const LATE: Duration = Duration::from_millis(100);
 
 /// Who pauses longer than this between two lines is idle.
 const TALKING: Duration = Duration::from_secs(1);

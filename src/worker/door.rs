@@ -53,6 +53,15 @@ impl Door {
         }
     }
 
+    /// Lets nobody new in until it is reassigned. Connections have sockets of their own, so that only a door for
+    /// datagrams is worth keeping.
+    pub(super) fn suspend(&self) {
+        match self {
+            Self::Stream(_) => {}
+            Self::Datagram(door) => door.suspend(),
+        }
+    }
+
     /// Lets nobody in any more.
     pub(super) fn close(self) {
         match self {

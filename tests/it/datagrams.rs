@@ -179,6 +179,49 @@ fn reloads_lose_no_flow_and_a_listener_that_is_removed_serves_its_flows_to_their
 }
 
 #[test]
+fn a_listener_that_a_reload_has_removed_by_mistake_is_brought_back_by_the_next_one_while_flows_live()
+ {
+    let mut world = world(2, "");
+    let address = media(&world);
+    let known = talkers(&world, 0..4);
+    let before = world.setup.listeners.clone();
+    // A port of its own, or the second reload could be given another one.
+    let fixed = |listeners: &mut Vec<Listener>| {
+        if let Some(media) = listeners.iter_mut().find(|each| each.name == "media") {
+            media.bind = address.to_string();
+        }
+    };
+    world.reload_with(|setup| setup.listeners.retain(|each| each.name != "media"));
+    for (talker, node) in &known {
+        assert_eq!(talker.ask("after the first reload"), *node);
+    }
+    let late = Talker::from(caller_address(9), address);
+    let limit = Duration::from_millis(200);
+    assert!(late.ask_within(limit, "too late").is_err());
+    world.reload_with(|setup| {
+        setup.listeners = before;
+        fixed(&mut setup.listeners);
+    });
+    assert!(late.ask_until_answered().is_some());
+    for (talker, node) in &known {
+        assert_eq!(talker.ask("after the second reload"), *node);
+    }
+}
+
+#[test]
+fn an_address_whose_flows_have_had_their_time_is_free_again() {
+    let mut world = world(2, "");
+    world.reload_with(|setup| setup.server.push_str("drain_timeout = \"100ms\"\n"));
+    let address = media(&world);
+    let known = talkers(&world, 0..1);
+    assert!(UdpSocket::bind(address).is_err());
+    world.reload_with(|setup| setup.listeners.retain(|each| each.name != "media"));
+    let is_free = || UdpSocket::bind(address).ok();
+    assert!(wait_until(SOON, is_free).is_some());
+    drop(known);
+}
+
+#[test]
 fn a_flow_ends_when_nothing_passes() {
     let world = world(1, "idle_timeout = \"1s\"");
     let talkers = talkers(&world, 0..5);

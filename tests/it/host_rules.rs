@@ -32,7 +32,7 @@ fn two_arms(directory: &Directory) {
     directory.write_text(&text);
 }
 
-fn nodes() -> String {
+pub(crate) fn nodes() -> String {
     let node = |number: u8| {
         format!(
             "[[pool.node]]\nname = \"edge{number}\"\naddress = \"203.0.113.1{number}\"\n\

@@ -1,89 +1,21 @@
 //! Real TURN servers as nodes: how they answer the probe `turn-allocate`, and what is seen of where they are.
 
-use std::env;
-use std::io::{self, Write as _};
-use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
+use std::net::UdpSocket;
 
-use pinfold::inspect::stun::{self, Dialect};
-use pinfold_loadtest::process::{Process, wait_until};
+use pinfold_loadtest::process::wait_until;
 use serde_json::Value;
 
-use crate::world::{Directory, Listener, SOON, World, find, lonely_address};
+use crate::coturn::{CREDENTIALS, Coturn, Server};
+use crate::world::{Listener, SOON, World, find, lonely_address};
 
-/// Debian's coturn, on an address of its own.
-struct Server {
-    process: Option<Process>,
-    address: SocketAddr,
-    // Its database; removed after it has ended.
-    _directory: Directory,
+/// A server on an address of its own.
+fn serve(coturn: &Coturn, options: &[&str]) -> Server {
+    let free = UdpSocket::bind((lonely_address(), 0)).unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    coturn.serve(address, options)
 }
 
-impl Server {
-    /// With these options beside, once it answers.
-    fn start(program: &PathBuf, options: &[&str]) -> Self {
-        let directory = Directory::create();
-        let free = UdpSocket::bind((lonely_address(), 0)).unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let mut command = Command::new(program);
-        command.args(["-n", "--no-tls", "--no-dtls", "--no-tcp", "--no-cli"]);
-        command.args(["--log-file=stdout", "--relay-threads=1"]);
-        command.arg(format!("--listening-ip={}", address.ip()));
-        command.arg(format!("--listening-port={}", address.port()));
-        for (option, file) in [("pidfile", "turnserver.pid"), ("userdb", "turndb")] {
-            let file = directory.path().join(file);
-            command.arg(format!("--{option}={}", file.display()));
-        }
-        command.args(options);
-        let process = Process::spawn(&mut command).unwrap();
-        let answers = wait_until(SOON, || answers(address).then_some(()));
-        assert!(answers.is_some(), "no answer: {}", process.output());
-        Self {
-            process: Some(process),
-            address,
-            _directory: directory,
-        }
-    }
-
-    fn kill(&mut self) {
-        self.process = None;
-    }
-}
-
-fn answers(address: SocketAddr) -> bool {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_millis(50)))
-        .unwrap();
-    let (question, _) = stun::allocate(Dialect::Rfc, [7; 16]);
-    let _ = socket.send_to(&question, address);
-    socket.recv(&mut [0; 2048]).is_ok()
-}
-
-/// CI has it.
-fn turnserver() -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from));
-    let found = folders
-        .map(|folder| folder.join("turnserver"))
-        .find(|program| program.is_file());
-    assert!(
-        found.is_some() || env::var_os("CI").is_none(),
-        "this test needs `turnserver`: apt-get install coturn"
-    );
-    if found.is_none() {
-        let _ = writeln!(
-            io::stderr(),
-            "SKIPPED: no `turnserver` here; apt-get install coturn"
-        );
-    }
-    found
-}
-
-const CREDENTIALS: [&str; 3] = ["--lt-cred-mech", "--realm=contoso.com", "--user=a:b"];
 /// For documentation: nobody is there.
 const ELSEWHERE: &str = "192.0.2.31:3478";
 
@@ -94,11 +26,13 @@ fn service(world: &World, node: &str) -> Value {
 
 #[test]
 fn real_servers_live_while_they_answer_and_where_they_send_their_clients_is_told() {
-    let Some(program) = turnserver() else { return };
-    let mut right = Server::start(&program, &CREDENTIALS);
+    let Some(coturn) = Coturn::find() else {
+        return;
+    };
+    let mut right = serve(&coturn, &CREDENTIALS);
     let redirect = format!("--alternate-server={ELSEWHERE}");
-    let astray = Server::start(&program, &[&CREDENTIALS[..], &[&redirect]].concat());
-    let open = Server::start(&program, &["--no-auth"]);
+    let astray = serve(&coturn, &[&CREDENTIALS[..], &[&redirect]].concat());
+    let open = serve(&coturn, &["--no-auth"]);
     let servers = [("right", &right), ("astray", &astray), ("open", &open)];
     let addresses = servers.map(|(name, server)| (name, server.address));
     let world = World::start_with(0, |setup| {

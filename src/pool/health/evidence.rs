@@ -40,6 +40,8 @@ pub enum Event {
     DialRefused,
     /// A dial for a session found no answer in time.
     DialTimedOut,
+    /// The network says that a datagram did not arrive. Anybody who has sent one can say so.
+    Undelivered,
     /// The endpoint ended a session by a reset.
     SessionReset {
         /// Whose session; heard once per client in a while.
@@ -72,6 +74,8 @@ pub enum Evidence {
     DialRefused,
     /// A dial without an answer.
     DialTimedOut,
+    /// A datagram that is said not to have arrived.
+    Undelivered,
     /// A session that the endpoint reset.
     SessionReset,
     /// Bytes in, none out.
@@ -95,6 +99,7 @@ impl Evidence {
             Self::Probe(ProbeFailure::TimedOut) => "probe unanswered",
             Self::DialRefused => "dial refused",
             Self::DialTimedOut => "dial unanswered",
+            Self::Undelivered => "datagram undelivered",
             Self::SessionReset => "session reset",
             Self::Unheard => "bytes in, none out",
             Self::Mute => "bytes of several clients in, none out, and a sibling answers",

@@ -178,6 +178,18 @@ fn rest_keeps_the_interval_and_doubt_probes_fast_without_awaiting() {
 }
 
 #[test]
+fn datagrams_that_are_said_to_be_undelivered_have_it_asked_and_condemn_nobody() {
+    let mut health = up();
+    for at in 10..2_000 {
+        health.observe(Event::Undelivered, ms(at));
+        if health.poll(ms(at)) {
+            health.observe(Event::ProbeGood { started: ms(at) }, ms(at));
+        }
+        assert_ne!(health.state(), State::Down, "at {at}");
+    }
+}
+
+#[test]
 fn it_returns_after_rise_good_answers_in_time_and_is_held() {
     let mut health = down(10);
     for late in 0..10 {

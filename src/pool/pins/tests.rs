@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::model::PinPrefix;
+use crate::pool::placement::Subject;
 
 const TTL: Duration = Duration::from_secs(20);
 

@@ -1,4 +1,6 @@
+use std::cell::RefCell;
 use std::future::pending;
+use std::rc::Rc;
 
 use super::*;
 

@@ -196,7 +196,7 @@ impl Flow {
     /// asked, and nothing worse is thought of it.
     pub(super) fn note_unreachable(&self) {
         let reports = &self.account.context().reports;
-        reports.send(Report::DialTimedOut(self.endpoint.number));
+        reports.send(Report::Undelivered(self.endpoint.number));
     }
 
     fn settle(&mut self, opening: &Opening) {

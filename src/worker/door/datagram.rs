@@ -23,7 +23,8 @@ impl fmt::Debug for Door {
 }
 
 struct Entrance {
-    listener: Cell<u32>,
+    /// None: nobody new is let in.
+    listener: Cell<Option<u32>>,
     policies: Rc<Policies>,
 }
 
@@ -35,7 +36,7 @@ impl Door {
         socket: UdpSocket,
     ) -> io::Result<Self> {
         let entrance = Entrance {
-            listener: Cell::new(listener),
+            listener: Cell::new(Some(listener)),
             policies: Rc::clone(policies),
         };
         let flows = Flows::open(context, socket, entrance)?;
@@ -44,7 +45,11 @@ impl Door {
     }
 
     pub(super) fn reassign(&self, listener: u32) {
-        self.flows.entrance().listener.set(listener);
+        self.flows.entrance().listener.set(Some(listener));
+    }
+
+    pub(super) fn suspend(&self) {
+        self.flows.entrance().listener.set(None);
     }
 
     pub(super) fn close(self) {
@@ -54,6 +59,6 @@ impl Door {
 
 impl udp::Entrance for Entrance {
     fn policy(&self) -> Option<Rc<Policy>> {
-        self.policies.of(self.listener.get())
+        self.policies.of(self.listener.get()?)
     }
 }
