@@ -129,3 +129,33 @@ fn large_datagrams_pass_where_a_router_on_the_way_to_the_node_takes_smaller_pack
         }
     });
 }
+
+#[test]
+fn of_a_burst_of_many_clients_each_gets_its_own_answers_and_all_of_them() {
+    laboratory(|laboratory| {
+        let scene = Scene::start(laboratory);
+        let clients = scene.clients(20);
+        for client in &clients {
+            client.ask(VIP, "hello");
+        }
+        let vip = address(VIP);
+        for number in 0..8 {
+            for client in &clients {
+                client.send(vip, format!("{number}").as_bytes());
+            }
+        }
+        for client in &clients {
+            let answers = (0..8).map(|_| {
+                let (from, said) = client.hear(SOON).expect("an answer");
+                assert_eq!(from, vip);
+                let said = String::from_utf8(said).unwrap();
+                let (_, about) = said.split_once(' ').unwrap();
+                about.to_owned()
+            });
+            let answers: Vec<_> = answers.collect();
+            let own = client.address();
+            let expected: Vec<_> = (0..8).map(|number| format!("{own} {number}")).collect();
+            assert_eq!(answers, expected);
+        }
+    });
+}
