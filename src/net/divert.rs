@@ -112,6 +112,10 @@ fn sender(mark: u32, is_ipv6: bool) -> io::Result<Socket> {
     )?;
     set_transparent(&socket, is_ipv6)?;
     socket.set_mark(mark)?;
+    if !is_ipv6 {
+        // What ICMP says of packets that are too large finds no socket of their senders: the kernel learns nothing.
+        sys::option::set_divisible(&socket)?;
+    }
     let nowhere = match is_ipv6 {
         false => IpAddr::V4(NOWHERE),
         true => IpAddr::V6(NOWHERE_V6),

@@ -84,6 +84,16 @@ pub fn set_send_buffer(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
 }
 
+/// Lets routers divide what is sent, instead of learning from them how large it may be: `ip(7)`, `IP_MTU_DISCOVER`.
+///
+/// # Errors
+///
+/// What `setsockopt(2)` refuses: the descriptor is not an IPv4 socket.
+pub fn set_divisible(socket: &impl AsFd) -> io::Result<()> {
+    let never = libc::IP_PMTUDISC_DONT;
+    set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, never)
+}
+
 /// Lets a raw ICMP socket receive nothing but messages of `kind`: `raw(7)`, `ICMP_FILTER`; RFC 3542, section 3.2,
 /// `ICMP6_FILTER`.
 ///

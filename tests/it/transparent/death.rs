@@ -209,15 +209,26 @@ fn who_says_that_nobody_is_there_without_being_asked_takes_no_node_down_and_move
             Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap()
         });
         let message = port_unreachable(victim.address(), media("edge2", false));
-        // To the appliance, or to where it would be routed on.
+        // To the appliance, or to where it would be routed on: it would not go there.
         for to in ["198.51.100.30", "203.0.113.32"] {
             let to = SocketAddr::new(outside(to), 0);
             for _ in 0..50 {
                 icmp.send_to(&message, &to.into()).unwrap();
             }
         }
+        for client in &clients {
+            for _ in 0..20 {
+                assert_eq!(client.ask(VIP, "still here").node, "edge2");
+            }
+        }
+        // From inside, as if on its way to the client: it cannot be told from a true one.
+        let icmp = laboratory.within("edge3", || {
+            Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap()
+        });
+        let to = SocketAddr::new(victim.address().ip(), 0);
+        icmp.send_to(&message, &to.into()).unwrap();
         let moved = wait_until(SOON, || {
-            (scene.ended("udp", "node-reset") > 0.0).then_some(())
+            (scene.ended("udp", "node-lost") > 0.0).then_some(())
         });
         moved.expect("the worker hears of it");
         for client in &clients[1..] {
@@ -226,7 +237,7 @@ fn who_says_that_nobody_is_there_without_being_asked_takes_no_node_down_and_move
             }
         }
         assert_ne!(victim.ask(VIP, "still here").node, "edge2");
-        assert_eq!(scene.ended("udp", "node-reset"), 1.0);
+        assert_eq!(scene.ended("udp", "node-lost"), 1.0);
         let down = wait_until(Duration::from_secs(3), || {
             let services = scene.services();
             services

@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 
+use pinfold_loadtest::process::Signal;
+
 use super::client::{Caller, Client};
 use super::{NODES, Scene, VIP, VIP_TCP, VIP_V6};
 use crate::host_rules::apply;
 use crate::laboratory::laboratory;
+use crate::world::SOON;
 
 /// Clients, and the nodes that have answered them.
 fn settled(scene: &Scene<'_>, count: u8) -> Vec<(Client, String)> {
@@ -122,5 +125,24 @@ fn by_a_reload_nodes_see_new_clients_themselves_and_go_on_with_the_old_ones_and_
         assert_eq!(ask(&before), seen);
         assert!(NODES.contains(&seen.node.as_str()));
         assert_eq!(scene.sessions("plain"), 3);
+    });
+}
+
+#[test]
+fn after_a_kill_of_pinfold_itself_the_next_datagrams_are_answered_from_the_vip() {
+    laboratory(|laboratory| {
+        let mut scene = Scene::start(laboratory);
+        let clients = settled(&scene, 8);
+        scene.pinfold.process.signal(Signal::KILL).unwrap();
+        assert!(scene.pinfold.process.wait_exit(SOON).is_some());
+        scene.pinfold = laboratory.pinfold(&scene.directory);
+        scene.pinfold.wait_ready();
+        scene.wait_all("up");
+        // The kernel still knows by which worker each of them was served.
+        for (client, _) in &clients {
+            let answer = client.ask(VIP, "and now?");
+            assert_eq!(answer.saw, client.address());
+            assert_eq!(client.ask(VIP, "and on"), answer);
+        }
     });
 }

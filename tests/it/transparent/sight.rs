@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use super::client::{Caller, Client};
-use super::{Scene, VIP, VIP_INTERNAL, VIP_TCP, VIP_TCP_INTERNAL, VIP_TCP_V6, VIP_V6, outside};
+use super::{
+    NODES, Scene, VIP, VIP_INTERNAL, VIP_TCP, VIP_TCP_INTERNAL, VIP_TCP_V6, VIP_V6, media, outside,
+};
 use crate::host_rules::address;
 use crate::laboratory::laboratory;
 use crate::world::SOON;
@@ -72,7 +74,7 @@ fn large_datagrams_pass_both_ways_whatever_the_largest_packet() {
         let scene = Scene::start(laboratory);
         for mtu in [1500, 1280] {
             laboratory.mtu("appliance", "inside", mtu);
-            for node in super::NODES {
+            for node in NODES {
                 laboratory.mtu(node, "inside", mtu);
             }
             for (client, vip) in [("198.51.100.200", VIP), ("2001:db8:1::200", VIP_V6)] {
@@ -85,6 +87,75 @@ fn large_datagrams_pass_both_ways_whatever_the_largest_packet() {
                 }
                 client.is_told_of_no_error();
             }
+        }
+    });
+}
+
+#[test]
+fn large_datagrams_pass_where_a_router_on_the_way_to_the_node_takes_smaller_packets_only() {
+    laboratory(|laboratory| {
+        let scene = Scene::start(laboratory);
+        for (client, vip, is_ipv6) in [
+            ("198.51.100.200", VIP, false),
+            ("2001:db8:1::200", VIP_V6, true),
+        ] {
+            let client = scene.client(client);
+            let node = client.ask(vip, "hello").node;
+            let router = NODES.into_iter().find(|name| *name != node).unwrap();
+            let way = media(&node, is_ipv6).ip();
+            let via = media(router, is_ipv6).ip();
+            laboratory.must(
+                router,
+                "for all in all inside; do echo 0 > /proc/sys/net/ipv4/conf/$all/send_redirects; done; \
+                 echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
+            );
+            laboratory.must(
+                router,
+                &format!("ip route add {way} dev inside mtu lock 1280"),
+            );
+            // For IPv4 nobody needs to know; for IPv6 it is written down where packets are made.
+            let known = if is_ipv6 { "mtu 1280" } else { "" };
+            laboratory.must(
+                "appliance",
+                &format!("ip route add {way} via {via} {known}"),
+            );
+            for length in [1200, 1400, 3000] {
+                let large = "x".repeat(length);
+                let answer = client.ask_within(SOON, vip, &large);
+                let answer = answer.unwrap_or_else(|| panic!("{length} bytes, {vip}"));
+                assert_eq!(answer.node, node);
+            }
+            client.is_told_of_no_error();
+        }
+    });
+}
+
+#[test]
+fn of_a_burst_of_many_clients_each_gets_its_own_answers_and_all_of_them() {
+    laboratory(|laboratory| {
+        let scene = Scene::start(laboratory);
+        let clients = scene.clients(20);
+        for client in &clients {
+            client.ask(VIP, "hello");
+        }
+        let vip = address(VIP);
+        for number in 0..8 {
+            for client in &clients {
+                client.send(vip, format!("{number}").as_bytes());
+            }
+        }
+        for client in &clients {
+            let answers = (0..8).map(|_| {
+                let (from, said) = client.hear(SOON).expect("an answer");
+                assert_eq!(from, vip);
+                let said = String::from_utf8(said).unwrap();
+                let (_, about) = said.split_once(' ').unwrap();
+                about.to_owned()
+            });
+            let answers: Vec<_> = answers.collect();
+            let own = client.address();
+            let expected: Vec<_> = (0..8).map(|number| format!("{own} {number}")).collect();
+            assert_eq!(answers, expected);
         }
     });
 }
