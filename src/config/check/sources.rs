@@ -16,6 +16,7 @@ pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
         unused_sources(draft, pool, findings);
     }
     no_way_back(draft, findings);
+    one_answer(draft, findings);
 }
 
 fn is_transparent(listener: &ListenerDraft) -> bool {
@@ -66,6 +67,31 @@ fn other_family(draft: &Draft, listener: &ListenerDraft, findings: &Findings<'_>
         let help = "give each IP version a listener and a pool of its own, or correct the address";
         let span = places.address(model.family);
         findings.push(Diagnostic::error(&span, title).why(why).help(help));
+    }
+}
+
+/// A node cannot tell to which of two addresses a client has sent a datagram, nor can whoever takes the answer back.
+fn one_answer(draft: &Draft, findings: &Findings<'_>) {
+    let mut seen = Vec::new();
+    let udp = |each: &&ListenerDraft| is_transparent(each) && each.listener.service.is_udp();
+    for listener in draft.listeners.iter().filter(udp) {
+        let nodes = pool_of(draft, listener).map(|pool| &pool.pool.nodes);
+        let nodes = nodes.into_iter().flatten();
+        let targets: Vec<_> = nodes.filter_map(|node| target(listener, node)).collect();
+        for (bind, span) in listener.listener.bind.iter().zip(&listener.binds) {
+            let is_shared = |(other, others): &&(&SocketAddr, Vec<_>)| {
+                other.is_ipv4() == bind.is_ipv4()
+                    && others.iter().any(|other| targets.contains(other))
+            };
+            if let Some((other, _)) = seen.iter().find(is_shared) {
+                let title = format!("clients of {bind} and of {other} are sent to the same nodes");
+                let why = "nodes see the client's own address: one that sends to both from one port is answered \
+                           by one of the two";
+                let help = "give each address nodes of its own, or leave one away";
+                findings.push(Diagnostic::warning(span, title).why(why).help(help));
+            }
+            seen.push((bind, targets.clone()));
+        }
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) enum Alternate {
 pub(super) struct Node {
     is_over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    datagrams: Vec<UdpSocket>,
 }
 
 impl Node {
@@ -42,12 +43,13 @@ impl Node {
             format!("192.0.2.1{number}").parse().unwrap(),
         ];
         let is_over = Arc::new(AtomicBool::new(false));
-        let mut threads = Vec::new();
+        let (mut threads, mut datagrams) = (Vec::new(), Vec::new());
         for ip in addresses {
             let (udp, tcp) = laboratory.within(name, || {
                 let udp = UdpSocket::bind((ip, 3478)).unwrap();
                 (udp, TcpListener::bind((ip, 443)).unwrap())
             });
+            datagrams.push(udp.try_clone().unwrap());
             let over = Arc::clone(&is_over);
             threads.push(thread::spawn(move || {
                 serve_datagrams(name, &udp, alternate, &over);
@@ -55,7 +57,19 @@ impl Node {
             let over = Arc::clone(&is_over);
             threads.push(thread::spawn(move || serve_connections(name, &tcp, &over)));
         }
-        Self { is_over, threads }
+        Self {
+            is_over,
+            threads,
+            datagrams,
+        }
+    }
+
+    /// Says something to a client outside that has not asked, from where it answers the others.
+    pub(super) fn say(&self, client: SocketAddr, word: &[u8]) {
+        let mut sockets = self.datagrams.iter();
+        let alike =
+            |socket: &&UdpSocket| socket.local_addr().unwrap().is_ipv6() == client.is_ipv6();
+        sockets.find(alike).unwrap().send_to(word, client).unwrap();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whom nodes see, and whom clients hear.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::client::{Caller, Client};
 use super::{
@@ -8,7 +9,7 @@ use super::{
 };
 use crate::host_rules::address;
 use crate::laboratory::laboratory;
-use crate::world::SOON;
+use crate::world::{SOON, pass};
 
 #[test]
 fn a_node_sees_the_client_itself_by_udp_and_the_client_is_answered_from_the_vip() {
@@ -157,5 +158,24 @@ fn of_a_burst_of_many_clients_each_gets_its_own_answers_and_all_of_them() {
             let expected: Vec<_> = (0..8).map(|number| format!("{own} {number}")).collect();
             assert_eq!(answers, expected);
         }
+    });
+}
+
+#[test]
+fn a_node_that_speaks_after_a_long_silence_is_heard_from_the_vip() {
+    laboratory(|laboratory| {
+        let scene = Scene::start(laboratory);
+        // By itself the kernel forgets sooner than the flow ends, as it does at 30 seconds and two minutes.
+        for name in ["timeout", "timeout_stream"] {
+            let file = format!("/proc/sys/net/netfilter/nf_conntrack_udp_{name}");
+            laboratory.must("appliance", &format!("echo 1 > {file}"));
+        }
+        let client = scene.client("198.51.100.200");
+        let node = client.ask(VIP, "hello").node;
+        pass(Duration::from_millis(2500));
+        let process = scene.nodes[crate::transparent::place(&node)].as_ref();
+        process.unwrap().say(client.address(), b"news");
+        let heard = client.hear(SOON);
+        assert_eq!(heard, Some((address(VIP), b"news".to_vec())));
     });
 }
