@@ -10,21 +10,12 @@ use super::Shared;
 use crate::clock::Moment;
 use crate::pool::select::Standing;
 use crate::relay::diversions::State;
-use crate::snapshot::{Endpoint, Snapshot};
-use crate::telemetry::counters::EndpointSlot;
+use crate::snapshot::{Endpoint, ListenerCounters, ListenerState, Snapshot};
+use crate::telemetry::counters::{Counter, EndpointSlot};
 
-/// What stands in the way: a sentence for each version of IP with the listeners that it concerns, else one for each
-/// node whose answers go astray.
+/// What stands in the way of all clients: a sentence for each version of IP with the listeners that it concerns.
 pub(super) fn troubles(shared: &Shared) -> Vec<String> {
     let snapshot = shared.snapshot.load();
-    let of_host = host_troubles(shared, &snapshot);
-    if of_host.is_empty() {
-        return astray(&snapshot, Moment::now());
-    }
-    of_host
-}
-
-fn host_troubles(shared: &Shared, snapshot: &Snapshot) -> Vec<String> {
     let mut concerned: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
     for listener in snapshot
         .listeners
@@ -52,14 +43,23 @@ fn host_troubles(shared: &Shared, snapshot: &Snapshot) -> Vec<String> {
     concerned.into_iter().filter_map(sentence).collect()
 }
 
-/// Nodes that answer their probes, and of whose answers to clients nothing has ever come here.
+/// Nodes that answer their probes, and of whose answers to clients nothing has ever come here, where nothing stands in
+/// the way here.
+pub(super) fn strays(shared: &Shared) -> Vec<String> {
+    match troubles(shared).is_empty() {
+        true => astray(&shared.snapshot.load(), Moment::now()),
+        false => Vec::new(),
+    }
+}
+
 fn astray(snapshot: &Snapshot, now: Moment) -> Vec<String> {
     let mut sentences = Vec::new();
     let listeners = snapshot.listeners.iter();
     for listener in listeners.filter(|each| each.is_transparent() && each.config.service.is_udp()) {
         for seat in &listener.nodes {
             let endpoint = &seat.endpoint;
-            let is_well = endpoint.standing() == Standing::Takes;
+            let is_well =
+                endpoint.standing() == Standing::Takes && begun(&listener.state) >= ASTRAY_FLOWS;
             if is_well && has_never_answered(endpoint, now) {
                 let (node, name, address) =
                     (&endpoint.node, &listener.state.name, endpoint.address);
@@ -74,7 +74,13 @@ fn astray(snapshot: &Snapshot, now: Moment) -> Vec<String> {
     sentences
 }
 
-/// Whether several clients, or one for long, have asked it in vain ever since.
+/// How many flows there have been.
+fn begun(listener: &ListenerState) -> u64 {
+    let ended = |slot: &ListenerCounters| slot.ended.iter().map(Counter::value).sum::<u64>();
+    listener.sessions() + listener.slots().map(ended).sum::<u64>()
+}
+
+/// Whether it was asked in vain for long, and has never been heard.
 fn has_never_answered(endpoint: &Endpoint, now: Moment) -> bool {
     let traffic = || endpoint.slots().map(EndpointSlot::traffic);
     let was_heard = traffic().any(|(_, heard)| heard.is_some());
@@ -84,6 +90,8 @@ fn has_never_answered(endpoint: &Endpoint, now: Moment) -> bool {
 
 /// Whoever asks an A/V Edge sends again after half a second, and gives up after some.
 const ASTRAY_AFTER: Duration = Duration::from_secs(10);
+/// One datagram of somebody who looks for open ports deserves no answer.
+const ASTRAY_FLOWS: u64 = 3;
 
 fn sentence(
     state: State,
@@ -94,10 +102,10 @@ fn sentence(
 ) -> String {
     let (what, remedy) = match state {
         State::NotAllowed => (
-            "this process may not send in the clients' names: CAP_NET_ADMIN or CAP_NET_RAW is missing, or another \
-             process has its ports (20550 and following)"
+            "this process cannot send in the clients' names, and the log says why".to_owned(),
+            "give it CAP_NET_ADMIN and CAP_NET_RAW (AmbientCapabilities= of its unit); the UDP ports from 20550 on of \
+             the loopback addresses are its own"
                 .to_owned(),
-            "grant both, as the shipped unit does".to_owned(),
         ),
         State::NoRoute => (
             "the policy routing is missing that brings back what nodes answer".to_owned(),
@@ -128,7 +136,8 @@ pub(super) struct Teller {
 impl Teller {
     /// Says what has changed, once it looks the same twice: workers find out one after another.
     pub(super) fn look(&mut self, shared: &Shared) {
-        let troubles = troubles(shared);
+        let mut troubles = troubles(shared);
+        troubles.extend(strays(shared));
         if troubles != self.seen {
             self.seen = troubles;
             return;
@@ -179,6 +188,9 @@ mod tests {
             "nobody has asked it"
         );
         endpoint.slot(1).ask(at(100));
+        transparent.listeners[0].state.slot(0).active.add(2);
+        assert_eq!(astray(&transparent, at(900)), [""; 0], "of two datagrams");
+        transparent.listeners[0].state.slot(1).ended[0].add(1);
         assert_eq!(astray(&transparent, at(109)), [""; 0]);
         assert_eq!(astray(&transparent, at(110)).len(), 1);
         endpoint.set_standing(Standing::Down);
@@ -189,6 +201,7 @@ mod tests {
 
         let translated = snapshot("snat");
         let endpoint = &translated.listeners[0].nodes[0].endpoint;
+        translated.listeners[0].state.slot(0).active.add(9);
         endpoint.set_standing(Standing::Takes);
         endpoint.slot(1).ask(at(100));
         assert_eq!(

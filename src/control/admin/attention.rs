@@ -48,6 +48,7 @@ fn warnings(shared: &Shared, view: &View) -> Vec<String> {
     sentences.extend(failing(shared));
     sentences.extend(not_kept(shared));
     sentences.extend(misaddressed(view));
+    sentences.extend(diverting::strays(shared));
     sentences.extend(expiring(view, Timestamp::now()));
     sentences.extend(crowded(shared));
     sentences.extend(named::unresolved(shared));

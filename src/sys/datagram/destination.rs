@@ -41,12 +41,15 @@ impl Beside {
         }
         // SAFETY: the kernel has written at least a header, says the length.
         let header = unsafe { self.header.assume_init_ref() };
-        let is_address = matches!(
-            (header.cmsg_level, header.cmsg_type),
-            (libc::IPPROTO_IP, libc::IP_ORIGDSTADDR) | (libc::IPPROTO_IPV6, libc::IPV6_ORIGDSTADDR)
-        );
-        // SAFETY: a message of this kind is the address of a socket.
-        is_address
+        let length = match (header.cmsg_level, header.cmsg_type) {
+            (libc::IPPROTO_IP, libc::IP_ORIGDSTADDR) => size_of::<libc::sockaddr_in>(),
+            (libc::IPPROTO_IPV6, libc::IPV6_ORIGDSTADDR) => size_of::<libc::sockaddr_in6>(),
+            _ => return None,
+        };
+        let is_whole = message.msg_flags & libc::MSG_CTRUNC == 0
+            && header.cmsg_len >= size_of::<libc::cmsghdr>() + length;
+        // SAFETY: a message of this kind is the address of a socket of that version, and this one is long enough for it.
+        is_whole
             .then(|| unsafe { address_of(self.address.as_ptr()) })
             .flatten()
     }

@@ -327,6 +327,13 @@ mod tests {
         assert_eq!(sum.finish(), !0xddf2);
     }
 
+    #[test]
+    fn a_sum_of_nothing_is_not_written_as_no_sum() {
+        let mut sum = Sum::default();
+        sum.add(&[0xff, 0xff]);
+        assert_eq!(sum.finish(), 0xffff);
+    }
+
     proptest! {
         /// Whoever receives a datagram adds it all up, its checksum too, and must get ones.
         #[test]
