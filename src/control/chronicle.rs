@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::clock::Moment;
 use crate::governor::wall;
 use crate::inspect::tls::{Era, Version};
 use crate::partner::habit::{Habit, Parting};
@@ -41,8 +40,6 @@ pub struct Chapter {
     pub habit: Habit,
     /// How it fares, by listener and node.
     pub record: Record,
-    /// When a node last completed a handshake of it.
-    pub accepted: Option<Moment>,
 }
 
 /// What TLS a partner speaks.
@@ -77,14 +74,17 @@ impl Chronicle {
         match told {
             Told::Handshake {
                 partner,
+                listener,
+                node,
                 facts,
                 ja4,
                 at,
             } => {
                 if let Some(chapter) = self.chapter(&partner) {
                     chapter.habit.began(at);
-                    if facts.completed {
-                        chapter.accepted = chapter.accepted.max(Some(at));
+                    // Its session may last for days until it ends.
+                    if let Some(node) = node.filter(|_| facts.completed) {
+                        chapter.record.note(&listener, &node, true, at);
                     }
                     chapter.tls.note(&facts, wall(at));
                     chapter.tls.ja4 = ja4.or_else(|| chapter.tls.ja4.take());
@@ -266,6 +266,7 @@ mod tests {
 
     use super::*;
     use crate::addr::ClientAddr;
+    use crate::clock::Moment;
 
     fn ended(partner: Option<&str>, address: [u8; 4], at: u64) -> Told {
         Told::Ended(Box::new(Ended {

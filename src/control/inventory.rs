@@ -172,6 +172,8 @@ mod tests {
         };
         lock(chronicle).note(Told::Handshake {
             partner: partner.into(),
+            listener: "a".into(),
+            node: None,
             facts,
             ja4: Some("t10".into()),
             at: Moment::now(),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::Shared;
 use super::chronicle::{self, Chapter};
 use crate::clock::Moment;
-use crate::partner::presence::Presence;
 use crate::partner::table::Known;
 use crate::partner::verdict::{Fared, Judgement, Picture, Verdict};
 use crate::pool::pins::{Pin, PinKey};
@@ -54,7 +53,7 @@ pub(super) fn picture(shared: &Shared, now: Moment) -> Picture {
 /// Notes what shows that a partner is served: a session that goes well may last for days until it ends.
 fn note(chapter: &mut Chapter, stays: &[Stay<'_>], now: Moment) {
     for stay in stays {
-        if let Some(at) = stay.shows_served(chapter.accepted, now) {
+        if let Some(at) = stay.shows_served(now) {
             chapter.record.note(stay.listener, stay.node, true, at);
         }
     }
@@ -77,14 +76,11 @@ struct Stay<'a> {
 }
 
 impl Stay<'_> {
-    /// When it began to be served for certain: a session that a node has answered may fail yet. A handshake that was
-    /// completed since says so, and where TLS hides that or there is none, that the session lasts. `accepted`: when
-    /// a node last completed a handshake of the partner.
-    fn shows_served(&self, accepted: Option<Moment>, now: Moment) -> Option<Moment> {
+    /// When it began to be served, once it lasts: a session that a node has answered may fail yet. (A handshake that is
+    /// seen to be completed says so at once, where TLS hides it not and there is one.)
+    fn shows_served(&self, now: Moment) -> Option<Moment> {
         let begun = self.begun?;
-        let is_accepted = accepted.is_some_and(|at| at + Presence::LAG >= begun);
-        let lasts = now.since(begun) >= LASTS;
-        (is_accepted || lasts).then_some(begun.min(now))
+        (now.since(begun) >= LASTS).then_some(begun)
     }
 
     fn fares(&self) -> Fared {
@@ -194,7 +190,7 @@ const SAID_MAX: usize = 1000;
 mod tests {
     use super::*;
     use crate::config::parse;
-    use crate::partner::presence::Place;
+    use crate::partner::presence::{Place, Presence};
     use crate::snapshot::Registry;
 
     #[test]
@@ -225,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_shows_that_its_partner_is_well_once_it_is_accepted_or_lasts() {
+    fn a_session_shows_that_its_partner_is_well_once_it_lasts() {
         let second = |second: u64| Moment::from_micros(1_000_000 * second);
         let (listener, node): (Arc<str>, Arc<str>) = ("federation".into(), "edge1".into());
         let stay = |begun| Stay {
@@ -234,14 +230,9 @@ mod tests {
             begun,
         };
         let new = stay(Some(second(100)));
-        let before = Some(second(99));
-        assert_eq!(new.shows_served(None, second(101)), None);
-        assert_eq!(new.shows_served(before, second(101)), None, "of another");
-        let accepted = Some(second(100));
-        assert_eq!(new.shows_served(accepted, second(101)), new.begun);
-        assert_eq!(new.shows_served(before, second(159)), None);
-        assert_eq!(new.shows_served(None, second(160)), new.begun, "it lasts");
-        assert_eq!(stay(None).shows_served(accepted, second(999)), None);
+        assert_eq!(new.shows_served(second(159)), None);
+        assert_eq!(new.shows_served(second(160)), new.begun, "it lasts");
+        assert_eq!(stay(None).shows_served(second(999)), None);
 
         let mut chapter = Chapter::default();
         let failures = |chapter: &Chapter| {

@@ -21,6 +21,10 @@ pub enum Told {
     Handshake {
         /// Who.
         partner: Arc<str>,
+        /// On which listener.
+        listener: Arc<str>,
+        /// With which node; none where it did not come so far.
+        node: Option<Arc<str>>,
         /// What.
         facts: TlsFacts,
         /// Its hello in short (JA4).

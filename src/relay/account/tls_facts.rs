@@ -160,6 +160,8 @@ impl Account {
         {
             self.context.recognition.history.tell(Told::Handshake {
                 partner,
+                listener: Arc::clone(&self.policy.listener.state.name),
+                node: self.endpoint().map(|endpoint| Arc::clone(&endpoint.node)),
                 facts: known.clone(),
                 ja4: facts.hello.as_ref().map(|hello| hello.ja4().into()),
                 at: Moment::now(),
