@@ -132,6 +132,32 @@ fn a_question_that_is_sent_twice_leaves_no_flow_and_the_direct_way_open() {
 }
 
 #[test]
+fn a_client_that_had_to_ask_again_and_again_is_answered_and_not_sent_away() {
+    laboratory(|laboratory| {
+        let scene = Scene::start(laboratory);
+        let vip = address(VIP);
+        // The same question, and others.
+        for asked in [[1; 6], [1, 2, 3, 4, 5, 6]] {
+            let client = scene.client("198.51.100.200");
+            NODES.iter().for_each(|node| laboratory.blackhole(node));
+            for number in asked {
+                let (question, _) = stun::allocate(Dialect::Microsoft, [number; 16]);
+                client.send(vip, &question);
+            }
+            assert_eq!(client.hear(Duration::from_millis(20)), None);
+            NODES.iter().for_each(|node| laboratory.light_up(node));
+            let (question, transaction) = stun::allocate(Dialect::Microsoft, [7; 16]);
+            client.send(vip, &question);
+            let (from, answer) = client.hear(SOON).expect("an answer");
+            let answer = Message::read(&answer).unwrap();
+            assert_eq!((from, answer.transaction), (vip, transaction));
+        }
+        assert_eq!(scene.sessions("udp"), 2);
+        assert_eq!(scene.ended("udp", "redirected"), 0.0);
+    });
+}
+
+#[test]
 fn inside_clients_are_sent_to_the_nodes_inner_addresses() {
     laboratory(|laboratory| {
         let scene = sends_away(laboratory);
