@@ -22,7 +22,8 @@ pub enum Refusal {
     Node,
     /// Nobody answered: moves nothing.
     Silence,
-    /// A shortage of our own (descriptors, ports, memory, permission): never evidence.
+    /// A shortage of our own (descriptors, ports, memory, permission), or a datagram too large for the way, which
+    /// a router has said (`udp(7)`): never evidence.
     Us,
 }
 
@@ -41,6 +42,7 @@ impl Refusal {
                 | Errno::AGAIN
                 | Errno::INVAL
                 | Errno::AFNOSUPPORT
+                | Errno::MSGSIZE
                 | Errno::PERM
                 | Errno::ACCESS,
             )
@@ -345,6 +347,7 @@ mod tests {
             Errno::NOBUFS,
             Errno::ADDRNOTAVAIL,
             Errno::PERM,
+            Errno::MSGSIZE,
         ] {
             assert_eq!(Refusal::of(&errno.into()), Refusal::Us);
         }

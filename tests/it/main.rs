@@ -15,6 +15,7 @@ mod outage;
 mod pinning;
 mod reload;
 mod removal;
+mod renaming;
 mod replay;
 mod returning;
 mod stopping;

@@ -5,6 +5,7 @@
 
 mod client;
 mod death;
+mod hostile;
 mod lasting;
 mod node;
 mod redirect;
@@ -42,6 +43,8 @@ struct Plan {
     alternate: Alternate,
     /// The host's rules are in force at the start.
     is_prepared: bool,
+    /// Whatever else is to stand at the end of the file.
+    rest: String,
 }
 
 impl Default for Plan {
@@ -64,6 +67,7 @@ impl Default for Plan {
             listeners: listeners.map(|each| each.map(Into::into)).into(),
             alternate: Alternate::Nobody,
             is_prepared: true,
+            rest: String::new(),
         }
     }
 }
@@ -100,6 +104,7 @@ impl Plan {
                 "[[listener]]\nname = \"{name}\"\nservice = \"{service}\"\nbind = \"{bind}\"\npool = \"{pool}\"\n{more}"
             );
         }
+        text.push_str(&self.rest);
         text
     }
 }

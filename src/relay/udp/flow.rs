@@ -52,7 +52,7 @@ struct Opening {
     turn: u64,
     /// Nodes that were there for none of the client's datagrams before.
     refused: Vec<Refused>,
-    /// What an A/V client has asked its node, the first few.
+    /// What an A/V client has asked its node, the last few, each once however often it is repeated.
     asked: Vec<Transaction>,
 }
 
@@ -200,8 +200,12 @@ impl Flow {
             return;
         };
         let message = Message::read(bytes).filter(|message| message.class == Class::Request);
-        if let Some(message) = message.filter(|_| opening.asked.len() < ASKED_MAX) {
-            opening.asked.push(message.transaction);
+        let asked = message.map(|message| message.transaction);
+        if let Some(asked) = asked.filter(|asked| !opening.asked.contains(asked)) {
+            if opening.asked.len() == ASKED_MAX {
+                opening.asked.remove(0);
+            }
+            opening.asked.push(asked);
         }
     }
 
@@ -382,5 +386,5 @@ fn find_node(life: Life<'_>, refused: &[Refused]) -> Result<Found, Outcome> {
     })
 }
 
-/// A client asks again after half a second, and rarely two things at once.
+/// A client that asks anew has given up what it asked before, and rarely asks two things at once.
 const ASKED_MAX: usize = 4;
