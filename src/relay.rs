@@ -70,14 +70,6 @@ pub struct Context {
     pub suspicions: Limiter,
 }
 
-impl Context {
-    /// Which worker this is, as the host's rules know it: there are never more than such a number tells.
-    #[must_use]
-    pub fn number(&self) -> u8 {
-        u8::try_from(self.worker).unwrap_or(u8::MAX)
-    }
-}
-
 /// What a session takes from the snapshot in force when it begins, and keeps.
 #[derive(Debug)]
 pub struct Policy {

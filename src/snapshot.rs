@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use crate::addr::NodeAddr;
+use crate::clock::Moment;
 use crate::config::model::{self, Balance, Config, NodeState};
 use crate::partner::table::PartnerTable;
 use crate::pool::affinity::Measure;
@@ -18,7 +19,7 @@ use crate::pool::health::Timing;
 use crate::pool::pace::Pace;
 use crate::pool::pins::PinScope;
 use crate::pool::select::{Candidate, Standing};
-use crate::telemetry::counters::{EndpointSlot, ListenerSlot};
+use crate::telemetry::counters::{Counter, EndpointSlot, ListenerSlot};
 use crate::telemetry::outcome::Outcome;
 
 pub use self::admission::{Access, Admission, Capacity, Place, Ticket};
@@ -206,6 +207,13 @@ impl ListenerState {
     pub fn sessions(&self) -> u64 {
         self.slots.iter().map(|slot| slot.active.value()).sum()
     }
+
+    /// Every session that ever arrived.
+    #[must_use]
+    pub fn sessions_total(&self) -> u64 {
+        let ended = |slot: &ListenerCounters| slot.ended.iter().map(Counter::value).sum::<u64>();
+        self.sessions() + self.slots().map(ended).sum::<u64>()
+    }
 }
 
 /// A node's address and port as one kind of probe judges it: what is dialled, and what health
@@ -261,6 +269,15 @@ impl Endpoint {
     /// All workers' slots.
     pub fn slots(&self) -> impl Iterator<Item = &EndpointSlot> {
         self.slots.iter()
+    }
+
+    /// Since when a question to it is unanswered, and when it was last heard, by any worker.
+    #[must_use]
+    pub fn traffic(&self) -> (Option<Moment>, Option<Moment>) {
+        let slots = || self.slots().map(EndpointSlot::traffic);
+        let heard = slots().filter_map(|(_, heard)| heard).max();
+        let asked = slots().filter_map(|(asked, _)| asked);
+        (asked.filter(|at| Some(*at) > heard).min(), heard)
     }
 
     /// Sessions now, dials included.

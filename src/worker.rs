@@ -358,6 +358,13 @@ fn opened_or_told(opened: io::Result<Door>, local: Local) -> Option<(Local, Door
     Some((local, opened.ok()?))
 }
 
+/// Does something at the door of an address, where there is one.
+fn at(doors: &HashMap<Local, Door>, local: Local, act: impl FnOnce(&Door)) {
+    if let Some(door) = doors.get(&local) {
+        act(door);
+    }
+}
+
 /// Where a worker's clients come in.
 struct Floor {
     context: Rc<Context>,
@@ -380,19 +387,17 @@ impl Floor {
                 doors.extend(opened_or_told(opened, local));
             }
             Order::Reassign { local, listener } => {
-                doors
-                    .get(&local)
-                    .into_iter()
-                    .for_each(|door| door.reassign(listener));
+                at(&doors, local, |door| door.reassign(listener));
             }
             Order::Adjust { local, options } => {
-                doors
-                    .get(&local)
-                    .into_iter()
-                    .for_each(|door| door.adjust(&options));
+                at(&doors, local, |door| door.adjust(&options));
             }
-            Order::Suspend { local } => doors.get(&local).into_iter().for_each(Door::suspend),
-            Order::Retire { local } => doors.remove(&local).into_iter().for_each(Door::close),
+            Order::Suspend { local } => at(&doors, local, Door::suspend),
+            Order::Retire { local } => {
+                if let Some(door) = doors.remove(&local) {
+                    door.close();
+                }
+            }
             Order::Interrupt { of, with } => self.interrupt(of, with),
             Order::Gather { strays, answer } => {
                 // It has room for an answer of each worker; whoever asked may have gone.

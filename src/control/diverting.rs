@@ -10,8 +10,7 @@ use super::Shared;
 use crate::clock::Moment;
 use crate::pool::select::Standing;
 use crate::relay::diversions::State;
-use crate::snapshot::{Endpoint, ListenerCounters, ListenerState, Snapshot};
-use crate::telemetry::counters::{Counter, EndpointSlot};
+use crate::snapshot::{Endpoint, Snapshot};
 
 /// What stands in the way of all clients: a sentence for each version of IP with the listeners that it concerns.
 pub(super) fn troubles(shared: &Shared) -> Vec<String> {
@@ -58,8 +57,8 @@ fn astray(snapshot: &Snapshot, now: Moment) -> Vec<String> {
     for listener in listeners.filter(|each| each.is_transparent() && each.config.service.is_udp()) {
         for seat in &listener.nodes {
             let endpoint = &seat.endpoint;
-            let is_well =
-                endpoint.standing() == Standing::Takes && begun(&listener.state) >= ASTRAY_FLOWS;
+            let is_well = endpoint.standing() == Standing::Takes
+                && listener.state.sessions_total() >= ASTRAY_FLOWS;
             if is_well && has_never_answered(endpoint, now) {
                 let (node, name, address) =
                     (&endpoint.node, &listener.state.name, endpoint.address);
@@ -74,18 +73,10 @@ fn astray(snapshot: &Snapshot, now: Moment) -> Vec<String> {
     sentences
 }
 
-/// How many flows there have been.
-fn begun(listener: &ListenerState) -> u64 {
-    let ended = |slot: &ListenerCounters| slot.ended.iter().map(Counter::value).sum::<u64>();
-    listener.sessions() + listener.slots().map(ended).sum::<u64>()
-}
-
 /// Whether it was asked in vain for long, and has never been heard.
 fn has_never_answered(endpoint: &Endpoint, now: Moment) -> bool {
-    let traffic = || endpoint.slots().map(EndpointSlot::traffic);
-    let was_heard = traffic().any(|(_, heard)| heard.is_some());
-    let asked = traffic().filter_map(|(asked, _)| asked).min();
-    !was_heard && asked.is_some_and(|asked| now.since(asked) >= ASTRAY_AFTER)
+    let (asked, heard) = endpoint.traffic();
+    heard.is_none() && asked.is_some_and(|asked| now.since(asked) >= ASTRAY_AFTER)
 }
 
 /// Whoever asks an A/V Edge sends again after half a second, and gives up after some.
@@ -100,6 +91,7 @@ fn sentence(
     listeners: &str,
     file: &str,
 ) -> String {
+    let apply = || format!("pinfold check --host-rules {file} | sudo sh -e");
     let (what, remedy) = match state {
         State::NotAllowed => (
             "this process cannot send in the clients' names, and the log says why".to_owned(),
@@ -109,7 +101,7 @@ fn sentence(
         ),
         State::NoRoute => (
             "the policy routing is missing that brings back what nodes answer".to_owned(),
-            format!("pinfold check --host-rules {file} | sudo sh -e"),
+            apply(),
         ),
         State::NoRules => (
             match workers {
@@ -118,7 +110,7 @@ fn sentence(
                 ),
                 _ => "the firewall's rules are missing that bring back what nodes answer".to_owned(),
             },
-            format!("pinfold check --host-rules {file} | sudo sh -e"),
+            apply(),
         ),
         State::Unknown | State::Works => return String::new(),
     };

@@ -174,10 +174,8 @@ impl Doors {
         }
         for door in &prepared.doors {
             let before = self.open.iter().find(|before| before.local == door.local);
-            let known = self.suspended.len();
-            self.suspended
-                .retain(|(other, _)| other.local != door.local);
-            let is_resumed = self.suspended.len() < known;
+            let is_it = |(other, _): &mut (Door, Moment)| other.local == door.local;
+            let is_resumed = self.suspended.extract_if(.., is_it).count() > 0;
             if is_resumed || before.is_some_and(|before| before.listener != door.listener) {
                 let listener = number(snapshot, &door.listener);
                 tell(workers, || Order::Reassign {

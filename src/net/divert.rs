@@ -116,10 +116,7 @@ fn sender(mark: u32, is_ipv6: bool) -> io::Result<Socket> {
         // What ICMP says of packets that are too large finds no socket of their senders: the kernel learns nothing.
         sys::option::set_divisible(&socket)?;
     }
-    let nowhere = match is_ipv6 {
-        false => IpAddr::V4(NOWHERE),
-        true => IpAddr::V6(NOWHERE_V6),
-    };
+    let nowhere = either(is_ipv6, NOWHERE, NOWHERE_V6);
     socket.bind(&SocketAddr::new(nowhere, 0).into())?;
     sys::option::set_send_buffer(&socket, BUFFER)?;
     Ok(socket)
@@ -161,10 +158,7 @@ pub fn is_delivered_here(is_ipv6: bool) -> io::Result<bool> {
     let socket = Socket::new(domain(is_ipv6), Type::DGRAM, Some(Protocol::UDP))?;
     set_transparent(&socket, is_ipv6)?;
     socket.set_mark(DELIVERED_HERE)?;
-    let anybody = match is_ipv6 {
-        false => IpAddr::V4(ANYBODY),
-        true => IpAddr::V6(ANYBODY_V6),
-    };
+    let anybody = either(is_ipv6, ANYBODY, ANYBODY_V6);
     if is_ipv6 {
         // By the loopback interface, to where nobody is, no other route leads. (For IPv4 the kernel makes one up.)
         socket.bind_device(Some(b"lo"))?;
@@ -193,10 +187,15 @@ pub fn set_transparent(socket: &Socket, is_ipv6: bool) -> io::Result<()> {
 /// The loopback address of a version of IP.
 #[must_use]
 pub const fn loopback(is_ipv6: bool) -> IpAddr {
+    either(is_ipv6, Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
+}
+
+/// The one of two addresses that is of a version of IP.
+const fn either(is_ipv6: bool, v4: Ipv4Addr, v6: Ipv6Addr) -> IpAddr {
     if is_ipv6 {
-        IpAddr::V6(Ipv6Addr::LOCALHOST)
+        IpAddr::V6(v6)
     } else {
-        IpAddr::V4(Ipv4Addr::LOCALHOST)
+        IpAddr::V4(v4)
     }
 }
 

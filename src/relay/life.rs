@@ -11,7 +11,6 @@ use super::session::Seat;
 use super::{Context, Policy};
 use crate::clock::Moment;
 use crate::net::dial::{Origin, Sources};
-use crate::net::transparent;
 use crate::pool::select::Choice;
 use crate::snapshot::Endpoint;
 
@@ -44,7 +43,7 @@ impl<'a> Life<'a> {
         if listener.is_transparent() {
             return Origin::Client {
                 address: self.account.client().socket(),
-                mark: transparent::mark(context.number()),
+                mark: context.diverted.mark(),
             };
         }
         Origin::Own(Sources {

@@ -41,8 +41,9 @@ impl Owner {
         is_new
     }
 
-    /// Nothing that `look` calls may look, too: it would find nobody.
-    fn look<A>(&self, look: impl FnOnce(Option<&Arc<Known>>) -> A) -> A {
+    /// Looks at the partner without a count that cores share. Nothing that `look` calls may look, too: it would find
+    /// nobody.
+    pub(super) fn look<A>(&self, look: impl FnOnce(Option<&Arc<Known>>) -> A) -> A {
         let known = self.0.take();
         let answer = look(known.as_ref());
         self.0.set(known);

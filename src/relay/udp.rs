@@ -130,17 +130,9 @@ impl<E: Entrance + 'static> Flows<E> {
             if self.socket.readable().await.is_err() {
                 return;
             }
-            let received = self.socket.try_io(Interest::READABLE, || {
-                batch.receive(&self.socket)?;
-                // A batch that is not full has emptied the socket; whatever came since is told anew.
-                if batch.is_full() {
-                    Ok(())
-                } else {
-                    Err(io::ErrorKind::WouldBlock.into())
-                }
+            fill(&mut batch, &self.socket, |batch| {
+                batch.receive(&self.socket)
             });
-            // An error of the socket's own is about a datagram that was sent before.
-            let _ = received;
             let mut outbox = Outbox::default();
             for (bytes, client) in batch.iter() {
                 self.pass_up(client, bytes, &mut outbox);
@@ -370,6 +362,20 @@ impl<E: Entrance + 'static> Flows<E> {
             flow.end(outcome_of(interrupt));
         }
     }
+}
+
+/// Has `receive` fill a batch from a socket that is said to be readable, and the runtime know whether it still is.
+fn fill(batch: &mut Batch, socket: &UdpSocket, receive: impl FnOnce(&mut Batch) -> io::Result<()>) {
+    let received = socket.try_io(Interest::READABLE, || {
+        receive(batch)?;
+        // A batch that is not full has emptied the socket; whatever came since is told anew.
+        match batch.is_full() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    });
+    // An error of the socket's own is about a datagram that was sent before.
+    let _ = received;
 }
 
 /// Before the first policy is known.

@@ -11,7 +11,7 @@ use super::answers::{
     Partners, Pin, PinOrder, Pins, Sessions, Subject, SubjectKind, VersionCount,
 };
 use super::named;
-use super::status::{at, names, pin_counts, round, sessions_total};
+use super::status::{at, names, pin_counts, round};
 use crate::clock::Moment;
 use crate::config::model::{self, TlsVersion};
 use crate::control::chronicle::{self, Chapter, Spoken};
@@ -60,7 +60,7 @@ fn of_listener(each: &snapshot::Listener) -> ListenerSessions {
     ListenerSessions {
         listener: each.state.name.to_string(),
         sessions: each.state.sessions(),
-        sessions_total: sessions_total(&each.state),
+        sessions_total: each.state.sessions_total(),
         max_sessions: each.config.max_sessions,
         bytes_up: sum(|slot| slot.bytes_up.value()),
         bytes_down: sum(|slot| slot.bytes_down.value()),

@@ -17,7 +17,7 @@ use crate::governor::{EndpointView, Fault, GroupView, View, wall};
 use crate::inspect::tls::Certificate;
 use crate::pool::health::Hold;
 use crate::probe::TurnAnswer;
-use crate::snapshot::{self, ListenerState};
+use crate::snapshot;
 use crate::store;
 
 pub(super) fn status(shared: &Shared, view: &View) -> Status {
@@ -78,7 +78,7 @@ fn listener(shared: &Shared, view: &View, each: &snapshot::Listener) -> Listener
             .collect(),
         open: of_listener().next().is_some() && of_listener().all(|bound| bound.is_open),
         sessions: each.state.sessions(),
-        sessions_total: sessions_total(&each.state),
+        sessions_total: each.state.sessions_total(),
         max_sessions: each.config.max_sessions,
         nodes: group.map(seats).unwrap_or_default(),
     }
@@ -93,14 +93,6 @@ fn listener_node(endpoint: &EndpointView) -> ListenerNode {
         since: at(health.since),
         sessions: endpoint.endpoint.sessions(),
     }
-}
-
-/// Every session that ever arrived at a listener.
-pub(super) fn sessions_total(state: &ListenerState) -> u64 {
-    let ended = |slot: &snapshot::ListenerCounters| {
-        slot.ended.iter().map(|count| count.value()).sum::<u64>()
-    };
-    state.sessions() + state.slots().map(ended).sum::<u64>()
 }
 
 pub(super) fn pin_counts(shared: &Shared) -> PinCounts {

@@ -13,7 +13,6 @@ use crate::pool::health::{Event, State};
 use crate::pool::traffic::{MUTE_AFTER, Traffic};
 use crate::relay::session::Survey;
 use crate::snapshot::Endpoint;
-use crate::telemetry::counters::EndpointSlot;
 use crate::worker::{Order, Surveyed};
 
 /// A node that may be mute.
@@ -82,7 +81,7 @@ impl Watched {
             return Vec::new();
         }
         let is_silent = |endpoint: &Endpoint| {
-            let (asked, heard) = traffic(endpoint);
+            let (asked, heard) = endpoint.traffic();
             let since = asked.map(|asked| heard.map_or(asked, |heard| heard.max(asked)));
             since.is_some_and(|since| now.since(since) >= MUTE_AFTER)
         };
@@ -121,7 +120,7 @@ impl Watched {
 
 impl Suspicion {
     fn is_true(&self, survey: &Survey) -> bool {
-        let (_, heard) = traffic(&self.endpoint);
+        let (_, heard) = self.endpoint.traffic();
         let traffic_of_node = Traffic {
             asked: survey.waits_since(0),
             also_asked: survey.waits_since(1),
@@ -129,17 +128,9 @@ impl Suspicion {
             late: self.late.max(survey.late),
         };
         let siblings = self.siblings.iter();
-        let sibling_heard = siblings.filter_map(|sibling| traffic(sibling).1).max();
+        let sibling_heard = siblings.filter_map(|sibling| sibling.traffic().1).max();
         traffic_of_node.is_mute(sibling_heard, Moment::now())
     }
-}
-
-/// Since when a question to the endpoint is unanswered, and when it was last heard, by any worker.
-pub(super) fn traffic(endpoint: &Endpoint) -> (Option<Moment>, Option<Moment>) {
-    let slots = || endpoint.slots().map(EndpointSlot::traffic);
-    let heard = slots().filter_map(|(_, heard)| heard).max();
-    let asked = slots().filter_map(|(asked, _)| asked);
-    (asked.filter(|at| Some(*at) > heard).min(), heard)
 }
 
 /// A survey looks at every session of a node; an answer that does not come at once is asked for again.

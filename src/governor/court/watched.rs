@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::super::{Heard, Told};
-use super::mute::traffic;
 use crate::clock::Moment;
 use crate::pool::group::{Effect, Group};
 use crate::pool::health::Event;
@@ -131,7 +130,7 @@ impl Watched {
     pub(super) fn look_at_traffic(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         for member in &self.plan.members {
             let endpoint = &member.endpoint;
-            let (asked, heard) = traffic(endpoint);
+            let (asked, heard) = endpoint.traffic();
             let known = self.traffic.entry(endpoint.number).or_default();
             if let Some(at) = heard.filter(|_| heard != known.1) {
                 self.group

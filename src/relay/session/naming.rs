@@ -21,8 +21,11 @@ impl Sessions {
         let slots = list.slots.iter().take(to).skip(from);
         let sessions = slots.filter_map(|slot| slot.session.as_ref());
         for session in sessions.filter(|session| session.is_answered.get()) {
-            let was = session.partner();
-            if let Some(known) = who(session.from.get().to_canonical(), was.as_deref())
+            let from = session.from.get().to_canonical();
+            let known = session
+                .owner
+                .look(|was| who(from, was.map(|known| &**known)));
+            if let Some(known) = known
                 && session.mark_partner(&known)
             {
                 session.interrupt(Interrupt::Named);

@@ -9,21 +9,19 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::flow::Leg;
-use super::{Entrance, Flows};
+use super::{Entrance, Flows, fill};
 use crate::net::divert::{Diversion, is_delivered_here, loopback};
-use crate::net::transparent::{SELF_TEST_PORT, self_test_client_port};
+use crate::net::transparent::{SELF_TEST_PORT, mark, self_test_client_port};
 use crate::net::unreachable::Unreachable;
 use crate::relay::diversions::{Diversions, State};
 use crate::relay::placing::Failure;
@@ -77,6 +75,11 @@ impl Diverted {
             doors: RefCell::default(),
             told,
         })
+    }
+
+    /// By which the host's rules know what this worker sends in the names of clients.
+    pub fn mark(&self) -> u32 {
+        mark(self.worker)
     }
 
     /// The sockets for one version of IP, if there are any.
@@ -135,26 +138,11 @@ impl Diverted {
         doors.push(Rc::downgrade(door));
     }
 
-    fn doors(&self) -> Vec<Rc<dyn Answered>> {
-        self.doors
-            .borrow()
-            .iter()
-            .filter_map(Weak::upgrade)
-            .collect()
-    }
-
     async fn serve_answers(&self, way: &Way) {
         let socket = &way.diversion.answers;
         let mut batch = Batch::default();
         while socket.readable().await.is_ok() {
-            let _ = socket.try_io(Interest::READABLE, || {
-                batch.receive_diverted(socket)?;
-                if batch.is_full() {
-                    Ok(())
-                } else {
-                    Err(io::ErrorKind::WouldBlock.into())
-                }
-            });
+            fill(&mut batch, socket, |batch| batch.receive_diverted(socket));
             let mut taken = [false; BATCH];
             for (place, (_, node, _)) in taken.iter_mut().zip(batch.iter_diverted()) {
                 if node.port() == SELF_TEST_PORT && node.ip().is_loopback() {
@@ -191,8 +179,9 @@ impl Diverted {
         loop {
             match way.diversion.failure().await {
                 Ok(lost) => {
-                    let doors = self.doors();
-                    doors.iter().any(|door| door.lose(&lost));
+                    let doors = self.doors.borrow();
+                    let mut doors = doors.iter().filter_map(Weak::upgrade);
+                    doors.any(|door| door.lose(&lost));
                 }
                 // Out of memory, perhaps: what ICMP says is worth no hurry.
                 Err(_) => sleep(PATIENCE).await,

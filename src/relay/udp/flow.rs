@@ -250,14 +250,8 @@ impl Flow {
             seat: &self.seat,
             account: &self.account,
         };
-        let Opening {
-            placing,
-            choice,
-            turn,
-            refused: _,
-            asked: _,
-        } = opening;
-        self.hold = life.settle(placing, choice, &self.endpoint, *turn);
+        let (placing, choice) = (&opening.placing, &opening.choice);
+        self.hold = life.settle(placing, choice, &self.endpoint, opening.turn);
     }
 
     /// Whether the network says that nobody is there (`udp(7)`: errors of a connected socket are ICMP's): hard
