@@ -17,4 +17,5 @@ pub mod snapshot;
 pub mod store;
 pub mod sys;
 pub mod telemetry;
+pub mod tls;
 pub mod worker;

@@ -28,6 +28,7 @@ pub mod recognition;
 pub mod report;
 pub mod session;
 pub mod tcp;
+mod terminated;
 pub mod udp;
 pub mod wheel;
 
@@ -66,6 +67,8 @@ pub struct Context {
     pub moves: Limiter,
     /// Keeps certificates that are not the configured partner's from filling the log.
     pub disagreements: Limiter,
+    /// Keeps handshakes that fail, with clients or nodes, from filling the log.
+    pub handshakes: Limiter,
     /// Keeps a partner that has moved, and is refused, from filling the log.
     pub suspicions: Limiter,
 }

@@ -21,6 +21,7 @@ use crate::pool::pins::PinScope;
 use crate::pool::select::{Candidate, Standing};
 use crate::telemetry::counters::{Counter, EndpointSlot, ListenerSlot};
 use crate::telemetry::outcome::Outcome;
+use crate::tls;
 
 pub use self::admission::{Access, Admission, Capacity, Place, Ticket};
 pub use self::registry::Registry;
@@ -78,6 +79,8 @@ pub struct Listener {
     pub sources: Arc<[IpAddr]>,
     /// Its nodes, in the order of the file.
     pub nodes: Vec<Seat>,
+    /// How its clients' TLS ends here; `None`: it is passed through.
+    pub termination: Option<Termination>,
     /// What outlives this snapshot.
     pub state: Arc<ListenerState>,
 }
@@ -142,6 +145,17 @@ impl Listener {
         let mut seats = self.nodes.iter();
         seats.find(|seat| *seat.endpoint.node == *name)
     }
+}
+
+/// What ends clients' TLS, with the tickets that outlive a reload.
+#[derive(Clone, Debug)]
+pub struct Termination {
+    /// TLS towards clients.
+    pub clients: Arc<rustls::ServerConfig>,
+    /// TLS towards nodes; `None`: they are spoken to in clear.
+    pub nodes: Option<tls::Client>,
+    /// What is spoken inside.
+    pub protocol: model::Protocol,
 }
 
 /// A node of a listener.

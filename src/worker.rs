@@ -316,6 +316,7 @@ async fn run(
         moves: Limiter::default(),
         disagreements: Limiter::default(),
         suspicions: Limiter::default(),
+        handshakes: Limiter::default(),
     });
     let policies = Rc::new(Policies::new(setup.snapshot, &context));
     let mut floor = Floor {

@@ -18,6 +18,7 @@ pub use self::partner::{Failback, Federation, Generation, Partner};
 pub use self::pool::{Balance, Family, Flap, Node, NodeAddress, NodeState, Pool, ReturnAfter};
 pub use self::probe::{Probe, ProbeKind};
 pub use self::server::{Admin, Log, LogFormat, LogLevel, LogSessions, Resolve, Secret, Server};
+pub use self::termination::{Http, Protocol, Sip, Termination};
 pub use super::window::Window;
 
 mod gateway;
@@ -26,6 +27,7 @@ mod partner;
 mod pool;
 mod probe;
 mod server;
+mod termination;
 
 /// A whole checked configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,12 +5,12 @@
 //! the walk always ends with a whole draft.
 
 mod gateway;
-mod later;
 mod listener;
 mod partner;
 mod pool;
 mod probe;
 mod server;
+mod termination;
 
 pub(super) use self::gateway::{GatewayDraft, SnatPlaces};
 pub(super) use self::listener::ListenerDraft;

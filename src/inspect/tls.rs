@@ -8,15 +8,14 @@
 //! Sources: RFC 5246, RFC 8446, RFC 6066 (names), RFC 8701 (GREASE).
 
 pub use self::alert::{Alert, Level};
-pub use self::certificate::{Certificate, host_name};
 pub use self::era::Era;
 pub use self::handshake::{Facts, Handshake, Side};
 pub use self::hello::ClientHello;
 pub use self::question::{Answer, answer, client_hello};
 pub use self::version::Version;
+pub use crate::tls::certificate::{Certificate, host_name};
 
 mod alert;
-mod certificate;
 mod era;
 mod handshake;
 mod hello;

@@ -16,10 +16,12 @@ use crate::snapshot::Endpoint;
 
 mod entry;
 mod naming;
+mod reaching;
 mod suspicion;
 
 pub(super) use entry::Entry;
 pub(super) use naming::take_pin_along;
+pub(super) use reaching::Undialled;
 
 /// What a session goes by, all through its life.
 #[derive(Clone, Copy)]

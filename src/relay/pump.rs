@@ -19,10 +19,12 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use self::direction::{Direction, Fault};
+pub use self::leg::{Leg, NodeLeg};
 use super::memory::{Budget, Pipes};
 use super::session::{Interrupt, Seat};
 
 mod direction;
+mod leg;
 
 /// What the sessions of a worker share to move bytes.
 #[derive(Debug)]
@@ -103,12 +105,12 @@ pub enum End {
 
 /// Two connections and the bytes between them.
 #[derive(Debug)]
-pub struct Pump<'a, M> {
+pub struct Pump<'a, M, C = TcpStream, N = TcpStream> {
     gear: &'a Gear,
     seat: &'a Seat,
     meter: M,
-    client: TcpStream,
-    node: TcpStream,
+    client: C,
+    node: N,
     up: Direction,
     down: Direction,
     first_finished: Option<Side>,
@@ -125,7 +127,7 @@ pub struct FirstBytes {
     pub finished: bool,
 }
 
-impl<'a, M: Meter> Pump<'a, M> {
+impl<'a, M: Meter, C: Leg, N: Leg> Pump<'a, M, C, N> {
     /// A pump that begins with the client's `first` bytes. While the node has said nothing they are
     /// kept, up to `keep` bytes in all and while there is memory, for [`Pump::into_parts`], and a node that finishes without a
     /// byte has failed ([`ErrorKind::UnexpectedEof`](io::ErrorKind)); 0 keeps none.
@@ -133,7 +135,7 @@ impl<'a, M: Meter> Pump<'a, M> {
         gear: &'a Gear,
         seat: &'a Seat,
         meter: M,
-        (client, node): (TcpStream, TcpStream),
+        (client, node): (C, N),
         first: FirstBytes,
         keep: usize,
         fin_timeout: &'a Duration,
@@ -171,7 +173,7 @@ impl<'a, M: Meter> Pump<'a, M> {
     }
 
     /// The two connections, client first, and the client's first bytes where all of them were kept.
-    pub fn into_parts(self) -> (TcpStream, TcpStream, Option<FirstBytes>) {
+    pub fn into_parts(self) -> (C, N, Option<FirstBytes>) {
         (self.client, self.node, self.up.into_first_bytes())
     }
 
@@ -180,7 +182,7 @@ impl<'a, M: Meter> Pump<'a, M> {
             return Poll::Ready(End::Interrupted(interrupt, self.first_finished));
         }
         if self.seat.has_just_lasted() {
-            self.meter.lasted(&self.node);
+            self.meter.lasted(self.node.socket());
         }
         let (up, down) = (self.up.passed(), self.down.passed());
         let result = self.poll_directions(context);
@@ -224,7 +226,7 @@ impl<'a, M: Meter> Pump<'a, M> {
     fn poll_up(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Fault>> {
         let before = self.up.passed();
         let is_last = self.down.is_done();
-        let (client, node) = (&self.client, &self.node);
+        let (client, node) = (&mut self.client, &mut self.node);
         let look = |bytes: &[u8]| self.meter.inspect(self.seat, Side::Client, bytes);
         let result = self
             .up
@@ -239,7 +241,7 @@ impl<'a, M: Meter> Pump<'a, M> {
     fn poll_down(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Fault>> {
         let before = self.down.passed();
         let is_last = self.up.is_done();
-        let (client, node) = (&self.client, &self.node);
+        let (client, node) = (&mut self.client, &mut self.node);
         let look = |bytes: &[u8]| self.meter.inspect(self.seat, Side::Node, bytes);
         let result = self
             .down

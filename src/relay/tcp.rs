@@ -10,13 +10,16 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
+pub(super) use self::arrival::{Arrival, arrive};
+pub(super) use self::opening::Guest;
 use self::opening::open;
 use super::account::Account;
 use super::life::Life;
-use super::pump::{End, FirstBytes, Side};
+use super::placing::Hold;
+use super::pump::{End, FirstBytes, Leg, Side};
 use super::report::Report;
 use super::session::{Interrupt, Seat, outcome_of};
-use super::{Context, Policy};
+use super::{Context, Policy, terminated};
 use crate::addr::ClientAddr;
 use crate::config::model::OnNodeDown;
 use crate::net::options::reset_on_close;
@@ -59,31 +62,40 @@ fn serve(
             seat: &seat,
             account: &account,
         };
-        let outcome = match Box::pin(open(life, client, place)).await {
-            Err(outcome) => outcome,
-            Ok(mut flowing) => loop {
-                let end = flowing.pump.until_ended().await;
-                // First, so that its end is its partner's.
-                let was_told = matches!(end, End::Interrupted(Interrupt::Named, _));
-                life.take_name(&mut flowing.hold, was_told);
-                if was_told {
-                    life.tell_named(flowing.hold.as_ref());
-                }
-                if !life.is_left_alone(&end) {
-                    break life.finish(end, flowing.pump.into_parts());
-                }
+        let outcome = match life.policy().listener.termination {
+            None => match Box::pin(open(life, client, place)).await {
+                Ok(mut flowing) => loop {
+                    let end = flowing.pump.until_ended().await;
+                    if !life.goes_on(&mut flowing.hold, &end) {
+                        break life.finish(end, flowing.pump.into_parts());
+                    }
+                },
+                Err(outcome) => outcome,
             },
+            Some(_) => Box::pin(terminated::serve(life, client, place)).await,
         };
         account.close(outcome);
     }
 }
 
 impl Life<'_> {
+    /// Whether a session goes on all the same: whoever was only named does, by its name from here on; and a listener
+    /// may leave the sessions of a dead node to end by themselves.
+    pub(super) fn goes_on(self, hold: &mut Option<Hold>, end: &End) -> bool {
+        // First, so that its end is its partner's.
+        let was_told = matches!(end, End::Interrupted(Interrupt::Named, _));
+        self.take_name(hold, was_told);
+        if was_told {
+            self.tell_named(hold.as_ref());
+        }
+        self.is_left_alone(end)
+    }
+
     /// Ends both connections as `end` asks, and names the outcome.
-    fn finish(
+    pub(super) fn finish<C: Leg, N: Leg>(
         &self,
         end: End,
-        (client, node, _): (TcpStream, TcpStream, Option<FirstBytes>),
+        (client, node, _): (C, N, Option<FirstBytes>),
     ) -> Outcome {
         self.tell_reset(&end);
         let (outcome, is_reset) = match end {
@@ -102,8 +114,8 @@ impl Life<'_> {
         };
         let outcome = self.account.explained(outcome);
         if is_reset {
-            reset_on_close(&client);
-            reset_on_close(&node);
+            reset_on_close(client.socket());
+            reset_on_close(node.socket());
         }
         // A node that is killed closes its connections in order where it has read everything, so a
         // close too may be the beginning of a failover; the ledger knows which it was.
@@ -116,7 +128,6 @@ impl Life<'_> {
         outcome
     }
 
-    /// Who was only named goes on; and a listener may leave the sessions of a dead node to end by themselves.
     fn is_left_alone(&self, end: &End) -> bool {
         if matches!(end, End::Interrupted(Interrupt::Named, _)) {
             return true;
@@ -144,7 +155,7 @@ impl Life<'_> {
 }
 
 /// Ends a client that has no node. One that left by itself, or was told why, needs no reset.
-fn end_client(client: &TcpStream, outcome: Outcome) {
+pub(super) fn end_client(client: &TcpStream, outcome: Outcome) {
     if !matches!(outcome, Outcome::ClientClosed | Outcome::RefusedTls) {
         reset_on_close(client);
     }

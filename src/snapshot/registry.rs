@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use super::{
     Admission, Endpoint, GroupKey, GroupPlan, Listener, ListenerState, MemberPlan, Scope, Seat,
-    Snapshot,
+    Snapshot, Termination,
 };
 use crate::addr::NodeAddr;
 use crate::config::model::{self, Config, NodeState};
@@ -18,6 +18,7 @@ use crate::pool::health::Timing;
 use crate::pool::pace::{Pace, Recovery};
 use crate::pool::pins::PinScope;
 use crate::pool::select::{Standing, WARM};
+use crate::tls;
 
 /// Knows every endpoint and listener that lives. Belongs to control; builds one snapshot at a time.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Registry {
     edition: u64,
     endpoints: HashMap<EndpointKey, Known>,
     listeners: HashMap<Arc<str>, Arc<ListenerState>>,
+    /// What clients' TLS is ended by, by name of the listener: their sessions go on across reloads.
+    terminations: HashMap<Arc<str>, tls::InForce>,
     /// Listeners of this and earlier snapshots: a client that came in by one may dial its nodes yet.
     handed_out: Vec<Weak<Listener>>,
     partners: (Vec<model::Partner>, Arc<PartnerTable>),
@@ -59,6 +62,7 @@ impl Registry {
             edition: 0,
             endpoints: HashMap::new(),
             listeners: HashMap::new(),
+            terminations: HashMap::new(),
             handed_out: Vec::new(),
             partners: (Vec::new(), Arc::default()),
             presences: HashMap::new(),
@@ -182,6 +186,7 @@ impl Registry {
         let pools: HashSet<_> = kept.iter().map(|(pool, _)| pool).collect();
         self.recoveries.retain(|pool, _| pools.contains(pool));
         let named: HashSet<&str> = config.listeners.iter().map(|each| &*each.name).collect();
+        self.terminations.retain(|name, _| named.contains(&**name));
         self.listeners
             .retain(|name, state| named.contains(&**name) || state.sessions() > 0);
     }
@@ -193,6 +198,7 @@ impl Registry {
         groups: &mut Vec<GroupPlan>,
     ) -> Listener {
         let state = self.listener_state(&config.name);
+        let termination = self.termination(config, &state.name);
         let affinity: Arc<str> = Arc::from(config.affinity.as_str());
         let plan = self.group(config, pool, groups);
         plan.listeners.push(Arc::clone(&state.name));
@@ -220,8 +226,23 @@ impl Registry {
             max_new_per_node: pool.max_new_per_node,
             sources: Arc::clone(&plan.sources),
             nodes,
+            termination,
             state,
         }
+    }
+
+    fn termination(&mut self, config: &model::Listener, name: &Arc<str>) -> Option<Termination> {
+        let Some(termination) = &config.termination else {
+            self.terminations.remove(name);
+            return None;
+        };
+        let clients = termination.clients.in_force(self.terminations.get(name));
+        self.terminations.insert(Arc::clone(name), clients.clone());
+        Some(Termination {
+            clients: clients.config,
+            nodes: termination.nodes.clone(),
+            protocol: termination.protocol.clone(),
+        })
     }
 
     /// The group that judges the nodes of `listener`: one that an earlier listener made, where that

@@ -49,6 +49,7 @@ mod recognition;
 mod recovery;
 mod refusals;
 mod scripted;
+mod terminated;
 mod timeouts;
 mod tls;
 mod transparent;

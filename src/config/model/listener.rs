@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Family, Probe, Rate};
+use super::{Family, Probe, Rate, Termination};
 
 /// What is spoken on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,6 +107,8 @@ pub struct Listener {
     pub unknown_legacy: bool,
     /// How its nodes are probed.
     pub probe: Probe,
+    /// How its clients' TLS ends here; `None`: it is passed through.
+    pub termination: Option<Termination>,
 }
 
 impl Listener {

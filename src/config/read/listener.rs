@@ -6,11 +6,12 @@ use std::time::Duration;
 use crate::config::diagnostics::{Diagnostic, Findings};
 use crate::config::model::{
     Allow, Listener, OnNodeDown, Pin, PinPrefix, Probe, ProxyAccept, ProxySend, Service,
-    SourceAddress, SpeaksFirst, TlsMinMode, TlsVersion, WhenNoNode,
+    SourceAddress, SpeaksFirst, Termination, TlsMinMode, TlsVersion, WhenNoNode,
 };
 use crate::config::names::{self, Words};
 use crate::config::preset::{self, Preset};
-use crate::config::read::{later, probe};
+use crate::config::read::probe;
+use crate::config::read::termination::{self, Spoken};
 use crate::config::schema::Section;
 use crate::config::source::Span;
 use crate::config::table::{Places, Table};
@@ -42,10 +43,7 @@ const PINS: Words<PinChoice> = &[
     ("none", PinChoice::None),
 ];
 
-const MODES: Words<bool> = &[("passthrough", false), ("terminate", true)];
 const ACCEPTS: Words<bool> = &[("off", false), ("accept", true)];
-const PROTOCOLS: Words<&str> = &[("raw", "raw"), ("http", "http"), ("sip", "sip")];
-
 pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     let name = table.take_required("name", value::name, "write `name = \"federation\"`");
     let bind_help = "write `bind = \"203.0.113.10:5061\"`";
@@ -63,25 +61,26 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     let bind = bind.unwrap_or_default();
     let binds = spans(&bind);
     let bind = values(bind);
-    let terminates = mode(&mut table);
+    let spoken = termination::spoken(&mut table, service);
     let needs = table.take("needs", value::list(value::name), Vec::new());
     let source = source(&mut table, service);
     let node_port = node_port(&mut table, &preset, &bind);
     let (probe, probe_places) = probe::probe(&mut table, service, &preset, node_port);
+    let (pin, pins_by_cookie) = pin(&mut table, service, &preset, spoken);
     let identity = Identity {
         name: name.unwrap_or_default(),
         bind,
         service,
         pool: pool.unwrap_or_default(),
         node_port,
-        pin: pin(&mut table, service, &preset, terminates),
+        pin,
         needs: needs.iter().map(|need| need.get_ref().clone()).collect(),
         source,
         proxy_protocol: proxy_accept(&mut table),
         probe,
+        termination: termination::termination(&mut table, spoken, pins_by_cookie),
     };
     let listener = complete(&mut table, &preset, identity);
-    later::later(&mut table);
     ListenerDraft {
         listener,
         binds,
@@ -106,12 +105,13 @@ struct Identity {
     source: SourceAddress,
     proxy_protocol: ProxyAccept,
     probe: Probe,
+    termination: Option<Termination>,
 }
 
 /// Reads the keys that stand alone.
 fn complete(table: &mut Table<'_, '_>, preset: &Preset, identity: Identity) -> Listener {
     let seconds = Duration::from_secs;
-    let speaks_first = match preset.is_tls {
+    let speaks_first = match preset.is_tls || identity.termination.is_some() {
         true => SpeaksFirst::Client,
         false => SpeaksFirst::Any,
     };
@@ -168,6 +168,7 @@ fn complete(table: &mut Table<'_, '_>, preset: &Preset, identity: Identity) -> L
         ),
         unknown_legacy: table.take("unknown_legacy", value::boolean, true),
         probe: identity.probe,
+        termination: identity.termination,
     }
 }
 
@@ -182,26 +183,6 @@ fn tls_min(table: &mut Table<'_, '_>, service: Service) -> Option<TlsVersion> {
     least
 }
 
-/// Whether the listener terminates TLS, after reading `mode` and `protocol`.
-fn mode(table: &mut Table<'_, '_>) -> bool {
-    let terminates = table.take("mode", value::choice(MODES), false);
-    let protocol = table.take_optional("protocol", value::choice(PROTOCOLS));
-    if terminates {
-        table.unavailable("mode");
-    }
-    if let Some(protocol @ ("http" | "sip")) = protocol {
-        table.unavailable("protocol");
-        if !terminates {
-            let title = format!("protocol = \"{protocol}\" needs mode = \"terminate\"");
-            let why = "what is passed through is encrypted, and nothing of it can be read";
-            let help = "write mode = \"terminate\", or remove the line";
-            let span = table.span_of("protocol");
-            table.error(Diagnostic::error(&span, title).why(why).help(help));
-        }
-    }
-    terminates
-}
-
 fn source(table: &mut Table<'_, '_>, service: Service) -> SourceAddress {
     table.take("source", value::choice(names::SOURCES), service.source())
 }
@@ -212,20 +193,33 @@ fn node_port(table: &mut Table<'_, '_>, preset: &Preset, bind: &[SocketAddr]) ->
     table.take("node_port", value::integer(1, 65_535), default)
 }
 
-fn pin(table: &mut Table<'_, '_>, service: Service, preset: &Preset, terminates: bool) -> Pin {
+/// What a pin belongs to, and whether a cookie holds clients on their nodes.
+fn pin(
+    table: &mut Table<'_, '_>,
+    service: Service,
+    preset: &Preset,
+    spoken: Option<Spoken>,
+) -> (Pin, bool) {
+    let is_http = spoken == Some(Spoken::Http);
     let default = match (service, preset.pins_partners) {
-        (Service::Https, _) if terminates => PinChoice::Cookie,
+        (Service::Https, _) if is_http => PinChoice::Cookie,
         (Service::Https, _) => PinChoice::None,
         (_, true) => PinChoice::Partner,
         (_, false) => PinChoice::Source,
     };
     match table.take("pin", value::choice(PINS), default) {
-        PinChoice::Partner => Pin::Partner,
-        PinChoice::Source => Pin::Source,
-        PinChoice::None => Pin::None,
+        PinChoice::Partner => (Pin::Partner, false),
+        PinChoice::Source => (Pin::Source, false),
+        PinChoice::None => (Pin::None, false),
         PinChoice::Cookie => {
-            table.unavailable("pin");
-            Pin::None
+            if !is_http {
+                let span = table.span_of("pin");
+                let title = "pin = \"cookie\" needs mode = \"terminate\" and protocol = \"http\"";
+                let why = "a cookie is read and set in HTTP";
+                let help = "write both, or pin = \"source\"";
+                table.error(Diagnostic::error(&span, title).why(why).help(help));
+            }
+            (Pin::None, true)
         }
     }
 }

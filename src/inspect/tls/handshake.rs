@@ -6,7 +6,6 @@
 //! not kept.
 
 use super::alert::{Alert, Level};
-use super::certificate::Certificate;
 use super::hello::{
     CLIENT_HELLO, ClientHello, SUPPORTED_VERSIONS, may_become_version_2, version_2_length,
 };
@@ -14,6 +13,7 @@ use super::message::{CERTIFICATE, Message, Messages, SERVER_HELLO, SERVER_HELLO_
 use super::reader::Reader;
 use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, NotTls, Records};
 use super::version::Version;
+use crate::tls::certificate::Certificate;
 
 /// Who sent bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

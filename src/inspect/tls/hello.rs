@@ -4,9 +4,9 @@
 //! judged here. Also reads the hello in SSL 2.0 format that stacks of the time of Windows Server 2003
 //! may begin with (RFC 5246 appendix E.2).
 
-use super::certificate::host_name;
 use super::reader::Reader;
 use super::version::Version;
+use crate::tls::certificate::host_name;
 
 /// What a client offers. GREASE values are left out everywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Account;
 use crate::clock::Moment;
-use crate::inspect::tls::{Certificate, Facts, Handshake, Side};
+use crate::inspect::tls::{Alert, Certificate, Facts, Handshake, Side, Version};
 use crate::partner::learned::{Lesson, Spoken};
 use crate::partner::table::Known;
 use crate::relay::history::{Ended, Told};
@@ -17,7 +17,8 @@ use crate::telemetry::outcome::Outcome;
 impl Account {
     /// Begins to watch the handshake, of which the client has sent `first`, where the service has one.
     pub fn watch(&self, first: &[u8]) {
-        let is_watched = self.policy.listener.config.service.speaks_tls();
+        let listener = &self.policy.listener;
+        let is_watched = listener.config.service.speaks_tls() || listener.termination.is_some();
         // Plain text is told by its first byte, and costs nothing.
         if is_watched && first.first().is_none_or(|byte| !byte.is_ascii_graphic()) {
             *self.inspection.borrow_mut() = Some(Inspection::begin());
@@ -50,7 +51,9 @@ impl Account {
         }
         let ended = handshake.take();
         drop(inspection);
-        self.conclude(ended);
+        if let Some(ended) = ended {
+            self.conclude(ended.facts());
+        }
         false
     }
 
@@ -105,12 +108,9 @@ impl Account {
 
     /// Ends the watching, where it has not ended by itself.
     pub(super) fn stop_watching(&self) {
-        let mut inspection = self.inspection.borrow_mut();
-        let ended = inspection
-            .as_mut()
-            .and_then(|inspection| inspection.handshake.take());
-        drop(inspection);
-        self.conclude(ended);
+        if let Some(ended) = self.take_handshake() {
+            self.conclude(ended.facts());
+        }
     }
 
     /// The session has ended by `outcome`: whoever is of interest is told of.
@@ -137,10 +137,34 @@ impl Account {
         self.context.recognition.history.tell(told);
     }
 
+    /// The handshake ended here: `version` was agreed, and the client has shown `certificate`, which is good.
+    pub fn note_terminated(&self, version: Option<Version>, certificate: Option<Certificate>) {
+        let Some(handshake) = self.take_handshake() else {
+            return;
+        };
+        let mut facts = handshake.into_facts();
+        facts.completed = true;
+        facts.negotiated = version;
+        facts.client_certificate = certificate.map(Box::new);
+        self.conclude(&facts);
+    }
+
+    /// The handshake was to end here, and `side` has ended it by `alert`.
+    pub fn note_alert(&self, side: Side, alert: Alert) {
+        let Some(handshake) = self.take_handshake() else {
+            return;
+        };
+        let mut facts = handshake.into_facts();
+        facts.alert = Some((side, alert));
+        self.conclude(&facts);
+    }
+
+    fn take_handshake(&self) -> Option<Box<Handshake>> {
+        self.inspection.borrow_mut().as_mut()?.handshake.take()
+    }
+
     /// Nothing more can be learned of the handshake.
-    fn conclude(&self, ended: Option<Box<Handshake>>) {
-        let Some(handshake) = ended else { return };
-        let facts = handshake.facts();
+    fn conclude(&self, facts: &Facts) {
         let known = TlsFacts::from(facts);
         if facts.completed {
             self.learn(facts, &known);

@@ -9,8 +9,8 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::super::memory::{Hold, LentPipe, Unsent};
-use super::{FirstBytes, Gear};
-use crate::net::wire::{Waiting, finish, poll_read, poll_write};
+use super::{FirstBytes, Gear, Leg};
+use crate::net::wire::Waiting;
 use crate::sys::pipe::Spliced;
 
 /// Which end of a direction failed.
@@ -202,11 +202,11 @@ impl Direction {
     /// When `is_last`, the other direction is done already: both connections close as soon as this one is,
     /// and a close tells the sink as well as a shutdown before it would. While the direction is inspected,
     /// `look` sees its bytes and says whether it still is.
-    pub(super) fn poll(
+    pub(super) fn poll<S: Leg, D: Leg>(
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        (source, sink): (&TcpStream, &TcpStream),
+        (source, sink): (&mut S, &mut D),
         is_last: bool,
         look: &impl Fn(&[u8]) -> bool,
         forewarn: impl Fn(),
@@ -225,7 +225,10 @@ impl Direction {
                 State::Finishing => {
                     if !is_last {
                         forewarn();
-                        finish(sink).map_err(Fault::Sink)?;
+                    }
+                    // In TLS a close alone is no farewell.
+                    if !is_last || !sink.is_plain() {
+                        ready!(sink.poll_finish(context)).map_err(Fault::Sink)?;
                     }
                     self.state = State::Done;
                     return Poll::Ready(Ok(()));
@@ -236,7 +239,7 @@ impl Direction {
                 give_way(context);
                 return Poll::Pending;
             }
-            ready!(self.poll_take(context, gear, (source, sink), look))?;
+            ready!(self.poll_take(context, gear, (&mut *source, &mut *sink), look))?;
         }
     }
 
@@ -245,15 +248,19 @@ impl Direction {
     }
 
     /// Gives the sink what is held.
-    fn poll_flush(&mut self, context: &mut Context<'_>, sink: &TcpStream) -> Poll<io::Result<()>> {
+    fn poll_flush<D: Leg>(
+        &mut self,
+        context: &mut Context<'_>,
+        sink: &mut D,
+    ) -> Poll<io::Result<()>> {
         loop {
             let count = match &mut self.held {
-                Held::Nothing => return Poll::Ready(Ok(())),
+                Held::Nothing => return sink.poll_flush(context),
                 Held::First(first) => match first.bytes.get(first.sent..).unwrap_or_default() {
-                    [] if first.keep > 0 => return Poll::Ready(Ok(())),
+                    [] if first.keep > 0 => return sink.poll_flush(context),
                     [] => 0,
                     rest => {
-                        let count = ready!(poll_write(context, sink, rest))?;
+                        let count = ready!(sink.poll_write(context, rest))?;
                         first.sent += count;
                         count
                     }
@@ -261,13 +268,13 @@ impl Direction {
                 Held::Unsent(unsent) => match unsent.rest() {
                     [] => 0,
                     rest => {
-                        let count = ready!(poll_write(context, sink, rest))?;
+                        let count = ready!(sink.poll_write(context, rest))?;
                         unsent.take(count);
                         count
                     }
                 },
                 Held::Pipe(pipe) if pipe.filled() == 0 => 0,
-                Held::Pipe(pipe) => ready!(poll_drain(context, pipe, sink))?,
+                Held::Pipe(pipe) => ready!(poll_drain(context, pipe, sink.socket()))?,
             };
             self.count_given(count);
             if count == 0 {
@@ -277,22 +284,29 @@ impl Direction {
     }
 
     /// Takes from the source once; pending when it has nothing.
-    fn poll_take(
+    fn poll_take<S: Leg, D: Leg>(
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        (source, sink): (&TcpStream, &TcpStream),
+        (source, sink): (&mut S, &mut D),
         look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<(), Fault>> {
         let count = match self.way {
             Way::Splice(small_reads) => {
-                ready!(self.poll_splice(context, gear, source, small_reads))
+                ready!(self.poll_splice(context, gear, source.socket(), small_reads))
                     .map_err(Fault::Source)?
             }
             Way::Copy if gear.memory.has_room(gear.buffer.borrow().len()) => {
                 Some(ready!(self.poll_copy(context, gear, (source, sink), look))?)
             }
-            Way::Copy => Some(ready!(self.poll_peek(context, gear, (source, sink), look))?),
+            Way::Copy if source.is_plain() => {
+                Some(ready!(self.poll_peek(context, gear, (source, sink), look))?)
+            }
+            // What was encrypted cannot be put back: it is taken once the sink has room for some of it.
+            Way::Copy => {
+                ready!(sink.socket().poll_write_ready(context)).map_err(Fault::Sink)?;
+                Some(ready!(self.poll_copy(context, gear, (source, sink), look))?)
+            }
         };
         match count {
             Some(0) => self.state = State::Finishing,
@@ -306,21 +320,21 @@ impl Direction {
     }
 
     /// Reads into the shared buffer and writes it out; what the sink does not take is kept.
-    fn poll_copy(
+    fn poll_copy<S: Leg, D: Leg>(
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        (source, sink): (&TcpStream, &TcpStream),
+        (source, sink): (&mut S, &mut D),
         look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<usize, Fault>> {
         let mut buffer = gear.buffer.borrow_mut();
         let room = buffer.len();
-        let count = ready!(poll_read(context, source, &mut buffer, &mut self.waiting))
+        let count = ready!(source.poll_read(context, &mut buffer, &mut self.waiting))
             .map_err(Fault::Source)?;
         let bytes = buffer.get(..count).unwrap_or_default();
         if self.is_inspected {
             self.is_inspected = look(bytes);
-        } else if count == room {
+        } else if count == room && source.is_plain() && sink.is_plain() {
             self.way = Way::Splice(0);
         }
         if self.is_held_back && count > 0 {
@@ -345,16 +359,16 @@ impl Direction {
         false
     }
 
-    fn give(
+    fn give<D: Leg>(
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
         bytes: &[u8],
-        sink: &TcpStream,
+        sink: &mut D,
     ) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let Poll::Ready(count) = poll_write(context, sink, rest)? else {
+            let Poll::Ready(count) = sink.poll_write(context, rest)? else {
                 self.held = Held::Unsent(Box::new(Unsent::keep(rest, &gear.memory)));
                 return Ok(());
             };
@@ -366,16 +380,17 @@ impl Direction {
 
     /// Without memory to keep anything: looks at what the source has, gives it to the sink, and only
     /// then takes from the source what the sink took.
-    fn poll_peek(
+    fn poll_peek<S: Leg, D: Leg>(
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        (source, sink): (&TcpStream, &TcpStream),
+        (source, sink): (&mut S, &mut D),
         look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<usize, Fault>> {
         self.held = Held::Nothing;
         // The runtime is asked here without `poll_read`, which then must not think that it waits.
         self.waiting = Waiting::No;
+        let source = source.socket();
         let mut buffer = gear.buffer.borrow_mut();
         let mut seen = ReadBuf::new(&mut buffer);
         if ready!(source.poll_peek(context, &mut seen)).map_err(Fault::Source)? == 0 {
@@ -385,7 +400,7 @@ impl Direction {
             self.has_spoken = true;
             return Poll::Pending;
         }
-        let count = ready!(poll_write(context, sink, seen.filled())).map_err(Fault::Sink)?;
+        let count = ready!(sink.poll_write(context, seen.filled())).map_err(Fault::Sink)?;
         self.count_given(count);
         if self.is_inspected {
             self.is_inspected = look(seen.filled().get(..count).unwrap_or_default());
@@ -393,7 +408,7 @@ impl Direction {
         let taken = source.try_io(Interest::READABLE, || {
             // tcp(7), MSG_TRUNC: the bytes are discarded, not copied.
             let target = buffer.get_mut(..count).unwrap_or_default();
-            Ok(rustix::net::recv(&*source, target, RecvFlags::TRUNC)?.1)
+            Ok(rustix::net::recv(source, target, RecvFlags::TRUNC)?.1)
         });
         match taken {
             Ok(taken) if taken == count => Poll::Ready(Ok(count)),

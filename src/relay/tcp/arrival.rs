@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 
 use super::super::Context;
 use super::super::inspection::Hello;
-use super::super::pump::FirstBytes;
 use super::super::session::{Interrupt, Seat, outcome_of};
 use super::Life;
 use crate::addr::ClientAddr;
@@ -22,21 +21,23 @@ use crate::snapshot::{Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
 /// What is kept of a client's first bytes: the largest TLS record, and a header before it.
-pub(super) const FIRST_BYTES_MAX: usize = 16 * 1024 + 512;
+pub(in crate::relay) const FIRST_BYTES_MAX: usize = 16 * 1024 + 512;
 
 /// A client that may have a node.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(in crate::relay) struct Arrival {
     /// Its place within the limits.
-    pub(super) ticket: Ticket,
-    /// What it said first, behind the PROXY header that the node is to see.
-    pub(super) first: FirstBytes,
+    pub(in crate::relay) ticket: Ticket,
+    /// The PROXY header that the node is to see.
+    pub(in crate::relay) header: Vec<u8>,
+    /// What the client said first.
+    pub(in crate::relay) said: Vec<u8>,
     /// The turn of the names when it was looked who it is.
-    pub(super) turn: u64,
+    pub(in crate::relay) turn: u64,
 }
 
 /// Lets a client in.
-pub(super) async fn arrive(
+pub(in crate::relay) async fn arrive(
     life: Life<'_>,
     client: &TcpStream,
     place: Place,
@@ -73,14 +74,10 @@ pub(super) async fn arrive(
     }
     account.watch(&said.bytes);
     said.judge_hello(life, configured.as_deref()).await?;
-    let mut bytes = header_for_node(config.proxy_protocol_send, account.client(), client)?;
-    bytes.append(&mut said.bytes);
     Ok(Arrival {
         ticket,
-        first: FirstBytes {
-            bytes,
-            finished: false,
-        },
+        header: header_for_node(config.proxy_protocol_send, account.client(), client)?,
+        said: said.bytes,
         turn,
     })
 }

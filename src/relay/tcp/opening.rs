@@ -1,27 +1,24 @@
-//! From the client's arrival to the node's first byte: place, dial, and the next node on failure.
+//! From the client's arrival to the node's first byte: place, connect, and the next node on failure.
 
 use tokio::net::TcpStream;
 
 use super::super::account::Counting;
 use super::super::placing::{Claimant, Failure, Hold, Placing};
-use super::super::pump::{End, FirstBytes, Pump, Side};
-use super::super::report::Report;
-use super::super::session::{Interrupt, outcome_of};
+use super::super::pump::{End, FirstBytes, Leg, Pump, Side};
+use super::super::session::Interrupt;
 use super::arrival::{Arrival, FIRST_BYTES_MAX, arrive};
 use super::{Life, end_client};
-use crate::clock::Moment;
-use crate::net::dial::{Opening, Refusal, dial};
-use crate::pool::pace::Admittance;
-use crate::pool::select::Standing;
+use crate::net::dial::Opening;
+use crate::relay::life::Undialled;
 use crate::snapshot::{Endpoint, Place, Ticket};
 use crate::telemetry::outcome::Outcome;
 
 /// A session whose node has answered. Boxed, because a future keeps room for every place that a value
 /// moves through.
-pub(super) struct Flowing<'a> {
-    pub(super) pump: Pump<'a, Counting<'a>>,
+pub(in crate::relay) struct Flowing<'a, C = TcpStream, N = TcpStream> {
+    pub(in crate::relay) pump: Pump<'a, Counting<'a>, C, N>,
     /// Its hold on the pin.
-    pub(super) hold: Option<Hold>,
+    pub(in crate::relay) hold: Option<Hold>,
     /// Its place within the limits.
     _ticket: Ticket,
 }
@@ -32,40 +29,70 @@ pub(super) async fn open(
     client: TcpStream,
     place: Place,
 ) -> Result<Box<Flowing<'_>>, Outcome> {
-    match arrive(life, &client, place).await {
-        Ok(arrival) => life.find_node(client, arrival).await,
+    let arrival = match arrive(life, &client, place).await {
+        Ok(arrival) => arrival,
         Err(outcome) => {
             end_client(&client, outcome);
-            Err(outcome)
+            return Err(outcome);
         }
-    }
+    };
+    let Arrival {
+        ticket,
+        turn,
+        header: mut bytes,
+        mut said,
+    } = arrival;
+    bytes.append(&mut said);
+    let first = FirstBytes {
+        bytes,
+        finished: false,
+    };
+    let opening = match first.bytes.is_empty() {
+        true => Opening::Theirs,
+        false => Opening::Ours,
+    };
+    let connect = async |endpoint: &Endpoint| life.dial(endpoint, opening).await;
+    let guest = Guest {
+        client,
+        first,
+        ticket,
+        turn,
+    };
+    life.find_node(guest, connect).await
+}
+
+/// A client that may have a node.
+pub(in crate::relay) struct Guest<C> {
+    pub(in crate::relay) client: C,
+    /// What the node gets first.
+    pub(in crate::relay) first: FirstBytes,
+    /// Its place within the limits.
+    pub(in crate::relay) ticket: Ticket,
+    /// The turn of the names when it was looked who it is.
+    pub(in crate::relay) turn: u64,
 }
 
 /// Why a node that was dialled did not answer.
-enum Unanswered {
+enum Unanswered<C> {
     /// The session has ended.
     Over(Outcome),
     /// The node failed before its first byte; another one may be tried.
-    Again(TcpStream, FirstBytes),
-}
-
-/// Why a dial brought no connection.
-enum Undialled {
-    Failed(Failure),
-    Over(Outcome),
+    Again(C, FirstBytes),
 }
 
 impl<'a> Life<'a> {
-    async fn find_node(
+    /// Finds a node that answers the client, by way of `connect`.
+    pub(in crate::relay) async fn find_node<C: Leg, N: Leg>(
         self,
-        mut client: TcpStream,
-        arrival: Arrival,
-    ) -> Result<Box<Flowing<'a>>, Outcome> {
-        let Arrival {
-            ticket,
+        guest: Guest<C>,
+        connect: impl AsyncFn(&Endpoint) -> Result<N, Undialled>,
+    ) -> Result<Box<Flowing<'a, C, N>>, Outcome> {
+        let Guest {
+            mut client,
             mut first,
+            ticket,
             turn,
-        } = arrival;
+        } = guest;
         let partner = self.account.partner();
         let claimant = Claimant {
             client: self.account.client().ip(),
@@ -79,18 +106,18 @@ impl<'a> Life<'a> {
                 break;
             };
             if let Err(outcome) = self.keep_pace(&node.endpoint).await {
-                end_client(&client, outcome);
+                end_client(client.socket(), outcome);
                 return Err(outcome);
             }
             self.account.bind(self.seat, &node.endpoint);
-            let connection = match self.dial(&node.endpoint, &first).await {
+            let connection = match connect(&node.endpoint).await {
                 Ok(connection) => connection,
                 Err(Undialled::Failed(how)) => {
                     placing.failed(&choice, how);
                     continue;
                 }
                 Err(Undialled::Over(outcome)) => {
-                    end_client(&client, outcome);
+                    end_client(client.socket(), outcome);
                     return Err(outcome);
                 }
             };
@@ -121,87 +148,19 @@ impl<'a> Life<'a> {
         } else {
             Outcome::NoNode
         };
-        end_client(&client, outcome);
+        end_client(client.socket(), outcome);
         Err(outcome)
-    }
-
-    /// Waits, while the pool recovers from a failover, until the node may have one more stranger.
-    async fn keep_pace(self, endpoint: &Endpoint) -> Result<(), Outcome> {
-        let Some(rate) = self.policy().listener.max_new_per_node else {
-            return Ok(());
-        };
-        if self.account.is_configured() {
-            return Ok(());
-        }
-        let now = Moment::now();
-        match endpoint.pace.admit(rate, now) {
-            Admittance::Now => Ok(()),
-            Admittance::Never => Err(Outcome::RefusedPace),
-            Admittance::At(moment) => {
-                self.seat.arm(None);
-                let wait = tokio::time::sleep(moment.since(now));
-                self.seat.guard(wait).await.map_err(outcome_of)
-            }
-        }
-    }
-
-    async fn dial(self, endpoint: &Endpoint, first: &FirstBytes) -> Result<TcpStream, Undialled> {
-        let config = &self.policy().listener.config;
-        let opening = if first.bytes.is_empty() {
-            Opening::Theirs
-        } else {
-            Opening::Ours
-        };
-        self.seat.arm(Some(config.connect_timeout));
-        let reports = &self.context().reports;
-        let dialled = dial(endpoint.address.socket(), opening, self.origin());
-        match self.seat.guard(dialled).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => match Refusal::of(&error) {
-                // Once it is known to be down, each further refusal would only be noise.
-                Refusal::Node if endpoint.standing() == Standing::Down => {
-                    Err(Undialled::Failed(Failure::Refused))
-                }
-                Refusal::Node => {
-                    reports.send(Report::DialRefused(endpoint.number));
-                    Err(Undialled::Failed(Failure::Refused))
-                }
-                Refusal::Silence => {
-                    reports.send(Report::DialTimedOut(endpoint.number));
-                    Err(Undialled::Failed(Failure::Unanswered))
-                }
-                Refusal::Us => Err(Undialled::Over(Outcome::Shortage)),
-            },
-            Err(Interrupt::Deadline) => {
-                reports.send(Report::DialTimedOut(endpoint.number));
-                Err(Undialled::Failed(Failure::Unanswered))
-            }
-            // Whatever became of the node, the client has not met it yet.
-            Err(
-                Interrupt::NodeDown
-                | Interrupt::Drained
-                | Interrupt::Disabled
-                | Interrupt::NodeRemoved,
-            ) => Err(Undialled::Failed(Failure::Refused)),
-            // One that was moved knows only its old pin: it comes again.
-            Err(
-                interrupt @ (Interrupt::Named
-                | Interrupt::Moved
-                | Interrupt::ListenerRemoved
-                | Interrupt::Stopped),
-            ) => Err(Undialled::Over(outcome_of(interrupt))),
-        }
     }
 
     /// Sends the first bytes to the node, and whatever follows, until it has sent one itself, which the client
     /// has not got yet.
-    async fn ask(
+    async fn ask<C: Leg, N: Leg>(
         self,
-        connections: (TcpStream, TcpStream),
+        connections: (C, N),
         first: FirstBytes,
         may_replay: bool,
         endpoint: &'a Endpoint,
-    ) -> Result<Pump<'a, Counting<'a>>, Unanswered> {
+    ) -> Result<Pump<'a, Counting<'a>, C, N>, Unanswered<C>> {
         let config = &self.policy().listener.config;
         let keep = if config.replay { FIRST_BYTES_MAX } else { 0 };
         self.seat.arm(config.idle_timeout);

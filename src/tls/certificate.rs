@@ -87,6 +87,32 @@ pub fn host_name(name: &str) -> Option<String> {
     is_name.then(|| name.to_ascii_lowercase())
 }
 
+/// The names that the certificate in `der` serves, in lower case, wildcards (`*.contoso.com`) among them: the
+/// alternative names, or the common name where it has none (RFC 6125 section 6.4.4).
+pub(super) fn served_names(der: &[u8]) -> Vec<Box<str>> {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return Vec::new();
+    };
+    let alternatives = certificate.subject_alternative_name().ok().flatten();
+    let alternatives = alternatives
+        .iter()
+        .flat_map(|each| &each.value.general_names);
+    let mut names: Vec<&str> = Vec::new();
+    for alternative in alternatives {
+        if let GeneralName::DNSName(name) = alternative {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        let common_name = certificate.subject().iter_common_name().next();
+        names.extend(common_name.and_then(|name| name.as_str().ok()));
+    }
+    names
+        .iter()
+        .map(|name| name.to_ascii_lowercase().into())
+        .collect()
+}
+
 fn add(names: &mut Vec<Box<str>>, name: &str) {
     if let Some(name) = host_name(name).map(String::into_boxed_str)
         && names.len() < NAMES_MAX

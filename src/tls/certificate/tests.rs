@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const DER: &[u8] = include_bytes!("../../../../tests/data/tls/client.der");
+const DER: &[u8] = include_bytes!("../../../tests/data/tls/client.der");
 
 #[test]
 fn names_are_lower_case_and_stand_once() {

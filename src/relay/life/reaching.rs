@@ -1,0 +1,101 @@
+//! From a choice to a connection with the node.
+
+use tokio::net::TcpStream;
+
+use super::Life;
+use crate::clock::Moment;
+use crate::net::dial::{Opening, Refusal, dial};
+use crate::pool::pace::Admittance;
+use crate::pool::select::Standing;
+use crate::relay::placing::Failure;
+use crate::relay::report::Report;
+use crate::relay::session::{Interrupt, outcome_of};
+use crate::snapshot::Endpoint;
+use crate::telemetry::outcome::Outcome;
+
+/// Why a dial brought no connection.
+#[derive(Debug)]
+pub(in crate::relay) enum Undialled {
+    /// Another node may be tried.
+    Failed(Failure),
+    /// The session has ended.
+    Over(Outcome),
+}
+
+impl Life<'_> {
+    /// Waits, while the pool recovers from a failover, until the node may have one more stranger.
+    pub(in crate::relay) async fn keep_pace(self, endpoint: &Endpoint) -> Result<(), Outcome> {
+        let Some(rate) = self.policy().listener.max_new_per_node else {
+            return Ok(());
+        };
+        if self.account.is_configured() {
+            return Ok(());
+        }
+        let now = Moment::now();
+        match endpoint.pace.admit(rate, now) {
+            Admittance::Now => Ok(()),
+            Admittance::Never => Err(Outcome::RefusedPace),
+            Admittance::At(moment) => {
+                self.seat.arm(None);
+                let wait = tokio::time::sleep(moment.since(now));
+                self.seat.guard(wait).await.map_err(outcome_of)
+            }
+        }
+    }
+
+    /// Dials the node. A refusal and a silence are reported.
+    pub(in crate::relay) async fn dial(
+        self,
+        endpoint: &Endpoint,
+        opening: Opening,
+    ) -> Result<TcpStream, Undialled> {
+        let config = &self.policy().listener.config;
+        self.seat.arm(Some(config.connect_timeout));
+        let reports = &self.context().reports;
+        let dialled = dial(endpoint.address.socket(), opening, self.origin());
+        match self.seat.guard(dialled).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => match Refusal::of(&error) {
+                // Once it is known to be down, each further refusal would only be noise.
+                Refusal::Node if endpoint.standing() == Standing::Down => {
+                    Err(Undialled::Failed(Failure::Refused))
+                }
+                Refusal::Node => {
+                    reports.send(Report::DialRefused(endpoint.number));
+                    Err(Undialled::Failed(Failure::Refused))
+                }
+                Refusal::Silence => {
+                    reports.send(Report::DialTimedOut(endpoint.number));
+                    Err(Undialled::Failed(Failure::Unanswered))
+                }
+                Refusal::Us => Err(Undialled::Over(Outcome::Shortage)),
+            },
+            Err(interrupt) => Err(self.interrupted_dial(endpoint, interrupt)),
+        }
+    }
+
+    /// What becomes of a dial that was interrupted.
+    pub(in crate::relay) fn interrupted_dial(
+        self,
+        endpoint: &Endpoint,
+        interrupt: Interrupt,
+    ) -> Undialled {
+        match interrupt {
+            Interrupt::Deadline => {
+                let reports = &self.context().reports;
+                reports.send(Report::DialTimedOut(endpoint.number));
+                Undialled::Failed(Failure::Unanswered)
+            }
+            // Whatever became of the node, the client has not met it yet.
+            Interrupt::NodeDown
+            | Interrupt::Drained
+            | Interrupt::Disabled
+            | Interrupt::NodeRemoved => Undialled::Failed(Failure::Refused),
+            // One that was moved knows only its old pin: it comes again.
+            Interrupt::Named
+            | Interrupt::Moved
+            | Interrupt::ListenerRemoved
+            | Interrupt::Stopped => Undialled::Over(outcome_of(interrupt)),
+        }
+    }
+}

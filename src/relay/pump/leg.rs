@@ -1,0 +1,188 @@
+//! A connection as the pump sees it: bytes in, bytes out, whatever lies between them and the wire.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+use crate::net::wire::{self, Waiting};
+
+/// One connection of a session.
+pub trait Leg {
+    /// The socket below.
+    fn socket(&self) -> &TcpStream;
+
+    /// Whether the session's bytes cross the socket as they are, so that they can be looked at there, and spliced.
+    fn is_plain(&self) -> bool;
+
+    /// Reads what has come into `buffer`; 0 once the peer has finished. One task polls, always with the same `waiting`.
+    ///
+    /// # Errors
+    ///
+    /// The connection has failed.
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+        waiting: &mut Waiting,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Takes as many of `bytes` as it has room for, at least one.
+    ///
+    /// # Errors
+    ///
+    /// The connection has failed.
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Ready once everything that it took is with the system.
+    ///
+    /// # Errors
+    ///
+    /// The connection has failed.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Tells the peer that nothing more will come. One that is gone has nothing to be told.
+    ///
+    /// # Errors
+    ///
+    /// The connection has failed.
+    fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Leg for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+
+    fn is_plain(&self) -> bool {
+        true
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+        waiting: &mut Waiting,
+    ) -> Poll<io::Result<usize>> {
+        wire::poll_read(context, self, buffer, waiting)
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        wire::poll_write(context, self, bytes)
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(wire::finish(self))
+    }
+}
+
+/// In a box, because what TLS keeps of a connection is large, and a session moves about while it opens.
+impl Leg for Box<TlsStream<TcpStream>> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+
+    fn is_plain(&self) -> bool {
+        false
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+        _: &mut Waiting,
+    ) -> Poll<io::Result<usize>> {
+        let mut read = ReadBuf::new(buffer);
+        match ready!(Pin::new(&mut **self).poll_read(context, &mut read)) {
+            Ok(()) => Poll::Ready(Ok(read.filled().len())),
+            // Without a farewell: many a stack closes so, and what is spoken inside knows its own ends.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self).poll_write(context, bytes)
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **self).poll_flush(context)
+    }
+
+    fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(&mut **self).poll_shutdown(context)) {
+            Err(error) if is_gone(&error) => Poll::Ready(Ok(())),
+            result => Poll::Ready(result),
+        }
+    }
+}
+
+/// Whether the peer of a connection is gone already.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotConnected | io::ErrorKind::BrokenPipe
+    )
+}
+
+/// The leg towards a node of a listener that terminates TLS.
+#[derive(Debug)]
+pub enum NodeLeg {
+    /// In clear.
+    Plain(TcpStream),
+    /// In TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Leg for NodeLeg {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.socket(),
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+        waiting: &mut Waiting,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Leg::poll_read(stream, context, buffer, waiting),
+            Self::Tls(stream) => Leg::poll_read(stream, context, buffer, waiting),
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Leg::poll_write(stream, context, bytes),
+            Self::Tls(stream) => Leg::poll_write(stream, context, bytes),
+        }
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Leg::poll_flush(stream, context),
+            Self::Tls(stream) => Leg::poll_flush(stream, context),
+        }
+    }
+
+    fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => stream.poll_finish(context),
+            Self::Tls(stream) => stream.poll_finish(context),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Sessions whose TLS ends here: the handshake with the client, then whatever is spoken inside.
+//!
+//! Owns both handshakes and what is said of those that fail. Does not verify anything itself: `tls` has set down
+//! whom to believe. A client that has shown a good certificate is known by it before a node is chosen.
+
+use std::io::{self, ErrorKind};
+
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, Error, PeerIncompatible, ProtocolVersion, ServerConnection};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::life::{Life, Undialled};
+use super::placing::Failure;
+use super::pump::{FirstBytes, NodeLeg};
+use super::report::Report;
+use super::session::{Interrupt, outcome_of};
+use super::tcp::{Arrival, Guest, arrive, end_client};
+use crate::inspect::tls::{Alert, Certificate, Level, Side, Version};
+use crate::net::dial::Opening;
+use crate::snapshot::{Endpoint, Place, Termination};
+use crate::telemetry::outcome::Outcome;
+use crate::tls;
+
+/// A client's connection, in clear.
+pub(super) type ClientStream = Box<TlsStream<TcpStream>>;
+
+/// Serves one client from its first packet to its last.
+pub(super) async fn serve(life: Life<'_>, client: TcpStream, place: Place) -> Outcome {
+    let Some(termination) = &life.policy().listener.termination else {
+        return Outcome::InternalError;
+    };
+    let arrival = match arrive(life, &client, place).await {
+        Ok(arrival) => arrival,
+        Err(outcome) => {
+            end_client(&client, outcome);
+            return outcome;
+        }
+    };
+    match life.shake_hands(termination, client, &arrival.said).await {
+        Ok(client) => life.relay(termination, client, arrival).await,
+        Err(outcome) => outcome,
+    }
+}
+
+impl Life<'_> {
+    /// Ends the client's TLS, which has begun with `said`.
+    async fn shake_hands(
+        self,
+        termination: &Termination,
+        client: TcpStream,
+        said: &[u8],
+    ) -> Result<ClientStream, Outcome> {
+        let acceptor = TlsAcceptor::from(termination.clients.clone());
+        let accepting = acceptor.accept_with(client, |connection| take_in(connection, said));
+        match self.seat.guard(accepting.into_fallible()).await {
+            Ok(Ok(stream)) => {
+                let (_, connection) = stream.get_ref();
+                let version = connection.protocol_version().map(version);
+                let certificates = connection.peer_certificates().unwrap_or_default();
+                let certificate = certificates.first();
+                let certificate = certificate.and_then(|first| Certificate::parse(first));
+                self.account.note_terminated(version, certificate);
+                if let Some(partner) = self.account.partner() {
+                    self.seat.mark_partner(&partner);
+                }
+                Ok(Box::new(stream.into()))
+            }
+            Ok(Err((error, client))) => {
+                let outcome = self.refused_handshake(&error);
+                end_client(&client, outcome);
+                Err(outcome)
+            }
+            Err(Interrupt::Deadline) => Err(Outcome::FirstBytesTimeout),
+            Err(interrupt) => Err(outcome_of(interrupt)),
+        }
+    }
+
+    /// Names the outcome of a handshake with the client that has failed.
+    fn refused_handshake(self, error: &io::Error) -> Outcome {
+        let Some(error) = of_tls(error) else {
+            let has_closed = error.kind() == ErrorKind::UnexpectedEof;
+            return match has_closed {
+                true => Outcome::ClientClosed,
+                false => Outcome::ClientReset,
+            };
+        };
+        if let Error::AlertReceived(description) = error {
+            let alert = Alert {
+                level: Level::Fatal,
+                description: u8::from(*description),
+            };
+            self.account.note_alert(Side::Client, alert);
+            return Outcome::TlsAlertClient;
+        }
+        if let Some(suppressed) = self.context().handshakes.allow() {
+            let (listener, client) = (&*self.policy().listener.state.name, self.account.client());
+            let remedy = remedy(error);
+            tracing::warn!(listener, %client, %error, remedy, suppressed, "tls-refused");
+        }
+        Outcome::RefusedTls
+    }
+
+    /// Moves what is spoken inside.
+    async fn relay(
+        self,
+        termination: &Termination,
+        client: ClientStream,
+        arrival: Arrival,
+    ) -> Outcome {
+        let Arrival {
+            ticket,
+            turn,
+            header,
+            ..
+        } = arrival;
+        let guest = Guest {
+            client,
+            first: FirstBytes {
+                bytes: Vec::new(),
+                finished: false,
+            },
+            ticket,
+            turn,
+        };
+        let nodes = termination.nodes.as_ref();
+        let connect = async |endpoint: &Endpoint| self.connect(endpoint, nodes, &header).await;
+        match self.find_node(guest, connect).await {
+            Ok(mut flowing) => loop {
+                let end = flowing.pump.until_ended().await;
+                if !self.goes_on(&mut flowing.hold, &end) {
+                    break self.finish(end, flowing.pump.into_parts());
+                }
+            },
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// A connection with the node over which it may be spoken to.
+    pub(super) async fn connect(
+        self,
+        endpoint: &Endpoint,
+        terms: Option<&tls::Client>,
+        header: &[u8],
+    ) -> Result<NodeLeg, Undialled> {
+        let opening = match terms.is_none() && header.is_empty() {
+            true => Opening::Theirs,
+            false => Opening::Ours,
+        };
+        let mut connection = self.dial(endpoint, opening).await?;
+        let securing = async {
+            connection.write_all(header).await?;
+            let Some(terms) = terms else {
+                return Ok(NodeLeg::Plain(connection));
+            };
+            let address = || ServerName::IpAddress(endpoint.address.socket().ip().into());
+            let name = terms.server_name.clone().unwrap_or_else(address);
+            let connector = TlsConnector::from(terms.config.clone());
+            let secured = connector.connect(name, connection).await?;
+            Ok(NodeLeg::Tls(Box::new(secured.into())))
+        };
+        match self.seat.guard(securing).await {
+            Ok(Ok(leg)) => Ok(leg),
+            Ok(Err(error)) => {
+                self.tell_unsecured(endpoint, &error);
+                Err(Undialled::Failed(Failure::Refused))
+            }
+            Err(interrupt) => Err(self.interrupted_dial(endpoint, interrupt)),
+        }
+    }
+
+    /// A node whose certificate is not believed is no dead node: it is said, and the next one is tried.
+    fn tell_unsecured(self, endpoint: &Endpoint, error: &io::Error) {
+        let Some(error) = of_tls(error) else {
+            let client = self.account.client().ip();
+            let reports = &self.context().reports;
+            reports.send(Report::SessionReset(endpoint.number, client));
+            return;
+        };
+        if let Some(suppressed) = self.context().handshakes.allow() {
+            let (listener, node) = (&*self.policy().listener.state.name, &*endpoint.node);
+            let (to, remedy) = (endpoint.address, remedy(error));
+            tracing::warn!(listener, node, %to, %error, remedy, suppressed, "node-tls-failed");
+        }
+    }
+}
+
+/// Gives `connection` what its client has said. What is wrong with it, the handshake finds again.
+fn take_in(connection: &mut ServerConnection, mut said: &[u8]) {
+    while !said.is_empty() {
+        let taken = connection.read_tls(&mut said);
+        if !matches!(taken, Ok(1..)) || connection.process_new_packets().is_err() {
+            break;
+        }
+    }
+}
+
+fn of_tls(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn version(version: ProtocolVersion) -> Version {
+    Version(u16::from(version))
+}
+
+/// What an administrator can do about a handshake that has failed so.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what nobody can do much about has one answer"
+)]
+fn remedy(error: &Error) -> &'static str {
+    match error {
+        Error::NoCertificatesPresented => {
+            "the client has no certificate: give it one, or write client_auth = \"request\""
+        }
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "add whoever issued the certificate to the file of authorities (client_ca, or ca of node_tls)"
+        }
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "renew the certificate",
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "write a name that is in the certificate as server_name of node_tls",
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::SupportedVersionsExtensionRequired,
+        ) => "it speaks neither TLS 1.2 nor 1.3: pass its TLS through (mode = \"passthrough\")",
+        Error::PeerIncompatible(_) => {
+            "both speak TLS and have nothing in common: stacks of Windows Server 2012 R2 and older need \
+             mode = \"passthrough\""
+        }
+        Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => {
+            "what came is no TLS: look what is connected to this port"
+        }
+        _ => "compare what both sides offer with `openssl s_client`",
+    }
+}

@@ -1,0 +1,160 @@
+//! What is needed to speak TLS to nodes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+
+use super::authorities::Authorities;
+use super::credential::Credential;
+use super::{Fingerprint, fingerprint, provider};
+
+/// How nodes are spoken to.
+#[derive(Clone, Debug)]
+pub struct ClientTerms {
+    /// Who vouches for nodes; `None`: nobody needs to.
+    pub authorities: Option<Authorities>,
+    /// The name that nodes are asked for, and that their certificates must carry where somebody vouches for them.
+    pub server_name: Option<String>,
+    /// What nodes are shown where they ask.
+    pub certificate: Option<Credential>,
+    /// What may be spoken inside, the best first; empty: nothing is negotiated.
+    pub protocols: &'static [&'static [u8]],
+}
+
+/// One listener's side of TLS towards its nodes.
+#[derive(Clone)]
+pub struct Client {
+    /// For rustls.
+    pub config: Arc<ClientConfig>,
+    /// The name that nodes are asked for; `None`: none.
+    pub server_name: Option<ServerName<'static>>,
+    /// What nodes are shown where they ask.
+    pub certificate: Option<Credential>,
+    fingerprint: Fingerprint,
+}
+
+impl Client {
+    /// Joins what was read.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit together, as rustls says it.
+    pub fn new(terms: ClientTerms) -> Result<Self, Error> {
+        let fingerprint = terms.fingerprint();
+        let builder = ClientConfig::builder_with_provider(Arc::clone(provider()));
+        let builder = builder.with_safe_default_protocol_versions()?;
+        let verifier: Arc<dyn ServerCertVerifier> = match &terms.authorities {
+            Some(authorities) => {
+                let roots = Arc::clone(&authorities.roots);
+                let verifier =
+                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider()));
+                verifier
+                    .build()
+                    .map_err(|error| Error::General(error.to_string()))?
+            }
+            None => Arc::new(Anybody),
+        };
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match &terms.certificate {
+            Some(credential) => {
+                let shown = SingleCertAndKey::from(Arc::clone(&credential.certified));
+                builder.with_client_cert_resolver(Arc::new(shown))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = terms.protocols.iter().map(|name| name.to_vec()).collect();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
+        let server_name = terms.server_name.map(ServerName::try_from).transpose();
+        let server_name = server_name.map_err(|error| Error::General(error.to_string()))?;
+        Ok(Self {
+            config: Arc::new(config),
+            server_name,
+            certificate: terms.certificate,
+            fingerprint,
+        })
+    }
+}
+
+impl ClientTerms {
+    fn fingerprint(&self) -> Fingerprint {
+        let authorities = self.authorities.as_ref();
+        let certificate = self.certificate.as_ref();
+        let mut parts: Vec<&[u8]> = vec![
+            authorities.map_or(&[][..], |each| &each.fingerprint),
+            self.server_name.as_deref().unwrap_or_default().as_bytes(),
+            certificate.map_or(&[][..], |each| &each.fingerprint),
+        ];
+        parts.extend(self.protocols);
+        fingerprint(parts)
+    }
+}
+
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Client");
+        shown.field("server_name", &self.server_name);
+        shown
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes any certificate, as long as the node holds its key: a node is what it is dialled as.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// A pool has few nodes, and a ticket serves once (RFC 8446, appendix C.4).
+const SESSIONS_KEPT: usize = 256;
