@@ -17,6 +17,7 @@ use crate::telemetry::log::Limiter;
 pub mod account;
 pub mod diversions;
 pub mod history;
+mod http;
 pub mod inspection;
 mod life;
 pub mod memory;

@@ -56,6 +56,18 @@ impl PlacementKey {
         Score::new(self.hash(subject, node), weight)
     }
 
+    /// What stands for a node of `pool` where clients keep it, in a cookie: it names nothing to them, and two
+    /// appliances of one key make the same of it.
+    #[must_use]
+    pub fn token(&self, pool: &str, node: &str) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.first, self.second);
+        for part in ["cookie", pool, node] {
+            hasher.write_usize(part.len());
+            hasher.write(part.as_bytes());
+        }
+        hasher.finish()
+    }
+
     fn hash(&self, subject: &Subject, node: &str) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.first, self.second);
         subject.feed(&mut hasher);

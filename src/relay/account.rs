@@ -270,6 +270,14 @@ impl Account {
         }));
     }
 
+    /// So many bytes have passed inside TLS that ends here.
+    pub fn count_bytes(&self, up: u64, down: u64) {
+        self.bytes_up.set(self.bytes_up.get() + up);
+        self.bytes_down.set(self.bytes_down.get() + down);
+        self.slot().bytes_up.add(up);
+        self.slot().bytes_down.add(down);
+    }
+
     /// The first bytes were sent again.
     pub fn count_replay(&self) {
         self.slot().replayed.add(1);

@@ -10,7 +10,6 @@ use super::placing::{Hold, Placing};
 use super::session::Seat;
 use super::{Context, Policy};
 use crate::clock::Moment;
-use crate::net::dial::{Origin, Sources};
 use crate::pool::select::Choice;
 use crate::snapshot::Endpoint;
 
@@ -21,7 +20,7 @@ mod suspicion;
 
 pub(super) use entry::Entry;
 pub(super) use naming::take_pin_along;
-pub(super) use reaching::Undialled;
+pub(super) use reaching::{Approach, Undialled};
 
 /// What a session goes by, all through its life.
 #[derive(Clone, Copy)]
@@ -37,21 +36,6 @@ impl<'a> Life<'a> {
 
     pub(super) fn policy(&self) -> &'a Rc<Policy> {
         self.account.policy()
-    }
-
-    /// In whose name its node is asked.
-    pub(super) fn origin(&self) -> Origin<'a> {
-        let (context, listener) = (self.context(), &self.policy().listener);
-        if listener.is_transparent() {
-            return Origin::Client {
-                address: self.account.client().socket(),
-                mark: context.diverted.mark(),
-            };
-        }
-        Origin::Own(Sources {
-            addresses: &listener.sources,
-            turn: &context.source_turn,
-        })
     }
 
     /// The node has answered: the pin is made or moved, and whoever waits for the partner is told. The client

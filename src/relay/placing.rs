@@ -250,6 +250,12 @@ impl Placing {
         }
     }
 
+    /// The client itself says where it was before, which counts as a pin does.
+    pub fn prefer(&mut self, index: usize) {
+        let node = self.policy.listener.nodes.get(index);
+        self.claim.pinned = node.map(|seat| Arc::clone(&seat.endpoint.node));
+    }
+
     /// The node to dial now; `None` when all were tried or none may be.
     #[must_use]
     pub fn choose(&self) -> Option<Choice> {

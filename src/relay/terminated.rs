@@ -11,12 +11,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use super::life::{Life, Undialled};
+use super::http;
+use super::life::{Approach, Life, Undialled};
 use super::placing::Failure;
 use super::pump::{FirstBytes, NodeLeg};
 use super::report::Report;
 use super::session::{Interrupt, outcome_of};
 use super::tcp::{Arrival, Guest, arrive, end_client};
+use crate::config::model::Protocol;
 use crate::inspect::tls::{Alert, Certificate, Level, Side, Version};
 use crate::net::dial::Opening;
 use crate::snapshot::{Endpoint, Place, Termination};
@@ -39,7 +41,17 @@ pub(super) async fn serve(life: Life<'_>, client: TcpStream, place: Place) -> Ou
         }
     };
     match life.shake_hands(termination, client, &arrival.said).await {
-        Ok(client) => life.relay(termination, client, arrival).await,
+        Ok(client) => match &termination.protocol {
+            Protocol::Raw | Protocol::Sip(_) => life.relay(termination, client, arrival).await,
+            Protocol::Http(terms) => {
+                let Arrival {
+                    header,
+                    ticket: _ticket,
+                    ..
+                } = arrival;
+                http::serve(life, terms, client, header).await
+            }
+        },
         Err(outcome) => outcome,
     }
 }
@@ -125,7 +137,8 @@ impl Life<'_> {
             turn,
         };
         let nodes = termination.nodes.as_ref();
-        let connect = async |endpoint: &Endpoint| self.connect(endpoint, nodes, &header).await;
+        let connect =
+            async |endpoint: &Endpoint| self.approach().connect(endpoint, nodes, &header).await;
         match self.find_node(guest, connect).await {
             Ok(mut flowing) => loop {
                 let end = flowing.pump.until_ended().await;
@@ -136,7 +149,9 @@ impl Life<'_> {
             Err(outcome) => outcome,
         }
     }
+}
 
+impl Approach<'_> {
     /// A connection with the node over which it may be spoken to.
     pub(super) async fn connect(
         self,
@@ -173,13 +188,13 @@ impl Life<'_> {
     /// A node whose certificate is not believed is no dead node: it is said, and the next one is tried.
     fn tell_unsecured(self, endpoint: &Endpoint, error: &io::Error) {
         let Some(error) = of_tls(error) else {
-            let client = self.account.client().ip();
-            let reports = &self.context().reports;
+            let client = self.client.ip();
+            let reports = &self.context.reports;
             reports.send(Report::SessionReset(endpoint.number, client));
             return;
         };
-        if let Some(suppressed) = self.context().handshakes.allow() {
-            let (listener, node) = (&*self.policy().listener.state.name, &*endpoint.node);
+        if let Some(suppressed) = self.context.handshakes.allow() {
+            let (listener, node) = (&*self.policy.listener.state.name, &*endpoint.node);
             let (to, remedy) = (endpoint.address, remedy(error));
             tracing::warn!(listener, node, %to, %error, remedy, suppressed, "node-tls-failed");
         }

@@ -46,6 +46,18 @@ pub struct ListenerSlot<const OUTCOMES: usize> {
     pub ended: [Counter; OUTCOMES],
     /// Sessions whose first bytes were sent again to another node.
     pub replayed: Counter,
+    /// Responses of HTTP by class: 1xx to 5xx.
+    pub responses: [Counter; 5],
+}
+
+impl<const OUTCOMES: usize> ListenerSlot<OUTCOMES> {
+    /// One more response of HTTP.
+    pub fn count_response(&self, status: u16) {
+        let class = usize::from(status / 100).checked_sub(1);
+        if let Some(counter) = class.and_then(|class| self.responses.get(class)) {
+            counter.add(1);
+        }
+    }
 }
 
 impl<const OUTCOMES: usize> Default for ListenerSlot<OUTCOMES> {
@@ -56,6 +68,7 @@ impl<const OUTCOMES: usize> Default for ListenerSlot<OUTCOMES> {
             bytes_down: Counter::default(),
             ended: std::array::from_fn(|_| Counter::default()),
             replayed: Counter::default(),
+            responses: Default::default(),
         }
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn spoken(table: &mut Table<'_, '_>, service: Service) -> Option<Spok
         );
         return None;
     }
-    if protocol != Spoken::Raw {
+    if protocol == Spoken::Sip {
         table.unavailable("protocol");
     }
     Some(protocol)

@@ -1,15 +1,19 @@
 //! From a choice to a connection with the node.
 
+use std::rc::Rc;
+
 use tokio::net::TcpStream;
 
 use super::Life;
+use crate::addr::ClientAddr;
 use crate::clock::Moment;
-use crate::net::dial::{Opening, Refusal, dial};
+use crate::net::dial::{Opening, Origin, Refusal, Sources, dial};
 use crate::pool::pace::Admittance;
 use crate::pool::select::Standing;
 use crate::relay::placing::Failure;
 use crate::relay::report::Report;
-use crate::relay::session::{Interrupt, outcome_of};
+use crate::relay::session::{Interrupt, Seat, outcome_of};
+use crate::relay::{Context, Policy};
 use crate::snapshot::Endpoint;
 use crate::telemetry::outcome::Outcome;
 
@@ -22,13 +26,52 @@ pub(in crate::relay) enum Undialled {
     Over(Outcome),
 }
 
-impl Life<'_> {
+/// What a node is reached by: on whose behalf, and by which seat the wait for it is interrupted.
+#[derive(Clone, Copy)]
+pub(in crate::relay) struct Approach<'a> {
+    pub(in crate::relay) context: &'a Rc<Context>,
+    pub(in crate::relay) policy: &'a Policy,
+    pub(in crate::relay) seat: &'a Seat,
+    /// Where the client is.
+    pub(in crate::relay) client: ClientAddr,
+    /// Whether configured addresses say who it is.
+    pub(in crate::relay) is_configured: bool,
+}
+
+impl<'a> Life<'a> {
+    pub(in crate::relay) fn approach(self) -> Approach<'a> {
+        Approach {
+            context: self.context(),
+            policy: self.policy(),
+            seat: self.seat,
+            client: self.account.client(),
+            is_configured: self.account.is_configured(),
+        }
+    }
+}
+
+impl<'a> Approach<'a> {
+    /// In whose name the node is asked.
+    pub(in crate::relay) fn origin(self) -> Origin<'a> {
+        let listener = &self.policy.listener;
+        if listener.is_transparent() {
+            return Origin::Client {
+                address: self.client.socket(),
+                mark: self.context.diverted.mark(),
+            };
+        }
+        Origin::Own(Sources {
+            addresses: &listener.sources,
+            turn: &self.context.source_turn,
+        })
+    }
+
     /// Waits, while the pool recovers from a failover, until the node may have one more stranger.
     pub(in crate::relay) async fn keep_pace(self, endpoint: &Endpoint) -> Result<(), Outcome> {
-        let Some(rate) = self.policy().listener.max_new_per_node else {
+        let Some(rate) = self.policy.listener.max_new_per_node else {
             return Ok(());
         };
-        if self.account.is_configured() {
+        if self.is_configured {
             return Ok(());
         }
         let now = Moment::now();
@@ -49,9 +92,9 @@ impl Life<'_> {
         endpoint: &Endpoint,
         opening: Opening,
     ) -> Result<TcpStream, Undialled> {
-        let config = &self.policy().listener.config;
+        let config = &self.policy.listener.config;
         self.seat.arm(Some(config.connect_timeout));
-        let reports = &self.context().reports;
+        let reports = &self.context.reports;
         let dialled = dial(endpoint.address.socket(), opening, self.origin());
         match self.seat.guard(dialled).await {
             Ok(Ok(connection)) => Ok(connection),
@@ -82,7 +125,7 @@ impl Life<'_> {
     ) -> Undialled {
         match interrupt {
             Interrupt::Deadline => {
-                let reports = &self.context().reports;
+                let reports = &self.context.reports;
                 reports.send(Report::DialTimedOut(endpoint.number));
                 Undialled::Failed(Failure::Unanswered)
             }

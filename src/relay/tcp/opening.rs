@@ -51,7 +51,7 @@ pub(super) async fn open(
         true => Opening::Theirs,
         false => Opening::Ours,
     };
-    let connect = async |endpoint: &Endpoint| life.dial(endpoint, opening).await;
+    let connect = async |endpoint: &Endpoint| life.approach().dial(endpoint, opening).await;
     let guest = Guest {
         client,
         first,
@@ -105,7 +105,7 @@ impl<'a> Life<'a> {
             let Some(node) = self.policy().listener.nodes.get(choice.index) else {
                 break;
             };
-            if let Err(outcome) = self.keep_pace(&node.endpoint).await {
+            if let Err(outcome) = self.approach().keep_pace(&node.endpoint).await {
                 end_client(client.socket(), outcome);
                 return Err(outcome);
             }

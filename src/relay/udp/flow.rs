@@ -350,7 +350,7 @@ fn find_node(life: Life<'_>, refused: &[Refused]) -> Result<Found, Outcome> {
             continue;
         }
         life.account.bind(life.seat, &node.endpoint);
-        let leg = match life.origin() {
+        let leg = match life.approach().origin() {
             Origin::Client { .. } => Ok(Leg::Shared),
             Origin::Own(sources) => {
                 dial_datagrams(node.endpoint.address.socket(), sources).map(Leg::Own)
