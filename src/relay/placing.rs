@@ -256,6 +256,14 @@ impl Placing {
         self.claim.pinned = node.map(|seat| Arc::clone(&seat.endpoint.node));
     }
 
+    /// Nodes are taken in turn where they would be by their sessions: where connections stay and requests come and
+    /// go, how many connections a node has says nothing.
+    pub fn take_turns(&mut self) {
+        if self.claim.balance == Balance::LeastSessions {
+            self.claim.balance = Balance::RoundRobin;
+        }
+    }
+
     /// The node to dial now; `None` when all were tried or none may be.
     #[must_use]
     pub fn choose(&self) -> Option<Choice> {

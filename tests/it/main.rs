@@ -38,6 +38,7 @@ mod datagrams;
 mod exhaustion;
 mod explain;
 mod host_rules;
+mod http;
 mod laboratory;
 mod limits;
 mod maintain;

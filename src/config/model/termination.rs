@@ -16,6 +16,15 @@ pub struct Termination {
     pub nodes: Option<tls::Client>,
 }
 
+impl Termination {
+    /// Its own certificates: those that clients are shown, then the one that nodes are.
+    pub fn credentials(&self) -> impl Iterator<Item = &tls::Credential> {
+        let nodes = self.nodes.iter();
+        let of_nodes = nodes.filter_map(|nodes| nodes.certificate.as_ref());
+        self.clients.certificates.iter().chain(of_nodes)
+    }
+}
+
 /// What is spoken inside TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {

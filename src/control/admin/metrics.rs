@@ -17,12 +17,14 @@ use prometheus_client::registry::Registry;
 
 use super::named;
 use super::status::names;
+use crate::config::model::Protocol;
 use crate::control::Shared;
 use crate::governor::{EndpointView, Fault, GroupView, Totals, View};
 use crate::pool::health::State;
 use crate::pool::invariant::Rule;
 use crate::relay::recognition::What;
 use crate::snapshot::{Listener, ListenerCounters};
+use crate::telemetry::counters::Counter;
 use crate::telemetry::outcome::Outcome;
 use crate::telemetry::panics;
 
@@ -51,6 +53,9 @@ pub(super) fn render(shared: &Shared, view: &View) -> Result<String, fmt::Error>
     scrape.failovers(view);
     scrape.render()
 }
+
+const CERTIFICATE_EXPIRY: &str = "When a certificate expires that a node shows to probes, or a listener to clients or \
+                                  nodes, in seconds since 1970";
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -238,6 +243,37 @@ impl Scrape {
         let help = "Sessions whose first bytes were sent again to another node";
         let replays = sum(|slot| slot.replayed.value());
         self.counter("pinfold_replays", help, vec![("listener", name)], replays);
+        self.termination(listener);
+    }
+
+    /// What is told only of listeners that end TLS.
+    fn termination(&mut self, listener: &Listener) {
+        let Some(termination) = &listener.config.termination else {
+            return;
+        };
+        let name = || ("listener", listener.state.name.to_string());
+        for credential in termination.credentials() {
+            let Ok(end) = u64::try_from(credential.certificate.not_after) else {
+                continue;
+            };
+            let certificate = credential.certificate.name().to_owned();
+            let labels = vec![name(), ("certificate", certificate)];
+            let help = CERTIFICATE_EXPIRY;
+            self.gauge("pinfold_certificate_expiry_seconds", help, labels, end);
+        }
+        if !matches!(termination.protocol, Protocol::Http(_)) {
+            return;
+        }
+        for (class, label) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().enumerate() {
+            let counters = listener
+                .state
+                .slots()
+                .filter_map(|slot| slot.responses.get(class));
+            let count = counters.map(Counter::value).sum();
+            let labels = vec![name(), ("class", (*label).to_owned())];
+            let help = "Responses of HTTP by class, those that Pinfold gives itself among them";
+            self.counter("pinfold_http_responses", help, labels, count);
+        }
     }
 
     fn group(&mut self, group: &GroupView) {
@@ -260,8 +296,7 @@ impl Scrape {
             .as_ref()
             .and_then(|shown| u64::try_from(shown.not_after).ok())
         {
-            let help =
-                "When the certificate that the node shows to probes expires, in seconds since 1970";
+            let help = CERTIFICATE_EXPIRY;
             self.gauge("pinfold_certificate_expiry_seconds", help, labels(), end);
         }
         if let Some(turn) = each.turn {

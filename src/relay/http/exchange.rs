@@ -16,7 +16,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::body::{Broken, Guarded, Patient, RequestBody, ResponseBody};
-use super::lines::{Line, connect};
+use super::lines::{Bond, Line, connect};
 use super::page::Failing;
 use super::visit::Visit;
 use super::{affinity, heads, upgrade};
@@ -33,6 +33,9 @@ pub(super) async fn exchange(
     visit: Rc<Visit>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, h2::Error> {
+    if request.version() == Version::HTTP_2 && heads::authenticates_connection(request.headers()) {
+        return Err(again_by_http_1());
+    }
     let guard = visit.seen.begin();
     let begun = Moment::now();
     let (method, version) = (request.method().clone(), request.version());
@@ -132,6 +135,7 @@ impl<'a> Exchange<'a> {
     ) -> Result<Response<Incoming>, Failing> {
         let visit = self.visit;
         let mut placing = Placing::new(&visit.context, &visit.policy, visit.claimant());
+        placing.take_turns();
         if let Some(index) = self.tied().or(self.named) {
             placing.prefer(index);
         }
@@ -155,10 +159,12 @@ impl<'a> Exchange<'a> {
                 }
                 Err(Undialled::Over(outcome)) => return Err(failing_of(outcome)),
             };
+            // One that is to be upgraded ends as a line with its answer.
+            let bond = line.bond.upgrade();
             match self.attempt(&mut line).await {
                 Attempt::Answered(response) => {
                     self.settle(&placing, &choice, endpoint, was_kept);
-                    return self.pass_on(response, line, &choice, endpoint);
+                    return self.pass_on(response, (line, bond), &choice, endpoint);
                 }
                 // The node may have closed it for idleness at the very moment: a new one tells.
                 Attempt::Again if was_kept => {}
@@ -232,7 +238,7 @@ impl<'a> Exchange<'a> {
     fn pass_on(
         self,
         mut response: Response<Incoming>,
-        line: Line,
+        (line, bond): (Line, Option<Rc<Bond>>),
         choice: &Choice,
         endpoint: &Endpoint,
     ) -> Result<Response<Incoming>, Failing> {
@@ -252,8 +258,7 @@ impl<'a> Exchange<'a> {
             visit.lines.keep(line);
             return Ok(response);
         }
-        let (Some((_, client_side)), Some(protocol), Some(bond)) =
-            (self.upgrade, protocol, line.bond.upgrade())
+        let (Some((_, client_side)), Some(protocol), Some(bond)) = (self.upgrade, protocol, bond)
         else {
             return Err(Failing::Lost);
         };
