@@ -34,6 +34,7 @@ pub use self::start::{Source, cores, start};
 
 pub mod admin;
 mod adoption;
+mod certificates;
 pub mod chronicle;
 mod diverting;
 mod doors;
@@ -303,6 +304,7 @@ pub struct Control {
 struct Tellers {
     us_or_them: us_or_them::Teller,
     diverting: diverting::Teller,
+    certificates: certificates::Teller,
     /// That the table of pins is nearly full.
     was_crowded: bool,
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -227,6 +228,9 @@ impl Control {
         self.inventory.look(&self.shared.chronicle, now);
         self.tellers.us_or_them.look(&self.shared, now);
         self.tellers.diverting.look(&self.shared);
+        self.tellers
+            .certificates
+            .look(&self.config, Timestamp::now());
         Ok(())
     }
 

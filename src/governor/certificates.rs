@@ -72,8 +72,7 @@ impl Certificates {
             }
         }
         if let Some(seen) = self.seen.get_mut(&endpoint) {
-            let left = seen.certificate.not_after.saturating_sub(unix);
-            let reached = THRESHOLDS.into_iter().find(|days| left <= days * DAY);
+            let reached = seen.certificate.warned_at(unix);
             if let Some(days) = reached.filter(|days| seen.told.is_none_or(|told| *days < told)) {
                 seen.told = Some(days);
                 notices.push(Notice::Expiring(days));
@@ -130,9 +129,6 @@ impl Certificates {
     }
 }
 
-/// Days before the end at which it is told, the last one first.
-const THRESHOLDS: [i64; 4] = [0, 1, 7, 30];
-const DAY: i64 = 24 * 3600;
 /// While certificates are renewed node by node they differ on purpose.
 const RENEWAL: Duration = Duration::from_secs(24 * 3600);
 
@@ -140,6 +136,8 @@ const RENEWAL: Duration = Duration::from_secs(24 * 3600);
 mod tests {
     use super::*;
     use crate::config::model::{Family, ProbeKind};
+
+    const DAY: i64 = 24 * 3600;
 
     fn certificate(key: u8, not_after: i64) -> Certificate {
         Certificate {

@@ -3,6 +3,7 @@
 //! Owns both handshakes and what is said of those that fail. Does not verify anything itself: `tls` has set down
 //! whom to believe. A client that has shown a good certificate is known by it before a node is chosen.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind};
 
 use rustls::pki_types::ServerName;
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::http;
+use super::inspection::Hello;
 use super::life::{Approach, Life, Undialled};
 use super::placing::Failure;
 use super::pump::{FirstBytes, NodeLeg};
@@ -36,6 +38,9 @@ pub(super) async fn serve(life: Life<'_>, client: TcpStream, place: Place) -> Ou
     let arrival = match arrive(life, &client, place).await {
         Ok(arrival) => arrival,
         Err(outcome) => {
+            if outcome == Outcome::RefusedTls {
+                life.tell_too_old();
+            }
             end_client(&client, outcome);
             return outcome;
         }
@@ -106,12 +111,23 @@ impl Life<'_> {
             self.account.note_alert(Side::Client, alert);
             return Outcome::TlsAlertClient;
         }
+        self.tell_refused(error, remedy(error));
+        Outcome::RefusedTls
+    }
+
+    fn tell_refused(self, error: &dyn Display, remedy: &str) {
         if let Some(suppressed) = self.context().handshakes.allow() {
             let (listener, client) = (&*self.policy().listener.state.name, self.account.client());
-            let remedy = remedy(error);
             tracing::warn!(listener, %client, %error, remedy, suppressed, "tls-refused");
         }
-        Outcome::RefusedTls
+    }
+
+    /// The client's hello offers less than this listener ends.
+    fn tell_too_old(self) {
+        if let Hello::Known(offered, _) = self.account.hello() {
+            let error = format!("the client offers TLS {} at most", offered.label());
+            self.tell_refused(&error, TOO_OLD);
+        }
     }
 
     /// Moves what is spoken inside.
@@ -219,6 +235,8 @@ fn version(version: ProtocolVersion) -> Version {
     Version(u16::from(version))
 }
 
+const TOO_OLD: &str = "lower min_version if it may be, or pass its TLS through (mode = \"passthrough\"), which goes back to TLS 1.0";
+
 /// What an administrator can do about a handshake that has failed so.
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -244,10 +262,13 @@ fn remedy(error: &Error) -> &'static str {
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::SupportedVersionsExtensionRequired,
-        ) => "it speaks neither TLS 1.2 nor 1.3: pass its TLS through (mode = \"passthrough\")",
+        ) => TOO_OLD,
         Error::PeerIncompatible(_) => {
             "both speak TLS and have nothing in common: stacks of Windows Server 2012 R2 and older need \
              mode = \"passthrough\""
+        }
+        Error::InvalidCertificate(CertificateError::Other(_)) => {
+            "the certificate is none for a server or client; a self-signed one that may sign others is not taken"
         }
         Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => {
             "what came is no TLS: look what is connected to this port"

@@ -66,6 +66,20 @@ impl Certificate {
         })
     }
 
+    /// Whole days until it expires, at `unix` seconds since 1970; negative once it has.
+    #[must_use]
+    pub fn days_left(&self, unix: i64) -> i64 {
+        self.not_after.saturating_sub(unix).div_euclid(DAY)
+    }
+
+    /// The nearest of those days before its end at which an administrator is told, of which there are few; 0: it has
+    /// expired.
+    #[must_use]
+    pub fn warned_at(&self, unix: i64) -> Option<i64> {
+        let left = self.not_after.saturating_sub(unix);
+        WARNED_AT.into_iter().find(|days| left <= days * DAY)
+    }
+
     /// The name that stands for it in logs.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -131,6 +145,9 @@ fn shown(text: &str) -> String {
     text.chars().take(SUBJECT_MAX).map(escape).collect()
 }
 
+/// Days before the end at which it is told, the last one first.
+const WARNED_AT: [i64; 4] = [0, 1, 7, 30];
+const DAY: i64 = 24 * 3600;
 /// Certificates of edge servers have one to four kilobytes.
 const DER_MAX: usize = 16 * 1024;
 /// A pool of servers with dozens of SIP domains has a name for each.

@@ -46,6 +46,8 @@ pub struct Server {
     template: Arc<ServerConfig>,
     /// The certificates it shows.
     pub certificates: Arc<[Credential]>,
+    /// Whether TLS 1.2 is spoken beside 1.3.
+    pub speaks_1_2: bool,
     has_tickets: bool,
     fingerprint: Fingerprint,
     /// Of whatever decides who may connect: a ticket must not outlive it.
@@ -90,6 +92,7 @@ impl Server {
         Ok(Self {
             template: Arc::new(template),
             certificates: terms.certificates.into(),
+            speaks_1_2: terms.speaks_1_2,
             has_tickets: terms.tickets,
             fingerprint,
             admission,

@@ -10,7 +10,7 @@ use super::status::{at, names};
 use super::{named, readiness};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
-use crate::control::{Shared, diverting, us_or_them};
+use crate::control::{Shared, certificates, diverting, us_or_them};
 use crate::governor::{EndpointView, Failover, Fault, GroupView, View};
 use crate::partner::verdict::{Judgement, Verdict};
 use crate::pool::group::MemberView;
@@ -49,6 +49,7 @@ fn warnings(shared: &Shared, view: &View) -> Vec<String> {
     sentences.extend(not_kept(shared));
     sentences.extend(misaddressed(view));
     sentences.extend(diverting::strays(shared));
+    sentences.extend(own_expiring(shared, Timestamp::now()));
     sentences.extend(expiring(view, Timestamp::now()));
     sentences.extend(crowded(shared));
     sentences.extend(named::unresolved(shared));
@@ -100,7 +101,7 @@ pub(super) fn expiring(view: &View, now: Timestamp) -> Vec<String> {
         let Some(certificate) = &each.certificate else {
             continue;
         };
-        let days = (certificate.not_after - now.as_second()).div_euclid(DAY);
+        let days = certificate.days_left(now.as_second());
         if days <= EXPIRING_DAYS {
             let key = (days, certificate.name(), certificate.key);
             let (nodes, listeners) = shown.entry(key).or_default();
@@ -110,16 +111,37 @@ pub(super) fn expiring(view: &View, now: Timestamp) -> Vec<String> {
     }
     let join = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
     let tell = |((days, name, _), (nodes, listeners)): ((i64, &str, _), _)| {
-        let when = match days {
-            ..0 => "has expired".into(),
-            0 => "expires today".into(),
-            1 => "expires tomorrow".into(),
-            _ => format!("expires in {days} days"),
-        };
-        let (nodes, listeners) = (join(nodes), join(listeners));
+        let (when, nodes, listeners) = (expires(days), join(nodes), join(listeners));
         format!("CERTIFICATE {name} {when}: {nodes} on {listeners}")
     };
     shown.into_iter().map(tell).collect()
+}
+
+fn expires(days: i64) -> String {
+    match days {
+        ..0 => "has expired".into(),
+        0 => "expires today".into(),
+        1 => "expires tomorrow".into(),
+        _ => format!("expires in {days} days"),
+    }
+}
+
+/// Certificates of the listeners' own that expire within a month, or have expired.
+fn own_expiring(shared: &Shared, now: Timestamp) -> Vec<String> {
+    let snapshot = shared.snapshot.load();
+    let mut sentences = Vec::new();
+    for (listener, credential) in certificates::own(&snapshot.config) {
+        let days = credential.certificate.days_left(now.as_second());
+        if days <= EXPIRING_DAYS {
+            let (name, when) = (credential.certificate.name(), expires(days));
+            let file = credential.chain.display();
+            sentences.push(format!(
+                "CERTIFICATE {name} {when}: {file} of listener {listener}. → renew the file, then pinfold reload"
+            ));
+        }
+    }
+    sentences.dedup();
+    sentences
 }
 
 /// Partners and nodes that fail, where it is clear whose doing that is.
@@ -302,6 +324,5 @@ fn clock(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-const DAY: i64 = 24 * 3600;
 /// As the log says it first.
 const EXPIRING_DAYS: i64 = 30;

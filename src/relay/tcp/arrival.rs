@@ -87,11 +87,19 @@ fn begins_a_hello(bytes: &[u8]) -> bool {
     matches!(bytes, [22, 3, ..] | [0x80..=0xff, _, 1, ..])
 }
 
-/// The least that a client must offer here. Its own partner may lower that.
+/// The least that a client must offer here. Its own partner may lower that, but not below what can be ended here.
 fn tls_min(config: &model::Listener, partner: Option<&Known>) -> Option<Version> {
     let own = partner.and_then(|partner| partner.tls_min);
     let least = own.map_or(config.tls_min, |own| own.min(config.tls_min));
-    least.map(Version::from)
+    let ended = config.termination.as_ref().map(|termination| {
+        let speaks_1_2 = termination.clients.speaks_1_2;
+        if speaks_1_2 {
+            Version::TLS_1_2
+        } else {
+            Version::TLS_1_3
+        }
+    });
+    least.map(Version::from).max(ended)
 }
 
 /// What a client has said so far.
