@@ -1,5 +1,6 @@
 //! Looking at bytes without judging them. Pure: no sockets, no allocation per message.
 
 pub mod proxy;
+pub mod sip;
 pub mod stun;
 pub mod tls;
