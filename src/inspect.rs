@@ -4,3 +4,4 @@ pub mod proxy;
 pub mod sip;
 pub mod stun;
 pub mod tls;
+pub mod xmpp;

@@ -25,11 +25,13 @@ mod sip;
 mod state;
 #[path = "../fuzz/src/bin/stun.rs"]
 mod stun;
+#[path = "../fuzz/src/bin/xmpp.rs"]
+mod xmpp;
 
 /// A name, which is its corpus's too, and what is fuzzed.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 11] = [
     ("certificate", certificate::run),
     ("client_hello", client_hello::run),
     ("configuration", configuration::run),
@@ -40,6 +42,7 @@ const TARGETS: [Target; 10] = [
     ("sip", sip::run),
     ("state", state::run),
     ("stun", stun::run),
+    ("xmpp", xmpp::run),
 ];
 
 fn corpora() -> std::path::PathBuf {
