@@ -1,4 +1,6 @@
-//! A connection, and over it the hello where one is asked for.
+//! A connection, and over it what is asked.
+//!
+//! Owns dialling and parting. What is asked over HTTP and XMPP does not know what carries it (`http`, `xmpp`).
 
 use std::cell::Cell;
 
@@ -10,16 +12,22 @@ use crate::addr::NodeAddr;
 use crate::config::model::{ProbeKind, ProxySend};
 use crate::inspect::proxy;
 use crate::inspect::tls::{self, Handshake, Side};
+use crate::inspect::xmpp::FAREWELL;
 use crate::net::dial::{Opening, Origin, Sources, dial};
+
+mod http;
+mod xmpp;
 
 /// A node that has answered.
 pub(super) struct Answered {
     connection: TcpStream,
     /// What it said to a hello, as far as it has come.
     said: Vec<u8>,
+    /// What it is told before its connection is closed.
+    farewell: &'static [u8],
 }
 
-pub(super) async fn answer(question: Question, address: NodeAddr) -> Result<Answered, Unanswered> {
+pub(super) async fn answer(question: &Question, address: NodeAddr) -> Result<Answered, Unanswered> {
     let sources = Sources {
         addresses: question.source.as_slice(),
         turn: &Cell::new(0),
@@ -36,12 +44,30 @@ pub(super) async fn answer(question: Question, address: NodeAddr) -> Result<Answ
         .write_all(header)
         .await
         .map_err(|error| judge(&error))?;
-    let said = if question.kind == ProbeKind::TlsHello {
-        say_hello(&mut connection).await?
-    } else {
-        Vec::new()
-    };
-    Ok(Answered { connection, said })
+    let (mut said, mut farewell): (_, &[u8]) = (Vec::new(), &[]);
+    match question.kind {
+        ProbeKind::TlsHello => said = say_hello(&mut connection).await?,
+        ProbeKind::Xmpp => {
+            xmpp::ask(&mut connection, address.socket().ip()).await?;
+            farewell = FAREWELL.as_bytes();
+        }
+        ProbeKind::Http => {
+            if let Some(http) = &question.http {
+                http::ask(&mut connection, address.socket(), http).await?;
+            }
+        }
+        // Whoever asks those elsewhere, or not yet, learns that the node accepts.
+        ProbeKind::Tcp
+        | ProbeKind::Tls
+        | ProbeKind::SipOptions
+        | ProbeKind::TurnAllocate
+        | ProbeKind::None => {}
+    }
+    Ok(Answered {
+        connection,
+        said,
+        farewell,
+    })
 }
 
 async fn say_hello(connection: &mut TcpStream) -> Result<Vec<u8>, Unanswered> {
@@ -75,10 +101,12 @@ impl Answered {
         let Self {
             mut connection,
             said,
+            farewell: last_words,
         } = self;
         let mut handshake = Box::new(Handshake::new());
         handshake.feed(Side::Node, &said);
         let farewell = async {
+            let _ = connection.write_all(last_words).await;
             let _ = connection.shutdown().await;
             let mut rest = [0; 4096];
             for _ in 0..FAREWELL_READS_MAX {
@@ -119,6 +147,7 @@ mod tests {
         let told = RefCell::new(Vec::new());
         let question = Question {
             kind,
+            http: None,
             timeout: Duration::from_millis(200),
             patience: Duration::from_secs(10),
             proxy_protocol: ProxySend::Off,
