@@ -193,8 +193,8 @@ impl ProbeKind {
     /// Whether this version cannot ask it yet, where nodes speak `service`: within TLS nothing is asked.
     pub(super) fn is_later(self, service: Service) -> bool {
         match self {
-            Self::Tls | Self::SipOptions => true,
-            Self::Http => service.speaks_tls(),
+            Self::Tls => true,
+            Self::Http | Self::SipOptions => service.speaks_tls(),
             Self::Tcp | Self::TlsHello | Self::TurnAllocate | Self::Xmpp | Self::None => false,
         }
     }

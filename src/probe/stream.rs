@@ -1,6 +1,6 @@
 //! A connection, and over it what is asked.
 //!
-//! Owns dialling and parting. What is asked over HTTP and XMPP does not know what carries it (`http`, `xmpp`).
+//! Owns dialling and parting. What is asked by HTTP, SIP and XMPP does not know what carries it (`http`, `sip`, `xmpp`).
 
 use std::cell::Cell;
 
@@ -11,11 +11,13 @@ use super::{FAREWELL_MAX, Question, Shown, Unanswered, judge};
 use crate::addr::NodeAddr;
 use crate::config::model::{ProbeKind, ProxySend};
 use crate::inspect::proxy;
+use crate::inspect::sip::Transport;
 use crate::inspect::tls::{self, Handshake, Side};
 use crate::inspect::xmpp::FAREWELL;
 use crate::net::dial::{Opening, Origin, Sources, dial};
 
 mod http;
+mod sip;
 mod xmpp;
 
 /// A node that has answered.
@@ -56,12 +58,18 @@ pub(super) async fn answer(question: &Question, address: NodeAddr) -> Result<Ans
                 http::ask(&mut connection, address.socket(), http).await?;
             }
         }
-        // Whoever asks those elsewhere, or not yet, learns that the node accepts.
-        ProbeKind::Tcp
-        | ProbeKind::Tls
-        | ProbeKind::SipOptions
-        | ProbeKind::TurnAllocate
-        | ProbeKind::None => {}
+        ProbeKind::SipOptions => {
+            let local = connection.local_addr().map_err(|error| judge(&error))?;
+            sip::ask(
+                &mut connection,
+                Transport::Tcp,
+                local,
+                address.socket().ip(),
+            )
+            .await?;
+        }
+        // Of these nobody asks more here than whether the node accepts.
+        ProbeKind::Tcp | ProbeKind::Tls | ProbeKind::TurnAllocate | ProbeKind::None => {}
     }
     Ok(Answered {
         connection,

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use pinfold_loadtest::process::{Process, Signal, wait_until};
 
+use crate::coturn::program;
 use crate::tls::certify;
 use crate::world::{Directory, SOON, lonely_address};
 
@@ -33,9 +34,7 @@ const PORT: u16 = 5269;
 impl Prosody {
     /// CI has it.
     pub(crate) fn find() -> Option<Self> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let mut programs = env::split_paths(&path).map(|folder| folder.join("prosody"));
-        let found = programs.find(|program| program.is_file()).map(Self);
+        let found = program("prosody").map(Self);
         let remedy = "`prosody`; apt-get install prosody";
         assert!(
             found.is_some() || env::var_os("CI").is_none(),

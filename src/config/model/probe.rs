@@ -47,7 +47,7 @@ pub enum ProbeKind {
     TlsHello,
     /// Later: a whole handshake.
     Tls,
-    /// Later: an answer to OPTIONS.
+    /// A final response to OPTIONS.
     SipOptions,
     /// An answer to an Allocate without credentials, over UDP: 401 as it should be.
     TurnAllocate,
