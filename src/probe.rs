@@ -6,11 +6,12 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::addr::NodeAddr;
 use crate::clock::Moment;
-use crate::config::model::{ProbeKind, ProxySend};
+use crate::config::model::{HttpQuestion, ProbeKind, ProxySend};
 use crate::inspect::tls::{Certificate, Version};
 use crate::net::dial::Refusal;
 use crate::pool::health::{Event, ProbeFailure};
@@ -21,10 +22,12 @@ mod datagram;
 mod stream;
 
 /// What is asked, and how long an answer is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// What.
     pub kind: ProbeKind,
+    /// For what, by [`ProbeKind::Http`].
+    pub http: Option<Arc<HttpQuestion>>,
     /// After this it has failed.
     pub timeout: Duration,
     /// For so long after the timeout a late answer still is a sign of life.
@@ -56,7 +59,7 @@ pub async fn ask(
     started: Moment,
     tell: impl Fn(Event),
 ) -> Shown {
-    let mut answer = Box::pin(answer(question, address));
+    let mut answer = Box::pin(answer(&question, address));
     let in_time = tokio::time::timeout(question.timeout, &mut answer).await;
     let result = match in_time {
         Ok(result) => result,
@@ -100,7 +103,7 @@ enum Answered {
     Datagram(datagram::Answered),
 }
 
-async fn answer(question: Question, address: NodeAddr) -> Result<Answered, Unanswered> {
+async fn answer(question: &Question, address: NodeAddr) -> Result<Answered, Unanswered> {
     if question.kind == ProbeKind::TurnAllocate {
         let answered = datagram::answer(question, address).await;
         return answered

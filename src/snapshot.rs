@@ -356,6 +356,8 @@ pub struct GroupKey {
     pub is_udp: bool,
     /// What is asked.
     pub kind: model::ProbeKind,
+    /// For what, where that is a matter of the file: who asks for something else judges by something else.
+    pub http: Option<Arc<model::HttpQuestion>>,
     /// On which port.
     pub probe_port: u16,
     /// The listener, where it asks at other times than the first that asks the same, or needs others.

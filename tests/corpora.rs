@@ -19,15 +19,19 @@ mod handshake;
 mod journal;
 #[path = "../fuzz/src/bin/proxy_protocol.rs"]
 mod proxy_protocol;
+#[path = "../fuzz/src/bin/sip.rs"]
+mod sip;
 #[path = "../fuzz/src/bin/state.rs"]
 mod state;
 #[path = "../fuzz/src/bin/stun.rs"]
 mod stun;
+#[path = "../fuzz/src/bin/xmpp.rs"]
+mod xmpp;
 
 /// A name, which is its corpus's too, and what is fuzzed.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 11] = [
     ("certificate", certificate::run),
     ("client_hello", client_hello::run),
     ("configuration", configuration::run),
@@ -35,8 +39,10 @@ const TARGETS: [Target; 9] = [
     ("handshake", handshake::run),
     ("journal", journal::run),
     ("proxy_protocol", proxy_protocol::run),
+    ("sip", sip::run),
     ("state", state::run),
     ("stun", stun::run),
+    ("xmpp", xmpp::run),
 ];
 
 fn corpora() -> std::path::PathBuf {

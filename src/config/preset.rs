@@ -190,12 +190,13 @@ impl Service {
 }
 
 impl ProbeKind {
-    /// Whether this version cannot ask it yet.
-    pub(super) fn is_later(self) -> bool {
-        !matches!(
-            self,
-            Self::Tcp | Self::TlsHello | Self::TurnAllocate | Self::None
-        )
+    /// Whether this version cannot ask it yet, where nodes speak `service`: within TLS nothing is asked.
+    pub(super) fn is_later(self, service: Service) -> bool {
+        match self {
+            Self::Tls => true,
+            Self::Http | Self::SipOptions => service.speaks_tls(),
+            Self::Tcp | Self::TlsHello | Self::TurnAllocate | Self::Xmpp | Self::None => false,
+        }
     }
 
     /// Whether it asks by the transport of `service`.

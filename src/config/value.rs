@@ -8,6 +8,7 @@ mod address;
 pub(super) use self::address::{address, dns_server, node_address, plain_socket, prefix, socket};
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -285,6 +286,43 @@ pub(super) fn window(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Win
         help: "write a day, a range and a time zone: \"Sat 02:00-05:00 Europe/Paris\"",
     };
     item.parsed(findings, wanted, |text| Window::parse(text).ok())
+}
+
+/// What is asked for by HTTP: it begins with a slash and has no space.
+pub(super) fn url_path(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<String> {
+    let wanted = Wanted {
+        what: "a path",
+        why: "",
+        help: "write what follows the host in an address, with %20 for a space: \"/health\"",
+    };
+    let is_one =
+        |text: &str| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    item.parsed(findings, wanted, |text| {
+        is_one(text).then(|| text.to_owned())
+    })
+}
+
+/// A code of HTTP, or a range of them.
+pub(super) fn statuses(
+    item: &Item<'_, '_>,
+    findings: &Findings<'_>,
+) -> Option<RangeInclusive<u16>> {
+    let wanted = Wanted {
+        what: "a code of HTTP or a range of them",
+        why: "",
+        help: "write \"200\", or the first and the last that are good: \"200-399\"",
+    };
+    let code = |text: &str| {
+        let is_one = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let code: Option<u16> = text.parse().ok();
+        code.filter(|code| is_one && (100..600).contains(code))
+    };
+    let read = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let codes = code(first.trim())?..=code(last.trim())?;
+        (!codes.is_empty()).then_some(codes)
+    };
+    item.parsed(findings, wanted, read)
 }
 
 /// Any text that is not empty.

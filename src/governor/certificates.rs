@@ -180,6 +180,7 @@ mod tests {
             node_port: 5061,
             is_udp: false,
             kind: ProbeKind::TlsHello,
+            http: None,
             probe_port: 5061,
             variant: None,
         };

@@ -85,6 +85,8 @@ pub struct PartnerTable {
     names: HashMap<Arc<str>, Arc<Known>>,
     /// By the names in their certificates; `None` where several claim one.
     certificates: HashMap<Box<str>, Option<Arc<Known>>>,
+    /// By their domains; `None` where several claim one.
+    domains: HashMap<Box<str>, Option<Arc<Known>>>,
     /// What DNS says.
     resolved: Arc<Addresses>,
 }
@@ -110,7 +112,10 @@ impl PartnerTable {
                 table.insert(*net, &known);
             }
             for name in certificate_names(partner) {
-                table.certify(name, &known);
+                give(&mut table.certificates, name, &known);
+            }
+            for domain in welcome_domains(partner) {
+                give(&mut table.domains, domain.to_ascii_lowercase(), &known);
             }
             table.names.entry(Arc::clone(&known.name)).or_insert(known);
         }
@@ -153,14 +158,6 @@ impl PartnerTable {
         }
     }
 
-    fn certify(&mut self, name: String, known: &Arc<Known>) {
-        let entry = self.certificates.entry(name.into());
-        let entry = entry.or_insert_with(|| Some(Arc::clone(known)));
-        if entry.as_ref().is_some_and(|other| other.name != known.name) {
-            *entry = None;
-        }
-    }
-
     /// The partner that a certificate with `names` belongs to; none where they belong to several.
     #[must_use]
     pub fn by_certificate(&self, names: &[Box<str>]) -> Option<&Arc<Known>> {
@@ -175,6 +172,12 @@ impl PartnerTable {
     #[must_use]
     pub fn owner(&self, name: &str) -> Option<&Arc<Known>> {
         self.certificates.get(name)?.as_ref()
+    }
+
+    /// The partner with this domain, written in lower case. Whoever names it may not be it.
+    #[must_use]
+    pub fn by_domain(&self, domain: &str) -> Option<&Arc<Known>> {
+        self.domains.get(domain)?.as_ref()
     }
 
     /// The partner with the longest configured prefix around `client`.
@@ -221,6 +224,21 @@ impl PartnerTable {
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
+}
+
+/// A name that two claim is nobody's.
+fn give(names: &mut HashMap<Box<str>, Option<Arc<Known>>>, name: String, known: &Arc<Known>) {
+    let entry = names.entry(name.into());
+    let entry = entry.or_insert_with(|| Some(Arc::clone(known)));
+    if entry.as_ref().is_some_and(|other| other.name != known.name) {
+        *entry = None;
+    }
+}
+
+/// The domains by which a partner may be known; of a blocked one none: a claim blocks nobody.
+fn welcome_domains(partner: &model::Partner) -> impl Iterator<Item = &String> {
+    let is_welcome = partner.federation != model::Federation::Blocked;
+    partner.domains.iter().filter(move |_| is_welcome)
 }
 
 /// The names that a partner's certificate may have: those of its servers, and what servers of its

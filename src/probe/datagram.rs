@@ -38,7 +38,7 @@ pub(super) struct Answered(Conversation);
 /// # Errors
 ///
 /// As a dial: what ICMP tells of the node, or a shortage of our own.
-pub(super) async fn answer(question: Question, address: NodeAddr) -> io::Result<Answered> {
+pub(super) async fn answer(question: &Question, address: NodeAddr) -> io::Result<Answered> {
     let mut conversation = Conversation::open(question.source, address)?;
     conversation.ask().await?;
     match timeout(question.timeout / 2, conversation.hear()).await {

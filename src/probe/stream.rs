@@ -1,4 +1,6 @@
-//! A connection, and over it the hello where one is asked for.
+//! A connection, and over it what is asked.
+//!
+//! Owns dialling and parting. What is asked by HTTP, SIP and XMPP does not know what carries it (`http`, `sip`, `xmpp`).
 
 use std::cell::Cell;
 
@@ -9,17 +11,25 @@ use super::{FAREWELL_MAX, Question, Shown, Unanswered, judge};
 use crate::addr::NodeAddr;
 use crate::config::model::{ProbeKind, ProxySend};
 use crate::inspect::proxy;
+use crate::inspect::sip::Transport;
 use crate::inspect::tls::{self, Handshake, Side};
+use crate::inspect::xmpp::FAREWELL;
 use crate::net::dial::{Opening, Origin, Sources, dial};
+
+mod http;
+mod sip;
+mod xmpp;
 
 /// A node that has answered.
 pub(super) struct Answered {
     connection: TcpStream,
     /// What it said to a hello, as far as it has come.
     said: Vec<u8>,
+    /// What it is told before its connection is closed.
+    farewell: &'static [u8],
 }
 
-pub(super) async fn answer(question: Question, address: NodeAddr) -> Result<Answered, Unanswered> {
+pub(super) async fn answer(question: &Question, address: NodeAddr) -> Result<Answered, Unanswered> {
     let sources = Sources {
         addresses: question.source.as_slice(),
         turn: &Cell::new(0),
@@ -36,12 +46,36 @@ pub(super) async fn answer(question: Question, address: NodeAddr) -> Result<Answ
         .write_all(header)
         .await
         .map_err(|error| judge(&error))?;
-    let said = if question.kind == ProbeKind::TlsHello {
-        say_hello(&mut connection).await?
-    } else {
-        Vec::new()
-    };
-    Ok(Answered { connection, said })
+    let (mut said, mut farewell): (_, &[u8]) = (Vec::new(), &[]);
+    match question.kind {
+        ProbeKind::TlsHello => said = say_hello(&mut connection).await?,
+        ProbeKind::Xmpp => {
+            xmpp::ask(&mut connection, address.socket().ip()).await?;
+            farewell = FAREWELL.as_bytes();
+        }
+        ProbeKind::Http => {
+            if let Some(http) = &question.http {
+                http::ask(&mut connection, address.socket(), http).await?;
+            }
+        }
+        ProbeKind::SipOptions => {
+            let local = connection.local_addr().map_err(|error| judge(&error))?;
+            sip::ask(
+                &mut connection,
+                Transport::Tcp,
+                local,
+                address.socket().ip(),
+            )
+            .await?;
+        }
+        // Of these nobody asks more here than whether the node accepts.
+        ProbeKind::Tcp | ProbeKind::Tls | ProbeKind::TurnAllocate | ProbeKind::None => {}
+    }
+    Ok(Answered {
+        connection,
+        said,
+        farewell,
+    })
 }
 
 async fn say_hello(connection: &mut TcpStream) -> Result<Vec<u8>, Unanswered> {
@@ -75,10 +109,12 @@ impl Answered {
         let Self {
             mut connection,
             said,
+            farewell: last_words,
         } = self;
         let mut handshake = Box::new(Handshake::new());
         handshake.feed(Side::Node, &said);
         let farewell = async {
+            let _ = connection.write_all(last_words).await;
             let _ = connection.shutdown().await;
             let mut rest = [0; 4096];
             for _ in 0..FAREWELL_READS_MAX {
@@ -119,6 +155,7 @@ mod tests {
         let told = RefCell::new(Vec::new());
         let question = Question {
             kind,
+            http: None,
             timeout: Duration::from_millis(200),
             patience: Duration::from_secs(10),
             proxy_protocol: ProxySend::Off,

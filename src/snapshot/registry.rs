@@ -260,6 +260,7 @@ impl Registry {
             node_port: listener.node_port,
             is_udp: listener.service.is_udp(),
             kind: listener.probe.kind,
+            http: listener.probe.http.clone(),
             probe_port: listener.probe.port,
             variant: None,
         };
@@ -439,6 +440,7 @@ impl GroupPlan {
             silence: std::time::Duration::from_secs(3),
             fall: 2,
             rise: 3,
+            http: key.http.clone(),
         };
         Self {
             key: key.clone(),

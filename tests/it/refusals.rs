@@ -86,19 +86,14 @@ fn a_missing_file_and_one_that_is_no_text_exit_with_78() {
 #[test]
 fn what_comes_with_a_later_version_exits_with_69_and_says_so() {
     let directory = Directory::create();
-    let services = ["https", "xmpp"].map(|service| (service, "node_port = 9"));
-    let terminated = ("federation", "mode = \"terminate\"");
-    for (service, more) in services.into_iter().chain([terminated]) {
+    for (service, more) in [
+        ("https", ""),
+        ("federation", "mode = \"terminate\""),
+        ("federation", "[listener.probe]\nkind = \"http\""),
+    ] {
         let mut setup = setup();
         let mut later = Listener::new("later", service);
-        later.more = format!(
-            "node_port = 9\n{}",
-            if more.starts_with("node_port") {
-                ""
-            } else {
-                more
-            }
-        );
+        later.more = format!("node_port = 9\n{more}");
         let mut other = Listener::new("other", "tcp");
         other.more = "node_port = 9".into();
         setup.listeners = vec![later, other];

@@ -1,5 +1,7 @@
 //! `[listener.probe]`: how nodes are asked.
 
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `[listener.probe]`.
@@ -21,6 +23,19 @@ pub struct Probe {
     pub fall: u32,
     /// Successes in a row that bring a node back.
     pub rise: u32,
+    /// What is asked for by [`ProbeKind::Http`]; of others `None`.
+    pub http: Option<Arc<HttpQuestion>>,
+}
+
+/// What [`ProbeKind::Http`] asks for, and which answers are good.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpQuestion {
+    /// What is asked for; it begins with a slash and has no space.
+    pub path: Box<str>,
+    /// Which codes are good.
+    pub status: RangeInclusive<u16>,
+    /// What must stand in the first 64 KiB of the body.
+    pub body: Option<Box<str>>,
 }
 
 /// What a probe asks.
@@ -32,13 +47,13 @@ pub enum ProbeKind {
     TlsHello,
     /// Later: a whole handshake.
     Tls,
-    /// Later: an answer to OPTIONS.
+    /// A final response to OPTIONS.
     SipOptions,
     /// An answer to an Allocate without credentials, over UDP: 401 as it should be.
     TurnAllocate,
-    /// Later: a stream header.
+    /// A stream header.
     Xmpp,
-    /// Later: a status.
+    /// A status, and perhaps a text.
     Http,
     /// Nothing: nodes are eligible at once.
     None,

@@ -1,7 +1,9 @@
 //! `[listener.probe]`.
 
+use std::sync::Arc;
+
 use crate::config::diagnostics::Diagnostic;
-use crate::config::model::{Probe, ProbeKind, Service};
+use crate::config::model::{HttpQuestion, Probe, ProbeKind, Service};
 use crate::config::names;
 use crate::config::preset::Preset;
 use crate::config::quantity;
@@ -21,6 +23,7 @@ fn of_preset(preset: &Preset, port: u16) -> Probe {
         silence: preset.silence,
         fall: 2,
         rise: 3,
+        http: None,
     }
 }
 
@@ -46,16 +49,8 @@ pub(super) fn probe(
     if let Some(kind) = written.filter(|kind| !kind.reaches(service)) {
         let span = table.span_of("kind");
         table.error(of_another_transport(&span, kind, service));
-    } else if written.is_some_and(ProbeKind::is_later) {
+    } else if written.is_some_and(|kind| kind.is_later(service)) {
         table.unavailable("kind");
-    } else if kind.is_later() && !service.is_later() {
-        let what = format!(
-            "{}: probe kind \"{}\", its preset",
-            listener.subject(),
-            kind.name()
-        );
-        let span = listener.span_of("service");
-        table.findings.unavailable(&span, what);
     }
     let interval = table.take("interval", value::positive, default.interval);
     let fast_interval = default.fast_interval.min(interval);
@@ -68,9 +63,8 @@ pub(super) fn probe(
         silence: table.take("silence", value::duration, default.silence),
         fall: table.take("fall", value::integer(1, 100), default.fall),
         rise: table.take("rise", value::integer(1, 100), default.rise),
+        http: http(&mut table, kind),
     };
-    table.take_later("path", value::text, &"/".to_owned());
-    table.take_later("status", value::text, &"200-399".to_owned());
     let places = table.finish();
     if probe.fast_interval > probe.interval {
         let span = places.value("fast_interval");
@@ -85,6 +79,33 @@ pub(super) fn probe(
         listener.error(Diagnostic::error(&span, title).why(why).help(help));
     }
     (probe, places)
+}
+
+/// What is asked for by HTTP, if that is asked.
+fn http(table: &mut Table<'_, '_>, kind: ProbeKind) -> Option<Arc<HttpQuestion>> {
+    let path = table.take_optional("path", value::url_path);
+    let status = table.take_optional("status", value::statuses);
+    let body = table.take_optional("body", value::text);
+    if kind == ProbeKind::Http {
+        return Some(Arc::new(HttpQuestion {
+            path: path.map_or_else(|| "/".into(), String::into_boxed_str),
+            status: status.unwrap_or(200..=399),
+            body: body.map(String::into_boxed_str),
+        }));
+    }
+    for (key, is_written) in [
+        ("path", path.is_some()),
+        ("status", status.is_some()),
+        ("body", body.is_some()),
+    ] {
+        if is_written {
+            let title = format!("`{key}` has no effect with kind = \"{}\"", kind.name());
+            let help = "write kind = \"http\", or remove the line";
+            let span = table.span_of(key);
+            table.error(Diagnostic::warning(&span, title).help(help));
+        }
+    }
+    None
 }
 
 /// A probe over TCP on a listener of UDP, or the other way round.

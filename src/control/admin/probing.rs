@@ -43,7 +43,7 @@ pub(super) async fn probe(
         return Err(Refusal::unknown_node(&snapshot, node, pool));
     }
     let at = round(Timestamp::now());
-    let questions: Vec<_> = asked.iter().map(|each| each.question).collect();
+    let questions: Vec<_> = asked.iter().map(|each| each.question.clone()).collect();
     let heard = ask_all(questions).await?;
     let services: Vec<_> = asked
         .iter()
@@ -80,9 +80,10 @@ fn services(snapshot: &Snapshot, node: &str, pool: Option<&str>) -> Vec<Asked> {
             continue;
         };
         let asks_so = |known: &&mut Asked| {
-            let (address, question) = known.question;
-            address == member.probed
+            let (address, question) = &known.question;
+            *address == member.probed
                 && question.kind == group.probe.kind
+                && question.http == group.probe.http
                 && question.proxy_protocol == group.proxy_protocol
                 // Where the answer tells of an address, it must be this one.
                 && (question.kind != ProbeKind::TurnAllocate
@@ -109,6 +110,7 @@ fn question(group: &GroupPlan, node: IpAddr) -> Question {
     let mut alike = group.sources.iter().copied();
     Question {
         kind: group.probe.kind,
+        http: group.probe.http.clone(),
         timeout: group.probe.timeout,
         patience: group.probe.silence + group.probe.timeout,
         proxy_protocol: group.proxy_protocol,
@@ -227,7 +229,7 @@ const fn refusal(error: Option<io::ErrorKind>) -> &'static str {
 
 impl Asked {
     fn describe(&self, node: &str, view: &View, heard: &Heard) -> ProbedService {
-        let (address, question) = self.question;
+        let (address, question) = &self.question;
         let shown = heard.certificate.as_ref();
         ProbedService {
             pools: names(&self.pools),

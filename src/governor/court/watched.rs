@@ -84,6 +84,7 @@ impl Watched {
         under_way.set(under_way.get() + 1);
         let question = Question {
             kind: self.plan.probe.kind,
+            http: self.plan.probe.http.clone(),
             timeout: self.plan.probe.timeout,
             patience: self.plan.probe.silence + self.plan.probe.timeout,
             proxy_protocol: self.plan.proxy_protocol,

@@ -131,3 +131,26 @@ fn a_certificate_belongs_to_the_partner_that_names_it() {
     assert_eq!(of(&["edge.blocked.example"]), None);
     assert_eq!(of(&["sip.sip.fabrikam.de", "fabrikam.com"]), None);
 }
+
+#[test]
+fn a_domain_names_its_partner_unless_two_have_it_or_it_is_blocked() {
+    let of = |number, domains: &[&str], federation| model::Partner {
+        domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+        federation,
+        ..partner(number, Vec::new())
+    };
+    let table = PartnerTable::new(&[
+        of(
+            0,
+            &["Fabrikam.com", "both.example"],
+            model::Federation::Xmpp,
+        ),
+        of(1, &["both.example"], model::Federation::Xmpp),
+        of(2, &["blocked.example"], model::Federation::Blocked),
+    ]);
+    let name = |domain| table.by_domain(domain).map(|known| &*known.name);
+    assert_eq!(name("fabrikam.com"), Some("partner0"));
+    for domain in ["both.example", "blocked.example", "sip.fabrikam.com", ""] {
+        assert_eq!(name(domain), None, "{domain}");
+    }
+}

@@ -194,7 +194,7 @@ async fn a_flood_of_nonsense_ends_the_reading_and_is_silence() {
             timeout: Duration::from_secs(60),
             ..question()
         };
-        answer(question, NodeAddr::new(address)).await.err()
+        answer(&question, NodeAddr::new(address)).await.err()
     };
     let flood = async {
         let (_, from) = server.recv_from(&mut [0; 2048]).await.unwrap();
@@ -338,6 +338,7 @@ fn assert_failed(told: &[Event], expected: ProbeFailure) {
 fn question() -> Question {
     Question {
         kind: ProbeKind::TurnAllocate,
+        http: None,
         timeout: Duration::from_millis(200),
         patience: Duration::from_secs(10),
         proxy_protocol: ProxySend::Off,

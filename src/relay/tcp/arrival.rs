@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use tokio::net::TcpStream;
@@ -11,9 +12,10 @@ use super::super::inspection::Hello;
 use super::super::session::{Interrupt, Seat, outcome_of};
 use super::Life;
 use crate::addr::ClientAddr;
-use crate::config::model::{self, ProxyAccept, ProxySend, SpeaksFirst, TlsMinMode};
+use crate::config::model::{self, ProxyAccept, ProxySend, Service, SpeaksFirst, TlsMinMode};
 use crate::inspect::proxy::{self, Parsed};
 use crate::inspect::tls::{Alert, Era, Side, Version};
+use crate::inspect::xmpp::{self, Opening};
 use crate::net::wire::{Waiting, poll_read};
 use crate::partner::table::Known;
 use crate::relay::life::Entry;
@@ -74,6 +76,7 @@ pub(in crate::relay) async fn arrive(
     }
     account.watch(&said.bytes);
     said.judge_hello(life, configured.as_deref()).await?;
+    said.hear_claim(life).await?;
     Ok(Arrival {
         ticket,
         header: header_for_node(config.proxy_protocol_send, account.client(), client)?,
@@ -173,6 +176,35 @@ impl Said<'_> {
         // A client that has just been accepted has room for a few bytes.
         let _ = self.client.try_write(&Alert::PROTOCOL_VERSION_RECORD);
         Err(Outcome::RefusedTls)
+    }
+
+    /// Knows a stranger by the domain that it calls itself in clear, where that is a partner's. Only its node is
+    /// chosen by it: it has been let in already, as a stranger.
+    async fn hear_claim(&mut self, life: Life<'_>) -> Result<(), Outcome> {
+        let Life { seat, account } = life;
+        if life.policy().listener.config.service != Service::Xmpp || account.is_partner() {
+            return Ok(());
+        }
+        let claimed = loop {
+            match xmpp::opening(&self.bytes) {
+                Opening::Header(header) => break header.from,
+                Opening::Incomplete => {}
+                Opening::Error | Opening::Other => break None,
+            }
+            if self.more().await? == 0 {
+                break None;
+            }
+        };
+        let Some(domain) = claimed else { return Ok(()) };
+        let named = self.context.names.with_partners(|partners| {
+            let known = partners.by_domain(&domain);
+            known.map(Arc::clone)
+        });
+        if let Some(known) = named {
+            account.recognise(&known);
+            seat.mark_partner(&known);
+        }
+        Ok(())
     }
 
     /// Takes the PROXY header off; the client it announces, unless it speaks for itself.

@@ -1,0 +1,92 @@
+//! Debian's Kamailio: a real SIP server as a node.
+//!
+//! Owns its starting; where it stands, and what must come of it, is the tests'.
+
+use std::env;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+
+use pinfold_loadtest::process::{Process, Signal, wait_until};
+
+use crate::coturn::program;
+use crate::world::{Directory, SOON, lonely_address};
+
+/// The program of the package.
+#[derive(Clone, Debug)]
+pub(crate) struct Kamailio(PathBuf);
+
+/// A server that runs.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+    // Its file, and the sockets by which its processes talk; removed after it has ended.
+    _directory: Directory,
+}
+
+/// It cannot pick a port by itself, and so has an address of its own.
+const PORT: u16 = 5060;
+
+impl Kamailio {
+    /// CI has it.
+    pub(crate) fn find() -> Option<Self> {
+        let found = program("kamailio").map(Self);
+        let remedy = "`kamailio`; apt-get install kamailio";
+        assert!(
+            found.is_some() || env::var_os("CI").is_none(),
+            "this test needs {remedy}"
+        );
+        if found.is_none() {
+            let _ = writeln!(io::stderr(), "SKIPPED: no {remedy}");
+        }
+        found
+    }
+
+    /// A server that answers every request by `code`, once it accepts.
+    pub(crate) fn serve(&self, code: u16) -> Server {
+        let directory = Directory::create();
+        let address = SocketAddr::from((lonely_address(), PORT));
+        let file = directory.path().join("kamailio.cfg");
+        let text = format!(
+            "#!KAMAILIO\ndebug=2\nlog_stderror=yes\nchildren=1\ntcp_children=1\nauto_aliases=no\n\
+             listen=tcp:{address}\nloadmodule \"sl.so\"\nloadmodule \"pv.so\"\n\
+             loadmodule \"xlog.so\"\n\
+             request_route {{\n\
+             xlog(\"L_NOTICE\", \"asked $rm $ru\\n\");\nsl_send_reply(\"{code}\", \"As told\");\n}}\n"
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(&self.0);
+        command.args(["-DD", "-E", "-m", "32", "-M", "4"]);
+        command.arg("-f").arg(&file);
+        for option in ["-w", "-Y"] {
+            command.arg(option).arg(directory.path());
+        }
+        let process = Process::spawn(&mut command).unwrap();
+        let accepts = wait_until(SOON, || TcpStream::connect(address).ok());
+        assert!(accepts.is_some(), "no answer: {}", process.output());
+        Server {
+            process,
+            address,
+            _directory: directory,
+        }
+    }
+}
+
+impl Server {
+    /// Stops it in order, with all its processes.
+    pub(crate) fn stop(&mut self) {
+        self.process.signal(Signal::TERM).unwrap();
+        assert!(self.process.wait_exit(SOON).is_some(), "it goes on");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Its own processes end with it, which a kill would not tell.
+        let _ = self.process.signal(Signal::TERM);
+        let _ = self.process.wait_exit(SOON);
+    }
+}
