@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// How long datagrams gather, both ways together half of it on average: little beside the 20 ms between two packets
-/// of a call, much beside what it takes to sleep and be woken.
+/// How long datagrams gather, on the way to the node and again on the way back: little beside the 20 ms between two
+/// packets of a call, much beside what it takes to sleep and be woken.
 pub(super) const PAUSE: Duration = Duration::from_micros(200);
 
 /// What a door has seen of late.
