@@ -10,7 +10,7 @@ use crate::terminated::terminating;
 use crate::tls::certify;
 use crate::world::{Directory, SOON, World};
 
-mod browser;
+pub(crate) mod browser;
 mod hostile;
 mod site;
 

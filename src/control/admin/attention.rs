@@ -48,6 +48,7 @@ fn warnings(shared: &Shared, view: &View, diverting: &[String]) -> Vec<String> {
     sentences.extend(failing(shared));
     sentences.extend(not_kept(shared));
     sentences.extend(misaddressed(view));
+    sentences.extend(unspeakable(view));
     sentences.extend(diverting::strays(shared, diverting));
     sentences.extend(own_expiring(shared, Timestamp::now()));
     sentences.extend(expiring(view, Timestamp::now()));
@@ -89,6 +90,19 @@ pub(super) fn misaddressed(view: &View) -> Vec<String> {
                     "ALLOCATE on {node} for {on} is not refused without credentials: it relays for anybody"
                 ),
             }
+        })
+        .collect()
+}
+
+/// Nodes that cannot be spoken to in TLS.
+fn unspeakable(view: &View) -> Vec<String> {
+    let faults =
+        served(view).filter_map(|(group, each)| Some((group, each, each.tls_fault.as_ref()?)));
+    faults
+        .map(|(group, each, finding)| {
+            let (node, on) = (&each.endpoint.node, names(&group.listeners).join(", "));
+            let remedy = finding.remedy();
+            format!("TLS of {node} for {on}: {finding}. → {remedy}")
         })
         .collect()
 }
