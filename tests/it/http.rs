@@ -1,5 +1,6 @@
 //! HTTP inside TLS that ends at Pinfold: each request finds a node, and nobody is sent where he was not meant to go.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use pinfold_loadtest::process::wait_until;
@@ -12,10 +13,17 @@ use crate::world::{Directory, SOON, World};
 
 pub(crate) mod browser;
 mod hostile;
+mod real;
 mod site;
 
 /// Sites behind a listener that ends TLS, with keys or a table of the listener beside.
 fn before(sites: &[&Site], directory: &Directory, beside: &str) -> World {
+    let addresses: Vec<_> = sites.iter().map(|site| site.address()).collect();
+    before_all(&addresses, directory, beside)
+}
+
+/// The same before whoever is at `addresses`, called "web1" and so on.
+fn before_all(addresses: &[SocketAddr], directory: &Directory, beside: &str) -> World {
     certify(directory.path());
     let tables = terminating(directory.path(), "server");
     let (keys, table) = match beside.starts_with('[') {
@@ -24,8 +32,8 @@ fn before(sites: &[&Site], directory: &Directory, beside: &str) -> World {
     };
     let more = format!("protocol = \"http\"\n{keys}\n{tables}\n{table}\n");
     World::start_with(0, |setup| {
-        for (number, site) in sites.iter().enumerate() {
-            setup.node(&format!("web{}", number + 1), site.address());
+        for (number, address) in addresses.iter().enumerate() {
+            setup.node(&format!("web{}", number + 1), *address);
         }
         setup.listeners[0].service = "tcp".into();
         setup.listeners[0].more = more;
@@ -200,6 +208,42 @@ fn a_client_outlives_its_node_and_a_pool_without_nodes_is_told_of() {
             .metric("pinfold_http_responses_total{listener=\"federation\",class=\"5xx\"}")
             >= Some(1.0)
     );
+}
+
+#[test]
+fn a_request_under_way_leaves_a_node_that_is_disabled_and_its_client_waits_on() {
+    let [one, two] = two();
+    let directory = Directory::create();
+    let world = before(&[&one, &two], &directory, "pin = \"none\"");
+    let mut browser = Browser::connect(world.address());
+    browser
+        .say(b"GET /silent HTTP/1.1\r\nHost: web\r\n\r\n")
+        .unwrap();
+    let has = |site: &Site| {
+        site.asked()
+            .iter()
+            .any(|asked| asked.head.contains("/silent"))
+    };
+    let first = wait_until(SOON, || [&one, &two].into_iter().position(has)).unwrap();
+    let (disabled, other, left) = match first {
+        0 => ("web1", "web2", &two),
+        _ => ("web2", "web1", &one),
+    };
+    let sessions = |node: &str| world.pinfold.node(node)["sessions"].as_u64();
+    assert_eq!(
+        (sessions(disabled), sessions(other)),
+        (Some(1), Some(0)),
+        "a line counts"
+    );
+    let told = world.pinfold(&["disable", disabled, "--yes", "--reason", "a test"]);
+    assert!(told.status.success(), "{told:?}");
+    left.wait_asked("/silent");
+    left.let_go();
+    assert_eq!(browser.response().unwrap().node(), other);
+    assert_eq!((sessions(disabled), sessions(other)), (Some(0), Some(1)));
+    drop(browser);
+    let gone = || (sessions(other) == Some(0)).then_some(());
+    assert!(wait_until(SOON, gone).is_some(), "and ends with its client");
 }
 
 #[test]
