@@ -154,6 +154,37 @@ fn every_response_to_a_request_without_the_cookie_sets_it_and_it_holds_the_clien
 }
 
 #[test]
+fn a_client_is_held_by_its_address_where_the_listener_pins_by_source() {
+    let [one, two] = two();
+    let directory = Directory::create();
+    let world = before(&[&one, &two], &directory, "pin = \"source\"");
+    let mut browser = Browser::connect(world.address());
+    let node = browser.get("/", "").unwrap().node();
+    assert_eq!(world.pinfold.pin("127.0.0.1"), Some(node.clone()));
+    for number in 0..6 {
+        let mut other = Browser::connect(world.address());
+        for request in 0..2 {
+            let answer = other.get(&format!("/{number}/{request}"), "").unwrap();
+            assert_eq!(
+                (answer.node(), answer.header("set-cookie")),
+                (node.clone(), None)
+            );
+        }
+    }
+    let (pinned, other) = match node.as_str() {
+        "web1" => (&one, "web2"),
+        _ => (&two, "web1"),
+    };
+    pinned.die();
+    assert_eq!(browser.get("/", "").unwrap().node(), other);
+    assert_eq!(
+        world.pinfold.pin("127.0.0.1").as_deref(),
+        Some(other),
+        "the pin has moved"
+    );
+}
+
+#[test]
 fn a_request_goes_to_another_node_only_where_it_cannot_have_run() {
     let [one, two] = two();
     let directory = Directory::create();

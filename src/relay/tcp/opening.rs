@@ -39,12 +39,15 @@ pub(super) async fn open(
     let Arrival {
         ticket,
         turn,
-        header: mut bytes,
-        mut said,
+        header,
+        said,
     } = arrival;
-    bytes.append(&mut said);
     let first = FirstBytes {
-        bytes,
+        // Moved or joined, so that no copy is kept beside them until the node answers.
+        bytes: match header.is_empty() {
+            true => said,
+            false => [header, said].concat(),
+        },
         finished: false,
     };
     let opening = match first.bytes.is_empty() {
