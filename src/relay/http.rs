@@ -11,7 +11,7 @@
 //! Sources: RFC 9110 (7.6 forwarding), RFC 9112 (6.3 framing), RFC 9113, domain.md 1.5.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, sleep};
 
 use self::exchange::exchange;
+use self::lines::LINES_MAX;
 use self::observed::{Observed, Seen};
 use self::visit::Visit;
 use super::life::Life;
@@ -52,7 +53,7 @@ pub(super) async fn serve(
 ) -> Outcome {
     let is_http_2 = client.get_ref().1.alpn_protocol() == Some(b"h2");
     let seen = Arc::<Seen>::default();
-    let visit = Rc::new(Visit::new(life, terms, header, Arc::clone(&seen)));
+    let visit = Rc::new(Visit::new(life, header, Arc::clone(&seen)));
     let service = {
         let visit = Rc::clone(&visit);
         service_fn(move |request| exchange(Rc::clone(&visit), request))
@@ -60,7 +61,7 @@ pub(super) async fn serve(
     let observed = TokioIo::new(Observed::new(client, Arc::clone(&seen), !is_http_2));
     let drive = Drive {
         life,
-        seen: &seen,
+        visit: &visit,
         patience: terms.request_timeout,
     };
     if is_http_2 {
@@ -68,9 +69,13 @@ pub(super) async fn serve(
         builder.timer(TokioTimer::new());
         builder.max_concurrent_streams(STREAMS_MAX);
         builder.max_header_list_size(HEAD_MAX);
-        return drive
-            .until_ended(builder.serve_connection(observed, service))
-            .await;
+        builder.max_send_buf_size(SEND_MAX);
+        // All requests together: one whose node does not read must not hold up the others.
+        builder.initial_stream_window_size(WINDOW);
+        builder.initial_connection_window_size(WINDOW * LINES_MAX);
+        let connection = builder.serve_connection(observed, service);
+        let shut = http2::Connection::graceful_shutdown;
+        return drive.until_ended(connection, shut).await;
     }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new());
@@ -79,42 +84,56 @@ pub(super) async fn serve(
     builder.max_buf_size(HEAD_MAX as usize);
     builder.half_close(false);
     let connection = builder.serve_connection(observed, service).with_upgrades();
-    let outcome = drive.until_ended(connection).await;
+    let outcome = drive
+        .until_ended(connection, http1::UpgradeableConnection::graceful_shutdown)
+        .await;
     match visit.take_tunnel() {
-        Some(tunnel) => drive.until_ended(tunnel).await,
+        Some(tunnel) => {
+            seen.become_tunnel();
+            drive.until_ended(tunnel.carry(), |_| {}).await
+        }
         None => outcome,
     }
 }
 
 /// The largest head of a request, in bytes.
 const HEAD_MAX: u32 = 64 * 1024;
-/// Requests of one connection at a time, as many as browsers ask for.
+/// Requests of one connection at a time: fewer would be refused to clients that do not know the limit yet (RFC 9113
+/// section 6.5.2).
 const STREAMS_MAX: u32 = 100;
+/// What of one request or response of HTTP/2 is taken before its receiver has taken more.
+const WINDOW: u32 = 64 * 1024;
+const SEND_MAX: usize = 32 * 1024;
 
 /// What a client's connection is held to.
 #[derive(Clone, Copy)]
 struct Drive<'a> {
     life: Life<'a>,
-    seen: &'a Seen,
+    visit: &'a Visit,
     /// How long the head of a request may take.
     patience: Duration,
 }
 
 impl Drive<'_> {
     /// Moves the connection on until it ends, or the session is interrupted.
-    async fn until_ended<E: std::error::Error>(
-        self,
-        connection: impl Future<Output = Result<(), E>>,
-    ) -> Outcome {
+    async fn until_ended<F, E>(self, connection: F, shut: impl Fn(Pin<&mut F>)) -> Outcome
+    where
+        F: Future<Output = Result<(), E>>,
+        E: std::error::Error,
+    {
         let config = &self.life.policy().listener.config;
         self.life.seat.arm(config.idle_timeout);
         let mut connection = pin!(connection);
         let mut alarm = pin!(sleep(self.patience));
+        let mut is_shut = false;
         poll_fn(|context| {
             while let Poll::Ready(interrupt) = self.life.seat.poll_interrupt(context) {
-                // Who it is concerns the next session; its requests find their nodes one by one.
-                if interrupt != Interrupt::Named {
-                    return Poll::Ready(outcome_of(interrupt));
+                match interrupt {
+                    // Who it is concerns the next session; its requests find their nodes one by one.
+                    Interrupt::Named => {}
+                    // What has passed since the last look is known now.
+                    Interrupt::Deadline if self.account() => self.life.seat.go_on_regardless(),
+                    other => return Poll::Ready(outcome_of(other)),
                 }
             }
             let polled = connection.as_mut().poll(context);
@@ -127,7 +146,11 @@ impl Drive<'_> {
                 }
                 Poll::Pending => {}
             }
-            let Some(begun) = self.seen.head_begun() else {
+            if self.visit.is_closing() && !std::mem::replace(&mut is_shut, true) {
+                shut(connection.as_mut());
+                context.waker().wake_by_ref();
+            }
+            let Some(begun) = self.visit.seen.head_begun() else {
                 return Poll::Pending;
             };
             let left = (begun + self.patience).since(Moment::now());
@@ -149,13 +172,15 @@ impl Drive<'_> {
         .await
     }
 
-    /// What has passed since the last look.
-    fn account(self) {
-        let (up, down) = self.seen.take_passed();
-        if up > 0 || down > 0 {
+    /// Counts what has passed since the last look; whether anything has.
+    fn account(self) -> bool {
+        let (up, down) = self.visit.seen.take_passed();
+        let has_passed = up > 0 || down > 0;
+        if has_passed {
             self.life.seat.mark_active();
             self.life.account.count_bytes(up, down);
         }
+        has_passed
     }
 }
 

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use super::Policy;
 use crate::partner::table::PartnerTable;
 use crate::snapshot::{Listener, Snapshot};
 
@@ -14,6 +15,7 @@ use crate::snapshot::{Listener, Snapshot};
 pub struct Names {
     partners: RefCell<Arc<PartnerTable>>,
     listeners: RefCell<Vec<Arc<Listener>>>,
+    revision: Cell<u64>,
     turn: Cell<u64>,
 }
 
@@ -22,6 +24,7 @@ impl Names {
     pub fn take_up(&self, snapshot: &Snapshot) {
         let partners = &snapshot.partners;
         self.listeners.replace(snapshot.listeners.clone());
+        self.revision.set(snapshot.revision);
         if !Arc::ptr_eq(&self.partners.borrow(), partners) {
             self.partners.replace(Arc::clone(partners));
             self.renew();
@@ -57,6 +60,16 @@ impl Names {
         let mut listeners = listeners.iter();
         let listener = listeners.find(|listener| listener.state.number == number);
         listener.map(Arc::clone)
+    }
+
+    /// What a session of a listener would go by that began now; `None` once the listener is gone.
+    #[must_use]
+    pub fn policy(&self, number: u32) -> Option<Policy> {
+        Some(Policy {
+            listener: self.listener(number)?,
+            partners: self.partners(),
+            revision: self.revision.get(),
+        })
     }
 }
 

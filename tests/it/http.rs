@@ -13,6 +13,7 @@ use crate::world::{Directory, SOON, World};
 
 pub(crate) mod browser;
 mod hostile;
+mod lasting;
 mod real;
 mod site;
 
@@ -192,8 +193,8 @@ fn a_request_goes_to_another_node_only_where_it_cannot_have_run() {
     let mut browser = Browser::connect(world.address());
     // Both close it unanswered: each is asked once, and the client hears of it.
     let answer = browser.get("/die", "").unwrap();
-    assert_eq!(answer.status, 503, "{answer:?}");
-    assert!(answer.text().contains("dial-failed"), "{answer:?}");
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert!(answer.text().contains("node-lost"), "{answer:?}");
     let deaths = |site: &Site| {
         site.asked()
             .iter()

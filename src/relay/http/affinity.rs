@@ -6,27 +6,41 @@
 use hyper::HeaderMap;
 use hyper::header::{COOKIE, HeaderValue, SET_COOKIE};
 
-use super::visit::Visit;
+use crate::pool::placement::PlacementKey;
+use crate::snapshot::Listener;
+
+/// What cookies go by.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    /// The cookie's name; `None`: none is set.
+    pub(super) cookie: Option<&'a str>,
+    pub(super) listener: &'a Listener,
+    pub(super) key: &'a PlacementKey,
+}
 
 /// The position of the node that the client's cookie names, where there is one.
-pub(super) fn named(visit: &Visit, headers: &HeaderMap) -> Option<usize> {
-    let name = visit.terms.cookie.as_deref()?;
+pub(super) fn named(ground: Ground<'_>, headers: &HeaderMap) -> Option<usize> {
+    let name = ground.cookie?;
     let token = u64::from_str_radix(value(headers, name)?, 16).ok()?;
-    let listener = &visit.policy.listener;
-    let key = &visit.context.key;
+    let Ground { listener, key, .. } = ground;
     let is_named = |node: &str| key.token(&listener.pool, node) == token;
     let mut nodes = listener.nodes.iter();
     nodes.position(|seat| is_named(&seat.endpoint.node))
 }
 
 /// Sets the cookie for the node at `served`, unless the client has `named` it.
-pub(super) fn set(visit: &Visit, headers: &mut HeaderMap, named: Option<usize>, served: usize) {
-    if let Some(name) = visit.terms.cookie.as_deref()
+pub(super) fn set(
+    ground: Ground<'_>,
+    headers: &mut HeaderMap,
+    named: Option<usize>,
+    served: usize,
+) {
+    let Ground { listener, key, .. } = ground;
+    if let Some(name) = ground.cookie
         && named != Some(served)
-        && let Some(seat) = visit.policy.listener.nodes.get(served)
+        && let Some(seat) = listener.nodes.get(served)
     {
-        let listener = &visit.policy.listener;
-        let token = visit.context.key.token(&listener.pool, &seat.endpoint.node);
+        let token = key.token(&listener.pool, &seat.endpoint.node);
         let cookie = format!("{name}={token:016x}; Path=/; Secure");
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             headers.append(SET_COOKIE, cookie);

@@ -4,14 +4,18 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http_body_util::{Either, Empty, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
 
+use super::lines::Line;
 use super::observed::InFlight;
+use super::visit::Visit;
 
 /// What a node gets of a request.
 pub(super) type RequestBody = Either<Patient, Empty<Bytes>>;
@@ -24,15 +28,16 @@ pub(super) type ResponseBody = Guarded<Either<Incoming, Full<Bytes>>>;
 pub(super) struct Patient {
     inner: Incoming,
     patience: Duration,
-    alarm: Pin<Box<Sleep>>,
+    /// While a part is waited for.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    pub(super) fn new(inner: Incoming, patience: Duration) -> Self {
+    pub(super) const fn new(inner: Incoming, patience: Duration) -> Self {
         Self {
             inner,
             patience,
-            alarm: Box::pin(sleep(patience)),
+            alarm: None,
         }
     }
 }
@@ -72,11 +77,12 @@ impl Body for Patient {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
-            let next = Instant::now() + self.patience;
-            self.alarm.as_mut().reset(next);
+            self.alarm = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Broken::Failed)));
         }
-        ready!(self.alarm.as_mut().poll(context));
+        let patience = self.patience;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(alarm.as_mut().poll(context));
         Poll::Ready(Some(Err(Broken::Slow)))
     }
 
@@ -89,18 +95,34 @@ impl Body for Patient {
     }
 }
 
-/// A response's body; its request is under way until the body has ended.
+/// A line that is lent to a response until it has ended, to whom it goes back, and the turn that it takes.
+type Lent = (Rc<Visit>, Line, Option<OwnedSemaphorePermit>);
+
+/// A response's body; its request is under way until the body has ended, and so is the line that it comes by.
 #[derive(Debug)]
-pub(super) struct Guarded<B> {
+pub(super) struct Guarded<B: Body> {
     inner: B,
+    has_ended: bool,
+    line: Option<Lent>,
     _guard: InFlight,
 }
 
-impl<B> Guarded<B> {
-    pub(super) fn new(inner: B, guard: InFlight) -> Self {
+impl<B: Body> Guarded<B> {
+    pub(super) const fn new(inner: B, guard: InFlight, line: Option<Lent>) -> Self {
         Self {
             inner,
+            has_ended: false,
+            line,
             _guard: guard,
+        }
+    }
+}
+
+impl<B: Body> Drop for Guarded<B> {
+    fn drop(&mut self) {
+        let has_ended = self.has_ended || self.inner.is_end_stream();
+        if let Some((visit, line, _turn)) = self.line.take().filter(|_| has_ended) {
+            visit.lines.keep(line);
         }
     }
 }
@@ -113,7 +135,9 @@ impl<B: Body + Unpin> Body for Guarded<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        self.has_ended |= frame.is_none();
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -10,18 +10,21 @@ use std::sync::Arc;
 
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
-use hyper::header::HeaderValue;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
+use super::affinity::{self, Ground};
 use super::body::{Broken, Guarded, Patient, RequestBody, ResponseBody};
+use super::heads;
 use super::lines::{Bond, Line, connect};
 use super::page::Failing;
-use super::visit::Visit;
-use super::{affinity, heads, upgrade};
+use super::upgrade::Tunnel;
+use super::visit::{Visit, http};
 use crate::clock::Moment;
-use crate::pool::select::Choice;
+use crate::pool::select::{Choice, Why};
+use crate::relay::Policy;
 use crate::relay::life::Undialled;
 use crate::relay::placing::{Failure, Placing};
 use crate::relay::report::Report;
@@ -40,17 +43,26 @@ pub(super) async fn exchange(
     let begun = Moment::now();
     let (method, version) = (request.method().clone(), request.version());
     let path: String = request.uri().path().chars().take(PATH_SHOWN).collect();
-    let mut node = None;
-    let answer = match Exchange::read(&visit, request) {
+    let turn = visit.lines.turn().await;
+    let policy = visit.policy_now();
+    let (mut node, mut line) = (None, None);
+    let answer = match Exchange::read(&visit, &policy, request) {
         Ok(exchange) => exchange.run(&mut node).await,
         Err(failing) => Err(failing),
     };
     let failing = answer.as_ref().err().copied();
-    let listener = &visit.policy.listener.state;
-    let response = match answer {
-        Ok(response) => response.map(Either::Left),
+    let listener = &policy.listener.state;
+    let mut response = match answer {
+        Ok((response, came_by)) => {
+            line = came_by;
+            response.map(Either::Left)
+        }
         Err(failing) => failing.page(&listener.name).map(Either::Right),
     };
+    if visit.is_closing() && version != Version::HTTP_2 {
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let status = response.status().as_u16();
     listener.slot(visit.context.worker).count_response(status);
     if visit.is_logged() {
@@ -67,7 +79,8 @@ pub(super) async fn exchange(
     if version == Version::HTTP_2 && heads::authenticates_connection(response.headers()) {
         return Err(again_by_http_1());
     }
-    Ok(response.map(|body| Guarded::new(body, guard)))
+    let line = line.map(|line| (visit, line, turn));
+    Ok(response.map(|body| Guarded::new(body, guard, line)))
 }
 
 /// Whoever authenticates a connection must have it to itself (RFC 9113 section 8.5 and `HTTP_1_1_REQUIRED`).
@@ -78,14 +91,20 @@ fn again_by_http_1() -> h2::Error {
 /// A request on its way.
 struct Exchange<'a> {
     visit: &'a Visit,
+    policy: &'a Rc<Policy>,
+    cookie: Option<&'a str>,
     head: Parts,
     /// Gone once a node has had some of it.
     body: Option<RequestBody>,
+    /// Whether it may be sent once more after a node has had it.
     may_run_twice: bool,
     upgrade: Option<(HeaderValue, OnUpgrade)>,
     /// The node that the client's cookie names.
     named: Option<usize>,
 }
+
+/// A response, and the line that it comes by, if that is of use afterwards.
+type Answered = (Response<Incoming>, Option<Line>);
 
 /// What became of one attempt.
 enum Attempt {
@@ -96,7 +115,14 @@ enum Attempt {
 }
 
 impl<'a> Exchange<'a> {
-    fn read(visit: &'a Visit, mut request: Request<Incoming>) -> Result<Self, Failing> {
+    fn read(
+        visit: &'a Visit,
+        policy: &'a Rc<Policy>,
+        mut request: Request<Incoming>,
+    ) -> Result<Self, Failing> {
+        let Some(terms) = http(&policy.listener.termination) else {
+            return Err(Failing::NoNode);
+        };
         if request.method() == Method::CONNECT {
             return Err(Failing::Tunnel);
         }
@@ -106,17 +132,26 @@ impl<'a> Exchange<'a> {
         }
         let on_upgrade = hyper::upgrade::on(&mut request);
         let (mut head, body) = request.into_parts();
-        let target = heads::target(&head.uri, &mut head.headers);
+        let target = heads::target(&head.uri, version, &mut head.headers);
         head.uri = target.ok_or(Failing::Ambiguous)?;
         let protocol = heads::take_off_hop(&mut head.headers);
-        let named = affinity::named(visit, &head.headers);
+        let protocol = protocol.filter(heads::may_upgrade_to);
+        let cookie = terms.cookie.as_deref();
+        let ground = Ground {
+            cookie,
+            listener: &policy.listener,
+            key: &visit.context.key,
+        };
+        let named = affinity::named(ground, &head.headers);
         heads::forward(&mut head.headers, version, visit.client.ip());
         head.version = Version::HTTP_11;
         head.extensions.clear();
         let has_body = !body.is_end_stream();
-        let patience = visit.terms.request_timeout;
+        let patience = terms.request_timeout;
         Ok(Self {
             visit,
+            policy,
+            cookie,
             may_run_twice: heads::is_idempotent(&head.method) && !has_body,
             head,
             body: Some(match has_body {
@@ -128,28 +163,41 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// Finds a node that answers, whose name is left in `served_by`.
-    async fn run(
-        mut self,
-        served_by: &mut Option<Arc<str>>,
-    ) -> Result<Response<Incoming>, Failing> {
+    /// Finds a node that answers, whose name is left in `served_by`: its response, and the line that it comes by.
+    async fn run(mut self, served_by: &mut Option<Arc<str>>) -> Result<Answered, Failing> {
         let visit = self.visit;
-        let mut placing = Placing::new(&visit.context, &visit.policy, visit.claimant());
+        let listener = &self.policy.listener;
+        let mut placing = Placing::new(&visit.context, self.policy, visit.claimant());
         placing.take_turns();
-        if let Some(index) = self.tied().or(self.named) {
+        let tied = self.tied();
+        if let Some(index) = tied.or(self.named) {
             placing.prefer(index);
         }
-        while let Some(choice) = placing.choose() {
-            let Some(seat) = visit.policy.listener.nodes.get(choice.index) else {
+        // Whoever has authenticated a line goes on with it, also on a node that drains.
+        let mut kept = tied.and_then(|index| {
+            let seat = listener.nodes.get(index)?;
+            let line = visit.lines.take(seat.endpoint.number)?;
+            let why = Why::Pinned;
+            Some((Choice { index, why }, line))
+        });
+        loop {
+            let (choice, kept) = match kept.take() {
+                Some((choice, line)) => (choice, Some(line)),
+                None => match placing.choose() {
+                    Some(choice) => (choice, None),
+                    None => break,
+                },
+            };
+            let Some(seat) = listener.nodes.get(choice.index) else {
                 break;
             };
             let endpoint = &seat.endpoint;
             *served_by = Some(Arc::clone(&endpoint.node));
-            let kept = visit.lines.take(endpoint.number);
+            let kept = kept.or_else(|| visit.lines.take(endpoint.number));
             let was_kept = kept.is_some();
             let line = match kept {
                 Some(line) => Ok(line),
-                None => connect(visit, endpoint).await,
+                None => connect(visit, self.policy, endpoint).await,
             };
             let mut line = match line {
                 Ok(line) => line,
@@ -187,11 +235,15 @@ impl<'a> Exchange<'a> {
     /// Where the client has authenticated its connection.
     fn tied(&self) -> Option<usize> {
         let number = self.visit.lines.tied_to()?;
-        let mut nodes = self.visit.policy.listener.nodes.iter();
+        let mut nodes = self.policy.listener.nodes.iter();
         nodes.position(|seat| seat.endpoint.number == number)
     }
 
     async fn attempt(&mut self, line: &mut Line) -> Attempt {
+        // Its last response has ended, and its task may not know yet.
+        if line.sender.ready().await.is_err() {
+            return Attempt::Again;
+        }
         let Some(body) = self.body.take() else {
             return Attempt::Failed(Failing::Lost);
         };
@@ -203,7 +255,8 @@ impl<'a> Exchange<'a> {
                     self.body = Some(request.into_body());
                     return Attempt::Again;
                 }
-                if self.may_run_twice {
+                // Once: a request that makes nodes fail must not meet all of them.
+                if std::mem::take(&mut self.may_run_twice) {
                     self.body = Some(Either::Right(Empty::new()));
                     return Attempt::Again;
                 }
@@ -241,30 +294,41 @@ impl<'a> Exchange<'a> {
         (line, bond): (Line, Option<Rc<Bond>>),
         choice: &Choice,
         endpoint: &Endpoint,
-    ) -> Result<Response<Incoming>, Failing> {
+    ) -> Result<Answered, Failing> {
         let visit = self.visit;
         let version = response.version();
         let node_side = hyper::upgrade::on(&mut response);
+        // It comes by another connection, which may be of another version.
+        *response.version_mut() = Version::HTTP_11;
         let headers = response.headers_mut();
+        heads::frame_once(headers);
         let protocol = heads::take_off_hop(headers);
         heads::via(headers, version);
-        affinity::set(visit, headers, self.named, choice.index);
+        let ground = Ground {
+            cookie: self.cookie,
+            listener: &self.policy.listener,
+            key: &visit.context.key,
+        };
+        affinity::set(ground, headers, self.named, choice.index);
         let is_authenticating = heads::authenticates_connection(headers)
             || heads::authenticates_connection(&self.head.headers);
         if is_authenticating {
             visit.lines.tie_to(endpoint.number);
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            visit.lines.keep(line);
-            return Ok(response);
+            return Ok((response, Some(line)));
         }
         let (Some((_, client_side)), Some(protocol), Some(bond)) = (self.upgrade, protocol, bond)
         else {
             return Err(Failing::Lost);
         };
         heads::ask_upgrade(response.headers_mut(), protocol);
-        upgrade::join(visit, bond, client_side, node_side);
-        Ok(response)
+        visit.dig(Tunnel {
+            bond,
+            client: client_side,
+            node: node_side,
+        });
+        Ok((response, None))
     }
 }
 

@@ -5,8 +5,9 @@
 use std::net::IpAddr;
 
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, Entry, HOST, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderName,
+    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    WWW_AUTHENTICATE,
 };
 use hyper::{HeaderMap, Method, Uri, Version};
 
@@ -46,6 +47,26 @@ pub(super) fn take_off_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
     upgrade.filter(|_| wants_upgrade)
 }
 
+/// Whether a connection may change over to `protocol`. What is HTTP or TLS again would carry requests past all that is
+/// done to requests here.
+pub(super) fn may_upgrade_to(protocol: &HeaderValue) -> bool {
+    let names = protocol.as_bytes().split(|byte| *byte == b',');
+    let mut names = names.map(<[u8]>::trim_ascii);
+    names.all(|name| {
+        let family = name.split(|byte| *byte == b'/').next().unwrap_or_default();
+        !["h2c", "h2", "http", "tls"]
+            .iter()
+            .any(|each| family.eq_ignore_ascii_case(each.as_bytes()))
+    })
+}
+
+/// Takes off the length of a message that comes in chunks (RFC 9112 section 6.3).
+pub(super) fn frame_once(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+}
+
 /// Writes what asks for an upgrade, or grants it.
 pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -56,9 +77,24 @@ pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 pub(super) fn forward(headers: &mut HeaderMap, version: Version, client: IpAddr) {
     // hyper has answered it.
     headers.remove(EXPECT);
+    join_cookies(headers);
     append(headers, FORWARDED_FOR, &client.to_string());
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
     via(headers, version);
+}
+
+/// HTTP/2 may bring cookies in pieces, which HTTP/1.1 has in one line (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if lines.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// Writes down that a message has come by here (RFC 9110 section 7.6.3).
@@ -83,8 +119,12 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 /// The target as a node expects it, and `Host` where the client has named it otherwise; `None`: there is no telling
 /// which site is meant (RFC 9112 section 3.2).
-pub(super) fn target(uri: &Uri, headers: &mut HeaderMap) -> Option<Uri> {
+pub(super) fn target(uri: &Uri, version: Version, headers: &mut HeaderMap) -> Option<Uri> {
     if headers.get_all(HOST).iter().nth(1).is_some() {
+        return None;
+    }
+    // RFC 9112 section 3.2: since HTTP/1.1 a request names its site.
+    if version == Version::HTTP_11 && !headers.contains_key(HOST) {
         return None;
     }
     if let Some(authority) = uri.authority() {
@@ -191,7 +231,7 @@ mod tests {
     fn a_site_has_one_name() {
         let site = |uri: &'static str, lines: &[(&'static str, &'static str)]| {
             let mut some = headers(lines);
-            let target = target(&Uri::from_static(uri), &mut some)?;
+            let target = target(&Uri::from_static(uri), Version::HTTP_2, &mut some)?;
             let host = some.get(HOST).map(|host| host.to_str().unwrap().to_owned());
             Some((target.to_string(), host.unwrap_or_default()))
         };
@@ -202,7 +242,33 @@ mod tests {
         assert_eq!(site("https://web/a", &[("host", "other")]), None);
         let mut twice = headers(&[("host", "a")]);
         twice.append(HOST, HeaderValue::from_static("a"));
-        assert_eq!(target(&Uri::from_static("/"), &mut twice), None);
+        let uri = Uri::from_static("/");
+        assert_eq!(target(&uri, Version::HTTP_11, &mut twice), None);
+        let mut none = HeaderMap::new();
+        assert_eq!(target(&uri, Version::HTTP_11, &mut none), None);
+        assert!(target(&uri, Version::HTTP_10, &mut none).is_some());
+    }
+
+    #[test]
+    fn pieces_of_a_cookie_become_one_line_and_a_length_beside_chunks_goes() {
+        let mut some = headers(&[
+            ("cookie", "a=1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "3"),
+        ]);
+        some.append(COOKIE, HeaderValue::from_static("b=2"));
+        forward(&mut some, Version::HTTP_2, "192.0.2.7".parse().unwrap());
+        let cookies: Vec<_> = some.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
+        frame_once(&mut some);
+        assert!(!some.contains_key(CONTENT_LENGTH));
+    }
+
+    #[test]
+    fn nothing_changes_over_to_what_would_carry_requests() {
+        let may = |name: &'static str| may_upgrade_to(&HeaderValue::from_static(name));
+        assert!(may("websocket") && may("example/1"));
+        assert!(!may("h2c") && !may("websocket, H2C") && !may("TLS/1.0") && !may("HTTP/2.0"));
     }
 
     #[test]

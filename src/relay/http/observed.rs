@@ -24,9 +24,17 @@ pub(super) struct Seen {
     /// In microseconds; 0: no head is under way.
     head_begun: AtomicU64,
     is_ambiguous: AtomicBool,
+    /// What comes is no HTTP any more.
+    is_tunnel: AtomicBool,
 }
 
 impl Seen {
+    /// The connection has changed over: it has no heads from here on.
+    pub(super) fn become_tunnel(&self) {
+        self.is_tunnel.store(true, Relaxed);
+        self.head_begun.store(0, Relaxed);
+    }
+
     /// Bytes from and to the client since the last call.
     pub(super) fn take_passed(&self) -> (u64, u64) {
         (self.up.swap(0, Relaxed), self.down.swap(0, Relaxed))
@@ -85,6 +93,12 @@ impl Observed {
 
     fn look(&mut self, bytes: &[u8]) {
         if !self.has_heads || self.seen.in_flight.load(Relaxed) > 0 {
+            return;
+        }
+        // Lines without anything may come before a request (RFC 9112 section 2.2).
+        let is_blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        if self.seen.is_tunnel.load(Relaxed) || (self.head.is_empty() && bytes.iter().all(is_blank))
+        {
             return;
         }
         if self.head.is_empty() {

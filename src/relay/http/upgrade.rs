@@ -1,35 +1,39 @@
 //! A request that becomes a tunnel, as WebSocket does.
 
+use std::io;
 use std::rc::Rc;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional_with_sizes;
-use tokio::task::spawn_local;
 
 use super::lines::Bond;
-use super::visit::Visit;
 
-/// Joins the two connections once both sides have changed over. The tunnel ends with its node.
-pub(super) fn join(visit: &Visit, bond: Rc<Bond>, client: OnUpgrade, node: OnUpgrade) {
-    let listener = Rc::clone(&visit.policy);
-    visit.dig(spawn_local(async move {
-        let (client, node) = match tokio::try_join!(client, node) {
-            Ok(both) => both,
-            Err(error) => {
-                let listener = &*listener.listener.state.name;
-                tracing::debug!(listener, %error, "http-upgrade-failed");
-                return;
-            }
-        };
-        let _ = bond.seat.guard(copy(client, node)).await;
-    }));
+/// Two connections that change over, to be joined. The tunnel ends with its node.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) bond: Rc<Bond>,
+    pub(super) client: OnUpgrade,
+    pub(super) node: OnUpgrade,
 }
 
-async fn copy(client: Upgraded, node: Upgraded) {
+impl Tunnel {
+    /// Moves what both sides say until either has had enough.
+    pub(super) async fn carry(self) -> io::Result<()> {
+        let both = async {
+            let upgraded = tokio::try_join!(self.client, self.node);
+            let (client, node) = upgraded.map_err(io::Error::other)?;
+            copy(client, node).await
+        };
+        // Of an interrupt the client is told by the end of its connection.
+        self.bond.guard(both).await.unwrap_or(Ok(()))
+    }
+}
+
+async fn copy(client: Upgraded, node: Upgraded) -> io::Result<()> {
     let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
-    // Either side's failure ends both, which their peers see by themselves.
-    let _ = copy_bidirectional_with_sizes(&mut client, &mut node, CHUNK, CHUNK).await;
+    let copied = copy_bidirectional_with_sizes(&mut client, &mut node, CHUNK, CHUNK).await;
+    copied.map(drop)
 }
 
 /// WebSocket messages are small, and a tunnel that idles holds two of these.

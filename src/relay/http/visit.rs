@@ -1,13 +1,12 @@
 //! What the requests of one client connection share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::task::{JoinError, JoinHandle};
-
 use super::lines::Lines;
 use super::observed::Seen;
+use super::upgrade::Tunnel;
 use crate::addr::ClientAddr;
 use crate::config::model::{self, LogSessions};
 use crate::partner::table::Known;
@@ -21,8 +20,6 @@ use crate::snapshot::Termination;
 #[derive(Debug)]
 pub(super) struct Visit {
     pub(super) context: Rc<Context>,
-    pub(super) policy: Rc<Policy>,
-    pub(super) terms: model::Http,
     pub(super) client: ClientAddr,
     partner: Option<Arc<Known>>,
     is_configured: bool,
@@ -30,31 +27,47 @@ pub(super) struct Visit {
     pub(super) header: Vec<u8>,
     pub(super) seen: Arc<Seen>,
     pub(super) lines: Lines,
-    tunnel: RefCell<Option<JoinHandle<()>>>,
+    tunnel: RefCell<Option<Tunnel>>,
     /// On the pin of the client's address, where it has one.
     hold: RefCell<Option<Hold>>,
+    policy: RefCell<Rc<Policy>>,
+    is_closing: Cell<bool>,
 }
 
 impl Visit {
-    pub(super) fn new(
-        life: Life<'_>,
-        terms: &model::Http,
-        header: Vec<u8>,
-        seen: Arc<Seen>,
-    ) -> Self {
+    pub(super) fn new(life: Life<'_>, header: Vec<u8>, seen: Arc<Seen>) -> Self {
         Self {
             context: Rc::clone(life.context()),
-            policy: Rc::clone(life.policy()),
-            terms: terms.clone(),
             client: life.account.client(),
             partner: life.account.partner(),
             is_configured: life.account.is_configured(),
             header,
             seen,
-            lines: Lines::default(),
+            lines: Lines::new(),
             tunnel: RefCell::default(),
             hold: RefCell::default(),
+            policy: RefCell::new(Rc::clone(life.policy())),
+            is_closing: Cell::new(false),
         }
+    }
+
+    /// What a request goes by that begins now: a connection may outlive many reloads, and its nodes. Once its listener
+    /// is gone, or does not speak HTTP any more, the connection is to close.
+    pub(super) fn policy_now(&self) -> Rc<Policy> {
+        let mut known = self.policy.borrow_mut();
+        let number = known.listener.state.number;
+        let now = self.context.names.policy(number);
+        match now.filter(|now| http(&now.listener.termination).is_some()) {
+            Some(now) if Arc::ptr_eq(&now.listener, &known.listener) => {}
+            Some(now) => *known = Rc::new(now),
+            None => self.is_closing.set(true),
+        }
+        Rc::clone(&known)
+    }
+
+    /// Whether the client is to come again by another connection.
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.get()
     }
 
     /// Who claims a node.
@@ -67,19 +80,14 @@ impl Visit {
     }
 
     /// How a node is reached whose wait ends with `seat`.
-    pub(super) fn approach<'a>(&'a self, seat: &'a Seat) -> Approach<'a> {
+    pub(super) fn approach<'a>(&'a self, policy: &'a Policy, seat: &'a Seat) -> Approach<'a> {
         Approach {
             context: &self.context,
-            policy: &self.policy,
+            policy,
             seat,
             client: self.client,
             is_configured: self.is_configured,
         }
-    }
-
-    /// What ended the client's TLS.
-    pub(super) fn termination(&self) -> Option<&Termination> {
-        self.policy.listener.termination.as_ref()
     }
 
     /// Whether its requests leave lines in the log.
@@ -103,34 +111,24 @@ impl Visit {
         }
     }
 
-    /// What the connection has become a tunnel of.
-    pub(super) fn dig(&self, tunnel: JoinHandle<()>) {
+    /// The connection becomes this tunnel once it is answered.
+    pub(super) fn dig(&self, tunnel: Tunnel) {
         *self.tunnel.borrow_mut() = Some(tunnel);
     }
 
-    /// The tunnel that the connection has become, if it has; whoever has it lets go of it by dropping it.
+    /// The tunnel that the connection has become, if it has.
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
-        self.tunnel.borrow_mut().take().map(Tunnel)
+        self.tunnel.borrow_mut().take()
     }
 }
 
-/// Two upgraded connections and the task that joins them, which ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct Tunnel(JoinHandle<()>);
-
-impl Future for Tunnel {
-    type Output = Result<(), JoinError>;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(context)
-    }
-}
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        self.0.abort();
+/// How HTTP is spoken on a listener that ends TLS so.
+pub(super) fn http(termination: &Option<Termination>) -> Option<&model::Http> {
+    match termination
+        .as_ref()
+        .map(|termination| &termination.protocol)
+    {
+        Some(model::Protocol::Http(terms)) => Some(terms),
+        Some(model::Protocol::Raw | model::Protocol::Sip(_)) | None => None,
     }
 }
