@@ -32,7 +32,7 @@ fn pair(directory: &Path, name: &str) -> String {
 
 /// Makes a certificate `name` for `names`, signed by the authority "ca" of `directory`, which is made where there is
 /// none.
-fn issue(directory: &Path, name: &str, names: &[&str]) {
+pub(crate) fn issue(directory: &Path, name: &str, names: &[&str]) {
     let run = |arguments: &str| {
         let done = openssl(directory, arguments).output();
         let done = done.expect("these tests need the program `openssl`");
