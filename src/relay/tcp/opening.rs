@@ -40,9 +40,10 @@ pub(super) async fn open(
         ticket,
         turn,
         header: mut bytes,
-        mut said,
+        said,
     } = arrival;
-    bytes.append(&mut said);
+    // Moved, since a session that waits for its node would hold both.
+    bytes.extend(said);
     let first = FirstBytes {
         bytes,
         finished: false,
