@@ -7,6 +7,7 @@ use pinfold_loadtest::process::wait_until;
 use super::node::SipNode;
 use super::phone::{Openssl, Phone};
 use super::{counted, read_answer, request, speaking_sip, take_message, world_of};
+use crate::terminated::issue;
 use crate::tls::certify;
 use crate::world::{Directory, FABRIKAM, SOON, Setup, World};
 
@@ -40,37 +41,73 @@ fn who_says_to_be_blocked_is_answered_403_and_the_node_hears_nothing_of_it() {
     assert_eq!(counted(&world, name, &["partner=\"\"", "code=\"403\""]), 1);
 }
 
-#[test]
-fn whose_certificate_is_a_blocked_partners_is_answered_403_whoever_it_says_to_be() {
-    let directory = Directory::create();
-    let path = directory.path().display().to_string();
-    let (world, node) = one(&directory, |setup| {
-        let auth = format!("client_auth = \"require\"\nclient_ca = \"{path}/ca.pem\"\n");
-        setup.listeners[0].more = speaking_sip(directory.path(), &auth);
-        setup.rest = BLOCKED.into();
-        for name in ["sip.bad.example", "sip.found.example"] {
-            crate::terminated::issue(directory.path(), name, &[name]);
+/// A world whose clients show certificates, and a certificate for each of `names`.
+fn certified(
+    directory: &Directory,
+    names: &[&str],
+    more: &str,
+    partners: &str,
+) -> (World, SipNode) {
+    let path = directory.path();
+    one(directory, |setup| {
+        let ca = path.join("ca.pem");
+        let auth = format!(
+            "client_auth = \"require\"\nclient_ca = \"{}\"\n{more}",
+            ca.display()
+        );
+        setup.listeners[0].more = speaking_sip(path, &auth);
+        setup.rest = partners.into();
+        for name in names {
+            issue(path, name, &[name]);
         }
-    });
-    let ask = |name: &str| {
-        let more = format!(" -cert {name}.pem -key {name}.key");
-        let (_client, mut input, mut output) =
-            Openssl::connect(directory.path(), world.address(), &more);
-        let text = request("OPTIONS", 1, "fabrikam.com", "");
+    })
+}
+
+/// Codes of the answers to so many requests of whoever shows the certificate `name`.
+fn codes(directory: &Directory, world: &World, name: &str, count: u32) -> Vec<u16> {
+    let more = format!(" -cert {name}.pem -key {name}.key");
+    let (_client, mut input, mut output) =
+        Openssl::connect(directory.path(), world.address(), &more);
+    let (mut heard, mut block) = (Vec::new(), [0; 4096]);
+    let mut ask = |number| {
+        let text = request("OPTIONS", number, "elsewhere.example", "");
         input.write_all(text.as_bytes()).unwrap();
-        let (mut heard, mut block) = (Vec::new(), [0; 4096]);
         loop {
             if let Some(message) = take_message(&mut heard) {
-                return read_answer(&String::from_utf8_lossy(&message));
+                return read_answer(&String::from_utf8_lossy(&message)).0;
             }
             let count = output.read(&mut block).unwrap();
             assert!(count > 0, "{}", world.pinfold.process.output());
             heard.extend_from_slice(&block[..count]);
         }
     };
-    assert_eq!(ask("sip.bad.example"), (403, None));
+    (1..=count).map(&mut ask).collect()
+}
+
+#[test]
+fn whose_certificate_is_a_blocked_partners_is_answered_403_whoever_it_says_to_be() {
+    let directory = Directory::create();
+    let names = ["sip.bad.example", "sip.other.example"];
+    let (world, node) = certified(&directory, &names, "", BLOCKED);
+    assert_eq!(codes(&directory, &world, names[0], 2), [403, 403]);
     assert!(node.heard().is_empty());
-    assert_eq!(ask("sip.found.example"), (200, Some("edge1".into())));
+    assert_eq!(codes(&directory, &world, names[1], 1), [200]);
+}
+
+#[test]
+fn a_verified_certificate_says_who_is_limited_and_whose_node_it_is() {
+    let directory = Directory::create();
+    let names = ["sip.found.example", "sip.allied.example"];
+    let rate = "[listener.sip]\ndiscovered_rate = \"2/m\"\n";
+    let partners = "[[partner]]\nname = \"found\"\ndomains = [\"found.example\"]\n\
+        federation = \"discovered-domain\"\n\
+        [[partner]]\nname = \"allied\"\ndomains = [\"allied.example\"]\npin = \"partner\"\n";
+    let (world, _node) = certified(&directory, &names, rate, partners);
+    assert_eq!(codes(&directory, &world, names[0], 4), [200, 200, 503, 503]);
+    assert_eq!(codes(&directory, &world, names[1], 4), [200; 4]);
+    assert_eq!(world.pinfold.pin("allied").as_deref(), Some("edge1"));
+    let allied = ["partner=\"allied\"", "class=\"2xx\""];
+    assert_eq!(counted(&world, "pinfold_sip_responses_total", &allied), 4);
 }
 
 #[test]
