@@ -82,7 +82,9 @@ pub(super) async fn serve(
         talk: Talk::new(life, gate),
         hold: None,
         has_news: false,
+        talk_has_begun: false,
         rehomed_at: None,
+        failed_at: None,
     };
     let mut line = None;
     loop {
@@ -91,7 +93,9 @@ pub(super) async fn serve(
             Ok(Goes::On) => {}
             Ok(Goes::Opaque(why)) => return visit.go_opaque(line, why).await,
             Err(ending) => {
-                drop(line);
+                if let Some(line) = line.filter(|_| ending.is_reset) {
+                    reset_on_close(line.leg.socket());
+                }
                 return visit.end(ending).await;
             }
         }
@@ -147,8 +151,12 @@ struct Visit<'a> {
     hold: Option<Hold>,
     /// Something that was kept can go on now.
     has_news: bool,
+    /// A message has come: from here on it may be idle.
+    talk_has_begun: bool,
     /// When it last found another node than its first.
     rehomed_at: Option<Moment>,
+    /// When it last found none.
+    failed_at: Option<Moment>,
 }
 
 /// What happens to a session.
@@ -260,11 +268,20 @@ impl Visit<'_> {
         let read = match std::mem::take(&mut self.has_news) {
             true => self.up.go_on(context, gear, take).map(|()| 1),
             false => {
+                let was_framed = self.talk_has_begun;
                 let read = ready!(self.up.poll_read(context, gear, client, take));
-                self.life.seat.mark_asked();
+                // Until its first message is whole, its bytes win it no time.
+                if was_framed {
+                    self.life.seat.mark_asked();
+                }
                 read
             }
         };
+        if !self.talk_has_begun && self.talk.has_framed() {
+            self.talk_has_begun = true;
+            let config = &self.life.policy().listener.config;
+            self.life.seat.arm(config.idle_timeout);
+        }
         Poll::Ready(match (read, stop) {
             (Err(error), _) => Err(Event::ClientGone(Some(error))),
             (Ok(_), Some(Stop::Failed(error))) => Err(Event::NodeGone(Some(error))),
@@ -337,7 +354,9 @@ impl Visit<'_> {
         match event {
             Event::Interrupted(interrupt) => self.interrupted(interrupt, line).await?,
             Event::Stopped(Stop::NeedsNode) => {
-                *line = self.find_node(None).await.map_err(Ending::reset)?;
+                if self.may_ask_again() {
+                    *line = self.find_node(None).await.map_err(Ending::reset)?;
+                }
                 if line.is_none() {
                     self.talk.give_up_parked();
                 }

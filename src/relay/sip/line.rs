@@ -4,9 +4,11 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Visit;
 use super::side::{Inbound, Outbound};
+use super::{RETRY_AFTER, Visit};
+use crate::clock::Moment;
 use crate::net::options::LegOptions;
 use crate::pool::select::Choice;
 use crate::relay::Policy;
@@ -52,7 +54,9 @@ impl Visit<'_> {
             let policy = self.policy_of_today();
             match self.find_by(&policy, left).await {
                 Ok(line) => {
+                    self.failed_at = None;
                     if line.is_none() {
+                        self.failed_at = Some(Moment::now());
                         self.life.account.leave(self.life.seat);
                     }
                     self.life.seat.arm(policy.listener.config.idle_timeout);
@@ -67,6 +71,14 @@ impl Visit<'_> {
                 }
             }
         }
+    }
+
+    /// Whether nodes are asked for a request: where none was to be had, clients are told to wait so long, and those
+    /// that do not must not make Pinfold dial for each word.
+    pub(super) fn may_ask_again(&self) -> bool {
+        let wait = Duration::from_secs(RETRY_AFTER.into());
+        let is_early = |failed: Moment| Moment::now().since(failed) < wait;
+        !self.failed_at.is_some_and(is_early)
     }
 
     async fn find_by(

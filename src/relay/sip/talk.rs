@@ -158,6 +158,8 @@ impl<'a> Talk<'a> {
             if !passes {
                 let passing = bytes.get(begin..done).unwrap_or_default();
                 if let Err(error) = self.give_up(context, line.as_deref_mut(), passing) {
+                    // It was found, and is still to be left out.
+                    self.parked = Some(found);
                     return (done, Some(Stop::Failed(error)));
                 }
                 begin = end;

@@ -287,3 +287,20 @@ fn a_reload_that_removes_a_node_moves_its_clients_to_one_that_came_with_it() {
     };
     assert!(wait_until(SOON, is_there).is_some());
 }
+
+#[test]
+fn where_sessions_are_left_to_a_dead_node_they_go_on_when_it_ends() {
+    let directory = Directory::create();
+    let (world, mut one, _other) = two(&directory, |setup| {
+        let more = &setup.listeners[0].more;
+        setup.listeners[0].more = format!("on_node_down = \"leave\"\n{more}");
+    });
+    let mut phone = served(&world);
+    one.stop_listening();
+    world.pinfold.wait_health("edge1", "down");
+    // Its process lives, and so does the connection.
+    assert_eq!(phone.ask("OPTIONS", 2), (200, Some("edge1".into())));
+    one.kill();
+    wait_for_session(&world, "edge2");
+    assert_eq!(phone.ask("OPTIONS", 3), (200, Some("edge2".into())));
+}

@@ -25,6 +25,8 @@ struct Shared {
     address: SocketAddr,
     /// Whether requests are answered, by 200.
     answers: AtomicBool,
+    /// Nobody else is let in.
+    deaf: AtomicBool,
     closing: AtomicBool,
     /// Those that have said something: probes do not.
     connections: Mutex<Vec<Connection>>,
@@ -47,13 +49,14 @@ impl SipNode {
             name: name.to_owned(),
             address: listener.local_addr().unwrap(),
             answers: AtomicBool::new(true),
+            deaf: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             connections: Mutex::default(),
         });
         let node = Arc::clone(&shared);
         let thread = thread::spawn(move || {
             for stream in listener.incoming() {
-                if node.closing.load(SeqCst) {
+                if node.deaf.load(SeqCst) {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
@@ -96,13 +99,19 @@ impl SipNode {
         (&newest.stream).write_all(bytes).unwrap();
     }
 
+    /// Whoever connects is refused; whoever is there is served.
+    pub(crate) fn stop_listening(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.shared.deaf.store(true, SeqCst);
+            let _ = TcpStream::connect(self.shared.address);
+            let _ = thread.join();
+        }
+    }
+
     /// Ends as a process does that is killed: whoever connects is refused, whoever is there is reset.
     pub(crate) fn kill(&mut self) {
         self.shared.closing.store(true, SeqCst);
-        let _ = TcpStream::connect(self.shared.address);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop_listening();
         for connection in self.shared.lock().iter() {
             let _ = SockRef::from(&connection.stream).set_linger(Some(Duration::ZERO));
             let _ = connection.stream.shutdown(Shutdown::Read);
