@@ -30,11 +30,13 @@ use crate::relay::report::{Report, Reports};
 use crate::relay::session::{EndpointNumber, Survey};
 use crate::snapshot::{GroupKey, Snapshot};
 use crate::sys;
+use crate::tls::Finding;
 use crate::worker::Order;
 
 mod addressing;
 mod certificates;
 mod court;
+mod handshakes;
 mod incident;
 pub mod ledger;
 mod mailboxes;
@@ -172,6 +174,8 @@ enum Heard {
     Certificate(Box<Certificate>),
     /// What it has said to an Allocate.
     Answer(TurnAnswer),
+    /// How a whole handshake with it has ended.
+    Handshake(Result<(), Finding>),
 }
 
 /// Traffic is looked at this often, so a silence is known at most this late.

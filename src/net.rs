@@ -3,6 +3,7 @@
 //! Knows sockets and nothing of sessions, pools or configuration files.
 
 pub mod accept;
+pub mod alarm;
 pub mod crowd;
 pub mod dial;
 pub mod divert;

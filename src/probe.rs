@@ -15,6 +15,7 @@ use crate::config::model::{HttpQuestion, ProbeKind, ProxySend};
 use crate::inspect::tls::{Certificate, Version};
 use crate::net::dial::Refusal;
 use crate::pool::health::{Event, ProbeFailure};
+use crate::tls::{self, Finding};
 
 pub use self::datagram::TurnAnswer;
 
@@ -28,6 +29,8 @@ pub struct Question {
     pub kind: ProbeKind,
     /// For what, by [`ProbeKind::Http`].
     pub http: Option<Arc<HttpQuestion>>,
+    /// In which TLS, or by which the node is looked at; `None`: in clear.
+    pub tls: Option<Arc<tls::Client>>,
     /// After this it has failed.
     pub timeout: Duration,
     /// For so long after the timeout a late answer still is a sign of life.
@@ -43,10 +46,12 @@ pub struct Question {
 pub struct Shown {
     /// The version of TLS that the node chose.
     pub version: Option<Version>,
-    /// The node's certificate, up to TLS 1.2.
+    /// The node's certificate: of a hello up to TLS 1.2, of a whole handshake always.
     pub certificate: Option<Box<Certificate>>,
     /// What it said to an Allocate without credentials.
     pub turn: Option<TurnAnswer>,
+    /// What a whole handshake has shown; `None`: nobody has tried one.
+    pub handshake: Option<Result<(), Finding>>,
     /// Why there is no answer, where the system has said so.
     pub error: Option<io::ErrorKind>,
 }
@@ -84,7 +89,7 @@ pub async fn ask(
             }
             shown
         }
-        Err(Unanswered { how, error }) => {
+        Err(Unanswered { how, error, .. }) => {
             tell(match how {
                 Some(how) => Event::ProbeFailed { started, how },
                 None => Event::ProbeVoid { started },
@@ -130,12 +135,15 @@ struct Unanswered {
     /// `None`: for a reason of our own.
     how: Option<ProbeFailure>,
     error: Option<io::ErrorKind>,
+    /// What TLS has found, where it was TLS that failed: the node has answered then.
+    finding: Option<Finding>,
 }
 
 impl Unanswered {
     const WRONG: Self = Self {
         how: Some(ProbeFailure::WrongAnswer),
         error: None,
+        finding: None,
     };
 }
 
@@ -148,6 +156,7 @@ fn judge(error: &io::Error) -> Unanswered {
     Unanswered {
         how,
         error: Some(error.kind()),
+        finding: tls::cause(error).map(Finding::of),
     }
 }
 

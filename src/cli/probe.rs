@@ -56,6 +56,13 @@ fn render(probed: &Probed, layout: &Layout) -> String {
         if let Some(note) = said.and_then(|said| turn::advice(&probed.node, &listeners, said)) {
             text += &layout.wrapped("", &note);
         }
+        if let Some(fault) = &service.tls_fault {
+            let note = format!(
+                "{listeners}: TLS with it fails: {}; {}",
+                fault.says, fault.remedy
+            );
+            text += &layout.wrapped("", &note);
+        }
     }
     text += &layout.wrapped("", &summary(probed));
     text

@@ -1,6 +1,4 @@
 //! What a service presets for its listeners: the table of the contract, as data.
-//!
-//! Services that need HTTP parse and are refused by `serve` until their machinery exists.
 
 use std::time::Duration;
 
@@ -122,11 +120,6 @@ pub(super) fn of(service: Service) -> Preset {
 }
 
 impl Service {
-    /// Whether this version cannot serve it yet.
-    pub(super) fn is_later(self) -> bool {
-        matches!(self, Self::Https)
-    }
-
     /// Whose address its nodes see, unless the file says otherwise.
     pub(super) fn source(self) -> SourceAddress {
         match self.is_av() {
@@ -190,13 +183,9 @@ impl Service {
 }
 
 impl ProbeKind {
-    /// Whether this version cannot ask it yet, where nodes speak `service`: within TLS nothing is asked.
-    pub(super) fn is_later(self, service: Service) -> bool {
-        match self {
-            Self::Tls => true,
-            Self::Http | Self::SipOptions => service.speaks_tls(),
-            Self::Tcp | Self::TlsHello | Self::TurnAllocate | Self::Xmpp | Self::None => false,
-        }
+    /// Whether it speaks TLS with nodes where they do.
+    pub(super) fn speaks_tls(self) -> bool {
+        matches!(self, Self::Http | Self::SipOptions | Self::Tls)
     }
 
     /// Whether it asks by the transport of `service`.

@@ -43,9 +43,9 @@ pub(super) fn troubles(shared: &Shared) -> Vec<String> {
 }
 
 /// Nodes that answer their probes, and of whose answers to clients nothing has ever come here, where nothing stands in
-/// the way here.
-pub(super) fn strays(shared: &Shared) -> Vec<String> {
-    match troubles(shared).is_empty() {
+/// the way here, which is in `troubles`.
+pub(super) fn strays(shared: &Shared, troubles: &[String]) -> Vec<String> {
+    match troubles.is_empty() {
         true => astray(&shared.snapshot.load(), Moment::now()),
         false => Vec::new(),
     }
@@ -129,7 +129,8 @@ impl Teller {
     /// Says what has changed, once it looks the same twice: workers find out one after another.
     pub(super) fn look(&mut self, shared: &Shared) {
         let mut troubles = troubles(shared);
-        troubles.extend(strays(shared));
+        let strays = strays(shared, &troubles);
+        troubles.extend(strays);
         if troubles != self.seen {
             self.seen = troubles;
             return;

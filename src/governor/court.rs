@@ -13,6 +13,7 @@ use self::recovering::Recovering;
 use self::watched::Watched;
 use super::addressing::Addressing;
 use super::certificates::Certificates;
+use super::handshakes::Handshakes;
 use super::incident::Incidents;
 use super::ledger::Ledger;
 use super::mailboxes::Mailboxes;
@@ -37,6 +38,7 @@ mod needs;
 mod orders;
 mod recovering;
 mod shown;
+mod spoken;
 mod telling;
 mod watched;
 
@@ -59,6 +61,7 @@ pub(super) struct Court {
     recovering: Recovering,
     certificates: Certificates,
     addressing: Addressing,
+    handshakes: Handshakes,
     probes: u64,
     looked: Moment,
     next_sweep: Moment,
@@ -84,6 +87,7 @@ impl Court {
             recovering: Recovering::default(),
             certificates: Certificates::default(),
             addressing: Addressing::default(),
+            handshakes: Handshakes::default(),
             probes: 0,
             looked: Moment::now(),
             next_sweep: Moment::now(),
@@ -145,6 +149,7 @@ impl Court {
                 return self.note_certificate(index, node, *shown);
             }
             Heard::Answer(answer) => return self.note_answer(index, node, answer),
+            Heard::Handshake(ended) => return self.note_handshake(index, node, ended),
         };
         let mut effects = Vec::new();
         watched.group.observe(node, event, now, &mut effects);

@@ -8,6 +8,7 @@ use crate::inspect::tls::Certificate;
 use crate::pool::group::MemberView;
 use crate::pool::invariant::Violations;
 use crate::snapshot::Endpoint;
+use crate::tls::Finding;
 
 /// Everything the governor knows.
 #[derive(Clone, Debug)]
@@ -50,4 +51,6 @@ pub struct EndpointView {
     pub certificate: Option<Arc<Certificate>>,
     /// What it has said to `turn-allocate` probes.
     pub turn: Option<TurnView>,
+    /// Why it cannot be spoken to in TLS, as far as probes have tried.
+    pub tls_fault: Option<Arc<Finding>>,
 }

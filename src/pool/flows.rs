@@ -240,15 +240,24 @@ impl<T> FlowTable<T> {
         unanswered.into_iter().chain(answered).min()
     }
 
-    /// The flows, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (FlowId, &T)> {
-        (0_u32..).zip(&self.slots).filter_map(|(number, slot)| {
-            let id = FlowId {
-                slot: number,
-                generation: slot.generation,
-            };
-            slot.flow.as_ref().map(|entry| (id, &entry.value))
-        })
+    /// Places that there are, taken or not.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The flows that have the next `count` places from `first` on.
+    #[must_use]
+    pub fn ids(&self, first: usize, count: usize) -> Vec<FlowId> {
+        let slots = self.slots.get(first..).unwrap_or_default();
+        let first = u32::try_from(first).unwrap_or(NOBODY);
+        let places = (first..).zip(slots).take(count);
+        let taken = places.filter(|(_, slot)| slot.flow.is_some());
+        let ids = taken.map(|(slot, of)| FlowId {
+            slot,
+            generation: of.generation,
+        });
+        ids.collect()
     }
 
     fn entry(&self, id: FlowId) -> Option<&Entry<T>> {

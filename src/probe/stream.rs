@@ -3,18 +3,22 @@
 //! Owns dialling and parting. What is asked by HTTP, SIP and XMPP does not know what carries it (`http`, `sip`, `xmpp`).
 
 use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::{FAREWELL_MAX, Question, Shown, Unanswered, judge};
 use crate::addr::NodeAddr;
 use crate::config::model::{ProbeKind, ProxySend};
 use crate::inspect::proxy;
 use crate::inspect::sip::Transport;
-use crate::inspect::tls::{self, Handshake, Side};
+use crate::inspect::tls::{self as wire, Certificate, Handshake, Side, Version};
 use crate::inspect::xmpp::FAREWELL;
 use crate::net::dial::{Opening, Origin, Sources, dial};
+use crate::tls::{self, Finding};
 
 mod http;
 mod sip;
@@ -22,76 +26,200 @@ mod xmpp;
 
 /// A node that has answered.
 pub(super) struct Answered {
-    connection: TcpStream,
+    /// Gone with a handshake that has failed.
+    connection: Option<Box<dyn Carrier>>,
     /// What it said to a hello, as far as it has come.
     said: Vec<u8>,
     /// What it is told before its connection is closed.
     farewell: &'static [u8],
+    shown: Shown,
+    /// To be looked at in TLS by a connection of its own.
+    look: Option<Look>,
 }
 
+/// Whatever carries a question.
+trait Carrier: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Carrier for T {}
+
 pub(super) async fn answer(question: &Question, address: NodeAddr) -> Result<Answered, Unanswered> {
+    let mut connection = connect(question, address)
+        .await
+        .map_err(|error| judge(&error))?;
+    let node = address.socket();
+    let mut answered = Answered {
+        connection: None,
+        said: Vec::new(),
+        farewell: &[],
+        shown: Shown::default(),
+        look: None,
+    };
+    let asks_inside = matches!(question.kind, ProbeKind::Http | ProbeKind::SipOptions);
+    match question.kind {
+        ProbeKind::TlsHello | ProbeKind::Tls => {
+            answered.said = say_hello(&mut connection).await?;
+            answered.look = Look::of(question, address);
+        }
+        ProbeKind::Xmpp => {
+            xmpp::ask(&mut connection, node.ip()).await?;
+            answered.farewell = FAREWELL.as_bytes();
+        }
+        // Of these nobody asks more here than whether the node accepts.
+        ProbeKind::Tcp
+        | ProbeKind::TurnAllocate
+        | ProbeKind::None
+        | ProbeKind::Http
+        | ProbeKind::SipOptions => {}
+    }
+    if !asks_inside {
+        answered.connection = Some(Box::new(connection));
+        return Ok(answered);
+    }
+    let local = connection.local_addr().map_err(|error| judge(&error))?;
+    let mut stream: Box<dyn Carrier> = match &question.tls {
+        None => Box::new(connection),
+        Some(terms) => match secure(terms, address, connection).await {
+            Ok((stream, shown)) => {
+                answered.shown = shown;
+                Box::new(stream)
+            }
+            Err(error) => return answered.unless_tls(judge(&error)),
+        },
+    };
+    match ask_inside(&mut stream, question, (local, node)).await {
+        Ok(()) => {
+            answered.connection = Some(stream);
+            Ok(answered)
+        }
+        // In TLS 1.3 a node says only now that it wants a certificate.
+        Err(unanswered) => answered.unless_tls(unanswered),
+    }
+}
+
+impl Answered {
+    /// A node that cannot be spoken to in TLS has answered all the same.
+    fn unless_tls(mut self, unanswered: Unanswered) -> Result<Self, Unanswered> {
+        match unanswered.finding {
+            Some(finding) => {
+                self.shown.handshake = Some(Err(finding));
+                Ok(self)
+            }
+            None => Err(unanswered),
+        }
+    }
+}
+
+/// A connection over which the node has had its PROXY header.
+async fn connect(question: &Question, address: NodeAddr) -> io::Result<TcpStream> {
     let sources = Sources {
         addresses: question.source.as_slice(),
         turn: &Cell::new(0),
     };
-    let mut connection = dial(address.socket(), Opening::Theirs, Origin::Own(sources))
-        .await
-        .map_err(|error| judge(&error))?;
+    let dialled = dial(address.socket(), Opening::Theirs, Origin::Own(sources));
+    let mut connection = dialled.await?;
     let header = match question.proxy_protocol {
         ProxySend::Off => &[],
         ProxySend::V1 => proxy::version_1_local(),
         ProxySend::V2 => proxy::version_2_local(),
     };
-    connection
-        .write_all(header)
-        .await
-        .map_err(|error| judge(&error))?;
-    let (mut said, mut farewell): (_, &[u8]) = (Vec::new(), &[]);
-    match question.kind {
-        ProbeKind::TlsHello => said = say_hello(&mut connection).await?,
-        ProbeKind::Xmpp => {
-            xmpp::ask(&mut connection, address.socket().ip()).await?;
-            farewell = FAREWELL.as_bytes();
-        }
-        ProbeKind::Http => {
-            if let Some(http) = &question.http {
-                http::ask(&mut connection, address.socket(), http).await?;
-            }
-        }
-        ProbeKind::SipOptions => {
-            let local = connection.local_addr().map_err(|error| judge(&error))?;
-            sip::ask(
-                &mut connection,
-                Transport::Tcp,
-                local,
-                address.socket().ip(),
-            )
-            .await?;
-        }
-        // Of these nobody asks more here than whether the node accepts.
-        ProbeKind::Tcp | ProbeKind::Tls | ProbeKind::TurnAllocate | ProbeKind::None => {}
+    connection.write_all(header).await?;
+    Ok(connection)
+}
+
+/// What is asked over whatever carries it.
+async fn ask_inside(
+    stream: &mut Box<dyn Carrier>,
+    question: &Question,
+    (local, node): (SocketAddr, SocketAddr),
+) -> Result<(), Unanswered> {
+    if let Some(http) = &question.http {
+        return http::ask(stream, node, http).await;
     }
-    Ok(Answered {
-        connection,
-        said,
-        farewell,
-    })
+    let transport = match question.tls {
+        Some(_) => Transport::Tls,
+        None => Transport::Tcp,
+    };
+    sip::ask(stream, transport, local, node.ip()).await
+}
+
+/// Shakes hands over `connection`, and tells what the node has shown.
+async fn secure(
+    terms: &tls::Client,
+    address: NodeAddr,
+    connection: TcpStream,
+) -> io::Result<(TlsStream<TcpStream>, Shown)> {
+    let stream = terms.connect(address.socket().ip(), connection).await?;
+    let (_, facts) = stream.get_ref();
+    let version = facts.protocol_version();
+    let first = facts.peer_certificates().and_then(<[_]>::first);
+    let shown = Shown {
+        version: version.map(|version| Version(u16::from(version))),
+        certificate: first
+            .and_then(|first| Certificate::parse(first))
+            .map(Box::new),
+        handshake: Some(Ok(())),
+        ..Shown::default()
+    };
+    Ok((stream, shown))
+}
+
+/// A whole handshake beside the hello, which alone is evidence: stacks of Windows Server 2012 R2 and older live, and
+/// may have nothing in common with ours.
+struct Look {
+    question: Question,
+    address: NodeAddr,
+}
+
+impl Look {
+    fn of(question: &Question, address: NodeAddr) -> Option<Self> {
+        (question.kind == ProbeKind::Tls).then(|| Self {
+            question: question.clone(),
+            address,
+        })
+    }
+
+    /// What a whole handshake shows; nothing where it is not answered in time.
+    async fn look(self) -> Shown {
+        let looking = async {
+            let terms = self.question.tls.as_ref()?;
+            let connection = connect(&self.question, self.address).await.ok()?;
+            let error = match secure(terms, self.address, connection).await {
+                Ok((mut stream, shown)) => {
+                    // In order, so that no log of the node says otherwise. In TLS 1.3 it tells only after that
+                    // whether it takes what it was shown.
+                    let _ = stream.shutdown().await;
+                    match stream.read(&mut [0; 1]).await {
+                        Ok(_) => return Some(shown),
+                        Err(error) if tls::cause(&error).is_none() => return Some(shown),
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            Some(Shown {
+                handshake: Some(Err(Finding::of(tls::cause(&error)?))),
+                ..Shown::default()
+            })
+        };
+        let looked = tokio::time::timeout(self.question.timeout, looking).await;
+        looked.ok().flatten().unwrap_or_default()
+    }
 }
 
 async fn say_hello(connection: &mut TcpStream) -> Result<Vec<u8>, Unanswered> {
     let mut random = [0; 32];
     random.fill_with(|| fastrand::u8(..));
-    let hello = tls::client_hello(random);
+    let hello = wire::client_hello(random);
     connection
         .write_all(&hello)
         .await
         .map_err(|error| judge(&error))?;
     let mut said = Vec::with_capacity(16);
     loop {
-        match tls::answer(&said) {
-            tls::Answer::Tls => return Ok(said),
-            tls::Answer::Other => return Err(Unanswered::WRONG),
-            tls::Answer::Incomplete => {}
+        match wire::answer(&said) {
+            wire::Answer::Tls => return Ok(said),
+            wire::Answer::Other => return Err(Unanswered::WRONG),
+            wire::Answer::Incomplete => {}
         }
         match connection.read_buf(&mut said).await {
             Ok(0) => return Err(Unanswered::WRONG),
@@ -107,10 +235,17 @@ impl Answered {
     /// certificate, which is in what it still had to say, up to TLS 1.2.
     pub(super) async fn part(self) -> (bool, Shown) {
         let Self {
-            mut connection,
+            connection,
             said,
             farewell: last_words,
+            shown,
+            look,
         } = self;
+        let Some(mut connection) = connection else {
+            return (false, shown);
+        };
+        // What comes within TLS shows nothing of it.
+        let is_in_clear = shown.handshake.is_none();
         let mut handshake = Box::new(Handshake::new());
         handshake.feed(Side::Node, &said);
         let farewell = async {
@@ -119,6 +254,7 @@ impl Answered {
             let mut rest = [0; 4096];
             for _ in 0..FAREWELL_READS_MAX {
                 match connection.read(&mut rest).await {
+                    Ok(count) if count > 0 && !is_in_clear => {}
                     Ok(count) if count > 0 => {
                         handshake.feed(Side::Node, rest.get(..count).unwrap_or_default());
                     }
@@ -129,10 +265,14 @@ impl Answered {
         };
         let parted = tokio::time::timeout(FAREWELL_MAX, farewell).await;
         let facts = handshake.into_facts();
+        let looked = match look {
+            Some(look) => look.look().await,
+            None => shown,
+        };
         let shown = Shown {
-            version: facts.negotiated,
-            certificate: facts.node_certificate,
-            ..Shown::default()
+            version: looked.version.or(facts.negotiated),
+            certificate: looked.certificate.or(facts.node_certificate),
+            ..looked
         };
         (parted.unwrap_or(false), shown)
     }
@@ -151,11 +291,12 @@ mod tests {
     use std::time::Duration;
     use tokio::net::TcpListener;
 
-    async fn events(kind: ProbeKind, address: std::net::SocketAddr) -> Vec<Event> {
+    async fn events(kind: ProbeKind, address: SocketAddr) -> Vec<Event> {
         let told = RefCell::new(Vec::new());
         let question = Question {
             kind,
             http: None,
+            tls: None,
             timeout: Duration::from_millis(200),
             patience: Duration::from_secs(10),
             proxy_protocol: ProxySend::Off,
@@ -168,7 +309,7 @@ mod tests {
         told.into_inner()
     }
 
-    async fn listening() -> (TcpListener, std::net::SocketAddr) {
+    async fn listening() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         (listener, address)

@@ -6,11 +6,10 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 
-use rustls::pki_types::ServerName;
-use rustls::{CertificateError, Error, PeerIncompatible, ProtocolVersion, ServerConnection};
+use rustls::{Error, ProtocolVersion, ServerConnection};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::http;
 use super::inspection::Hello;
@@ -98,7 +97,7 @@ impl Life<'_> {
 
     /// Names the outcome of a handshake with the client that has failed.
     fn refused_handshake(self, error: &io::Error) -> Outcome {
-        let Some(error) = of_tls(error) else {
+        let Some(error) = tls::cause(error) else {
             let has_closed = error.kind() == ErrorKind::UnexpectedEof;
             return match has_closed {
                 true => Outcome::ClientClosed,
@@ -113,7 +112,7 @@ impl Life<'_> {
             self.account.note_alert(Side::Client, alert);
             return Outcome::TlsAlertClient;
         }
-        self.tell_refused(error, remedy(error));
+        self.tell_refused(error, tls::remedy(error));
         Outcome::RefusedTls
     }
 
@@ -128,7 +127,7 @@ impl Life<'_> {
     fn tell_too_old(self) {
         if let Hello::Known(offered, _) = self.account.hello() {
             let error = format!("the client offers TLS {} at most", offered.label());
-            self.tell_refused(&error, TOO_OLD);
+            self.tell_refused(&error, tls::TOO_OLD);
         }
     }
 
@@ -187,10 +186,8 @@ impl Approach<'_> {
             let Some(terms) = terms else {
                 return Ok(NodeLeg::Plain(connection));
             };
-            let address = || ServerName::IpAddress(endpoint.address.socket().ip().into());
-            let name = terms.server_name.clone().unwrap_or_else(address);
-            let connector = TlsConnector::from(terms.config.clone());
-            let secured = connector.connect(name, connection).await?;
+            let node = endpoint.address.socket().ip();
+            let secured = terms.connect(node, connection).await?;
             Ok(NodeLeg::Tls(Box::new(secured.into())))
         };
         match self.seat.guard(securing).await {
@@ -205,7 +202,7 @@ impl Approach<'_> {
 
     /// A node whose certificate is not believed is no dead node: it is said, and the next one is tried.
     fn tell_unsecured(self, endpoint: &Endpoint, error: &io::Error) {
-        let Some(error) = of_tls(error) else {
+        let Some(error) = tls::cause(error) else {
             let client = self.client.ip();
             let reports = &self.context.reports;
             reports.send(Report::SessionReset(endpoint.number, client));
@@ -213,7 +210,7 @@ impl Approach<'_> {
         };
         if let Some(suppressed) = self.context.handshakes.allow() {
             let (listener, node) = (&*self.policy.listener.state.name, &*endpoint.node);
-            let (to, remedy) = (endpoint.address, remedy(error));
+            let (to, remedy) = (endpoint.address, tls::remedy(error));
             tracing::warn!(listener, node, %to, %error, remedy, suppressed, "node-tls-failed");
         }
     }
@@ -229,52 +226,6 @@ fn take_in(connection: &mut ServerConnection, mut said: &[u8]) {
     }
 }
 
-fn of_tls(error: &io::Error) -> Option<&Error> {
-    error.get_ref()?.downcast_ref()
-}
-
 fn version(version: ProtocolVersion) -> Version {
     Version(u16::from(version))
-}
-
-const TOO_OLD: &str = "lower min_version if it may be, or pass its TLS through (mode = \"passthrough\"), which goes back to TLS 1.0";
-
-/// What an administrator can do about a handshake that has failed so.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "what nobody can do much about has one answer"
-)]
-fn remedy(error: &Error) -> &'static str {
-    match error {
-        Error::NoCertificatesPresented => {
-            "the client has no certificate: give it one, or write client_auth = \"request\""
-        }
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "add whoever issued the certificate to the file of authorities (client_ca, or ca of node_tls)"
-        }
-        Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => "renew the certificate",
-        Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "write a name that is in the certificate as server_name of node_tls",
-        Error::PeerIncompatible(
-            PeerIncompatible::ServerDoesNotSupportTls12Or13
-            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
-            | PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::SupportedVersionsExtensionRequired,
-        ) => TOO_OLD,
-        Error::PeerIncompatible(_) => {
-            "both speak TLS and have nothing in common: stacks of Windows Server 2012 R2 and older need \
-             mode = \"passthrough\""
-        }
-        Error::InvalidCertificate(CertificateError::Other(_)) => {
-            "the certificate is none for a server or client; a self-signed one that may sign others is not taken"
-        }
-        Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => {
-            "what came is no TLS: look what is connected to this port"
-        }
-        _ => "compare what both sides offer with `openssl s_client`",
-    }
 }

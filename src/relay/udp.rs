@@ -1,31 +1,31 @@
 //! The life of UDP flows: a datagram arrives, is placed, and goes on; so does every answer.
 //!
 //! Owns the flows of one socket of one worker. A flow is a session in all that an administrator sees of it (listed,
-//! counted, drained, cut, adopted), but no task: two loops move the datagrams of all of them, a batch at a time, and a
-//! third one hears what the worker has to say to each, and a fourth one the clock. Where nodes see the clients' own
+//! counted, drained, cut, adopted), but no task: one loop moves the datagrams of all of them, a batch at a time, a
+//! second one hears what the worker has to say to each, and a third one the clock. Where nodes see the clients' own
 //! addresses, flows have no sockets, and what their nodes answer comes by [`diverted`]. A datagram that cannot go on is
 //! lost, as datagrams are; nothing is kept for later. Flows are not paced: who is held back here would only send again.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
 
 use self::diverted::Answered;
 use self::flow::{Flow, Heard, Leg, Refused, Sent};
+use self::gathering::{Gathering, PAUSE};
+use self::hearing::Bell;
 use super::placing::Failure;
 use super::session::outcome_of;
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
-use crate::net::crowd::Crowd;
+use crate::net::crowd::{Crowd, Ear};
 use crate::net::dial::Refusal;
 use crate::net::divert::Diversion;
 use crate::pool::flows::{FlowId, FlowTable, Lives};
@@ -34,6 +34,8 @@ use crate::telemetry::outcome::Outcome;
 
 pub mod diverted;
 mod flow;
+mod gathering;
+mod hearing;
 
 /// Who says by what new flows go.
 pub trait Entrance {
@@ -48,13 +50,17 @@ pub struct Flows<E> {
     socket: UdpSocket,
     /// Where clients send to.
     here: SocketAddr,
-    /// Sockets towards the nodes.
+    /// That socket, and those towards the nodes.
     crowd: Crowd,
+    /// Until somebody serves them.
+    ear: Cell<Option<Ear>>,
     /// What speaks to nodes in the clients' names, once a flow needs it.
     diversion: OnceCell<Rc<Diversion>>,
     table: RefCell<FlowTable<Flow>>,
-    /// Told by whoever interrupts a flow.
-    waker: RefCell<Waker>,
+    /// Rung by whoever interrupts a flow.
+    bell: Arc<Bell>,
+    /// Rings it.
+    waker: Waker,
     /// No flow is new any more.
     is_closing: Cell<bool>,
 }
@@ -65,20 +71,20 @@ impl<E: Entrance + 'static> Flows<E> {
     /// # Errors
     ///
     /// No descriptor; not on a worker's thread.
-    pub fn open(
-        context: &Rc<Context>,
-        socket: std::net::UdpSocket,
-        entrance: E,
-    ) -> io::Result<Rc<Self>> {
+    pub fn open(context: &Rc<Context>, socket: UdpSocket, entrance: E) -> io::Result<Rc<Self>> {
+        let (crowd, bell) = (Crowd::new()?, Arc::<Bell>::default());
+        crowd.add(&socket, CLIENTS)?;
         Ok(Rc::new(Self {
             context: Rc::clone(context),
             entrance,
             here: socket.local_addr()?,
-            socket: UdpSocket::from_std(socket)?,
-            crowd: Crowd::new()?,
+            socket,
+            ear: Cell::new(Some(crowd.ear()?)),
+            crowd,
             diversion: OnceCell::new(),
             table: RefCell::new(FlowTable::new(LIVES)),
-            waker: RefCell::new(Waker::noop().clone()),
+            waker: Waker::from(Arc::clone(&bell)),
+            bell,
             is_closing: Cell::new(false),
         }))
     }
@@ -106,13 +112,11 @@ impl<E: Entrance + 'static> Flows<E> {
         let answered: Rc<dyn Answered> = Rc::clone(&self) as _;
         self.context.diverted.tell(&answered);
         let flows = Rc::clone(&self);
-        let clients = spawn_local(async move { flows.serve_clients().await });
-        let flows = Rc::clone(&self);
-        let nodes = spawn_local(async move { flows.serve_nodes().await });
+        let sockets = spawn_local(async move { flows.serve_sockets().await });
         let flows = Rc::clone(&self);
         let ageing = spawn_local(async move { flows.age().await });
         self.heed().await;
-        for task in [clients, nodes, ageing] {
+        for task in [sockets, ageing] {
             task.abort();
         }
     }
@@ -120,26 +124,49 @@ impl<E: Entrance + 'static> Flows<E> {
     /// From here on no flow is new, and when the last one has ended, so has [`serve`](Self::serve).
     pub fn close(&self) {
         self.is_closing.set(true);
-        self.waker.borrow().wake_by_ref();
+        self.bell.ring();
     }
 
-    async fn serve_clients(&self) {
-        let mut batch = Batch::default();
+    async fn serve_sockets(&self) {
+        let Some(mut ear) = self.ear.take() else {
+            return;
+        };
+        let (mut up, mut down, mut told) = (Batch::default(), Batch::default(), Vec::new());
+        let mut gathering = Gathering::new(Moment::now());
+        let mut gathers = false;
         loop {
+            let heard = match gathers {
+                true => ear.told_after(PAUSE, &mut told).await,
+                false => ear.told(&mut told).await,
+            };
             // The runtime's own end is this task's, too.
-            if self.socket.readable().await.is_err() {
+            if heard.is_err() {
                 return;
             }
-            fill(&mut batch, &self.socket, |batch| {
-                batch.receive(&self.socket)
-            });
-            let mut outbox = Outbox::default();
-            for (bytes, client) in batch.iter() {
-                self.pass_up(client, bytes, &mut outbox);
+            let mut passed = 0;
+            for name in &told {
+                match *name {
+                    CLIENTS => passed += self.serve_clients(&mut up),
+                    bits => self.pass_down(FlowId::from_bits(bits), &mut down),
+                }
             }
-            self.send_for_clients(&mut outbox);
-            batch.clear();
+            passed += down.len();
+            // A client that is gone, or whose way is full, has lost what it was sent.
+            let _ = down.send(&self.socket);
+            gathers = gathering.note(passed, Moment::now());
         }
+    }
+
+    /// Takes a batch of what clients say to their nodes; how many datagrams.
+    fn serve_clients(&self, batch: &mut Batch) -> usize {
+        // An error of the socket's own is about a datagram that was sent before.
+        let _ = batch.receive(&self.socket);
+        let mut outbox = Outbox::default();
+        for (bytes, client) in batch.iter() {
+            self.pass_up(client, bytes, &mut outbox);
+        }
+        self.send_for_clients(&mut outbox);
+        batch.len()
     }
 
     /// Sends what goes to nodes in the clients' names.
@@ -228,7 +255,7 @@ impl<E: Entrance + 'static> Flows<E> {
         let (id, displaced) = table.admit(client, flow, self.context.sessions.now());
         debug_assert!(displaced.is_none(), "whoever has a flow is not admitted");
         let flow = table.get(id)?;
-        flow.listen_to(&self.waker.borrow());
+        flow.listen_to(&self.waker);
         let is_heard = match flow.leg() {
             Leg::Own(socket) => self.crowd.add(socket, id.to_bits()).is_ok(),
             Leg::Shared => true,
@@ -274,20 +301,6 @@ impl<E: Entrance + 'static> Flows<E> {
         }
     }
 
-    async fn serve_nodes(&self) {
-        let (mut batch, mut told) = (Batch::default(), Vec::new());
-        loop {
-            if self.crowd.told(&mut told).await.is_err() {
-                return;
-            }
-            for id in told.iter().map(|bits| FlowId::from_bits(*bits)) {
-                self.pass_down(id, &mut batch);
-            }
-            // A client that is gone, or whose way is full, has lost what it was sent.
-            let _ = batch.send(&self.socket);
-        }
-    }
-
     /// Puts a datagram of the node into `batch`, for its client.
     fn pass_down(&self, id: FlowId, batch: &mut Batch) {
         let mut table = self.table.borrow_mut();
@@ -307,14 +320,10 @@ impl<E: Entrance + 'static> Flows<E> {
 
     /// Ends flows that are interrupted, until the last one after [`close`](Self::close).
     async fn heed(&self) {
-        poll_fn(|task| {
-            self.heed_now(task);
-            match self.is_closing.get() && self.is_empty() {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            }
-        })
-        .await;
+        let is_over = || self.is_closing.get() && self.is_empty();
+        self.bell
+            .rounds(|place| self.heed_from(place), is_over)
+            .await;
     }
 
     /// Ends flows that have lapsed.
@@ -324,7 +333,7 @@ impl<E: Entrance + 'static> Flows<E> {
             look.tick().await;
             self.expire();
             if self.is_closing.get() && self.is_empty() {
-                self.waker.borrow().wake_by_ref();
+                self.bell.ring();
             }
         }
     }
@@ -338,44 +347,24 @@ impl<E: Entrance + 'static> Flows<E> {
         }
     }
 
-    /// Whoever interrupts flows wakes this task once for all of them.
-    fn heed_now(&self, task: &TaskContext<'_>) {
-        let is_other = !self.waker.borrow().will_wake(task.waker());
-        if is_other {
-            self.waker.replace(task.waker().clone());
-        }
+    /// Ends flows that are interrupted, among those from one place of the table on; the place to go on from.
+    fn heed_from(&self, place: usize) -> Option<usize> {
         let mut ended = Vec::new();
-        {
-            let mut table = self.table.borrow_mut();
-            let ids: Vec<_> = table.iter().map(|(id, _)| id).collect();
-            for id in ids {
-                let Some(flow) = table.get_mut(id) else {
-                    continue;
-                };
-                let interrupt = flow.heed(task.waker());
-                if let Some(interrupt) = interrupt {
-                    ended.extend(table.remove(id).map(|flow| (flow, interrupt)));
-                }
+        let mut table = self.table.borrow_mut();
+        for id in table.ids(place, AT_ONCE) {
+            let interrupt = table.get_mut(id).and_then(|flow| flow.heed(&self.waker));
+            if let Some(interrupt) = interrupt {
+                ended.extend(table.remove(id).map(|flow| (flow, interrupt)));
             }
         }
+        let next = place + AT_ONCE;
+        let goes_on = next < table.places();
+        drop(table);
         for (flow, interrupt) in ended {
             flow.end(outcome_of(interrupt));
         }
+        goes_on.then_some(next)
     }
-}
-
-/// Has `receive` fill a batch from a socket that is said to be readable, and the runtime know whether it still is.
-fn fill(batch: &mut Batch, socket: &UdpSocket, receive: impl FnOnce(&mut Batch) -> io::Result<()>) {
-    let received = socket.try_io(Interest::READABLE, || {
-        receive(batch)?;
-        // A batch that is not full has emptied the socket; whatever came since is told anew.
-        match batch.is_full() {
-            true => Ok(()),
-            false => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    });
-    // An error of the socket's own is about a datagram that was sent before.
-    let _ = received;
 }
 
 /// Before the first policy is known.
@@ -383,6 +372,12 @@ const LIVES: Lives = Lives {
     unanswered: Duration::from_secs(10),
     answered: Some(Duration::from_secs(60)),
 };
+
+/// Flows that are looked at before others have their turn: some ten microseconds' work.
+const AT_ONCE: usize = 256;
+
+/// The name of the clients' socket; no table has a flow of that name.
+const CLIENTS: u64 = u64::MAX;
 
 /// How often flows that have lapsed are looked for.
 const LOOK: Duration = Duration::from_millis(250);

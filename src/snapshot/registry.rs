@@ -47,8 +47,15 @@ type EndpointKey = (GroupKey, Arc<str>, NodeAddr);
 #[derive(Debug)]
 struct Known {
     endpoint: Arc<Endpoint>,
+    manner: Manner,
+}
+
+/// How an endpoint is asked, beside what its group's key says.
+#[derive(Debug)]
+struct Manner {
     probed: NodeAddr,
     proxy_protocol: model::ProxySend,
+    tls: Option<Arc<tls::Client>>,
 }
 
 impl Registry {
@@ -267,6 +274,7 @@ impl Registry {
         let fits = |plan: &GroupPlan| {
             plan.timing == timing
                 && plan.proxy_protocol == listener.proxy_protocol_send
+                && plan.probe.tls == listener.probe.tls
                 && plan.needs.iter().map(|need| &**need).eq(&listener.needs)
         };
         let position = match groups.iter().position(|plan| plan.key == key) {
@@ -281,7 +289,7 @@ impl Registry {
             let members = pool
                 .nodes
                 .iter()
-                .map(|node| self.member(&key, node, listener.proxy_protocol_send))
+                .map(|node| self.member(&key, node, listener))
                 .collect();
             groups.push(GroupPlan {
                 key,
@@ -307,13 +315,18 @@ impl Registry {
         &mut self,
         key: &GroupKey,
         node: &model::Node,
-        proxy_protocol: model::ProxySend,
+        listener: &model::Listener,
     ) -> MemberPlan {
         let address = node.address(key.family);
         let at =
             |port: u16| NodeAddr::new(SocketAddr::new(address.ip, address.port.unwrap_or(port)));
         let probed = at(key.probe_port);
-        let endpoint = self.endpoint(key, &node.name, at(key.node_port), probed, proxy_protocol);
+        let manner = Manner {
+            probed,
+            proxy_protocol: listener.proxy_protocol_send,
+            tls: listener.probe.tls.clone(),
+        };
+        let endpoint = self.endpoint(key, &node.name, at(key.node_port), manner);
         MemberPlan {
             name: Arc::clone(&endpoint.node),
             endpoint,
@@ -329,12 +342,11 @@ impl Registry {
         key: &GroupKey,
         node: &str,
         address: NodeAddr,
-        probed: NodeAddr,
-        proxy_protocol: model::ProxySend,
+        manner: Manner,
     ) -> Arc<Endpoint> {
         let identity = (key.clone(), Arc::from(node), address);
         if let Some(known) = self.endpoints.get_mut(&identity) {
-            known.proxy_protocol = proxy_protocol;
+            known.manner = manner;
             return Arc::clone(&known.endpoint);
         }
         let endpoint = Arc::new(Endpoint {
@@ -349,8 +361,7 @@ impl Registry {
         });
         let known = Known {
             endpoint: Arc::clone(&endpoint),
-            probed,
-            proxy_protocol,
+            manner,
         };
         self.endpoints.insert(identity, known);
         endpoint
@@ -393,7 +404,7 @@ impl Registry {
         {
             let place = groups.iter().position(|plan| plan.key == *key);
             let place = place.unwrap_or_else(|| {
-                groups.push(GroupPlan::retired(key, known.proxy_protocol));
+                groups.push(GroupPlan::retired(key, known));
                 groups.len() - 1
             });
             if let Some(plan) = groups.get_mut(place) {
@@ -421,7 +432,7 @@ impl GroupPlan {
                 Arc::clone(&endpoint.node)
             },
             endpoint: Arc::clone(endpoint),
-            probed: known.probed,
+            probed: known.manner.probed,
             weight: 1,
             configured: NodeState::Disabled,
             is_removed: true,
@@ -430,7 +441,7 @@ impl GroupPlan {
 
     /// A group that no listener has any more: its nodes are asked at the calm pace of the presets
     /// until their sessions have ended.
-    fn retired(key: &GroupKey, proxy_protocol: model::ProxySend) -> Self {
+    fn retired(key: &GroupKey, known: &Known) -> Self {
         let probe = model::Probe {
             kind: key.kind,
             port: key.probe_port,
@@ -441,6 +452,7 @@ impl GroupPlan {
             fall: 2,
             rise: 3,
             http: key.http.clone(),
+            tls: known.manner.tls.clone(),
         };
         Self {
             key: key.clone(),
@@ -451,7 +463,7 @@ impl GroupPlan {
             sources: Arc::default(),
             needs: Vec::new(),
             members: Vec::new(),
-            proxy_protocol,
+            proxy_protocol: known.manner.proxy_protocol,
         }
     }
 }

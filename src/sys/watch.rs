@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -19,9 +20,9 @@ use tokio::io::unix::AsyncFd;
 /// # Panics
 ///
 /// Where there is no runtime.
-pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an owned descriptor is the same one, and open, until it is dropped, which its watch does after it has
-    // taken it from the runtime.
+pub fn watch(descriptor: Rc<OwnedFd>) -> io::Result<AsyncFd<Rc<OwnedFd>>> {
+    // SAFETY: an owned descriptor is the same one, and open, until its last owner is dropped, of which the watch is
+    // one: it drops it after it has taken the descriptor from the runtime.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     watched.map_err(Into::into)
 }

@@ -1,6 +1,8 @@
 //! What is needed to speak TLS to nodes.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,6 +11,9 @@ use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{Connect, TlsConnector};
 
 use super::authorities::Authorities;
 use super::credential::Credential;
@@ -83,6 +88,33 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Any node is welcome, whatever it shows; nothing is shown to it.
+    ///
+    /// # Errors
+    ///
+    /// What rustls says.
+    pub fn of_anybody() -> Result<Self, Error> {
+        Self::new(ClientTerms {
+            authorities: None,
+            server_name: None,
+            certificate: None,
+            protocols: &[],
+        })
+    }
+
+    /// Shakes hands with the node at `address` over `stream`.
+    pub fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        address: IpAddr,
+        stream: S,
+    ) -> Connect<S> {
+        let name = self.server_name.clone();
+        let name = name.unwrap_or_else(|| ServerName::IpAddress(address.into()));
+        TlsConnector::from(Arc::clone(&self.config)).connect(name, stream)
+    }
+}
+
 impl ClientTerms {
     fn fingerprint(&self) -> Fingerprint {
         let authorities = self.authorities.as_ref();
@@ -100,6 +132,14 @@ impl ClientTerms {
 impl PartialEq for Client {
     fn eq(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
+    }
+}
+
+impl Eq for Client {}
+
+impl Hash for Client {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fingerprint.hash(state);
     }
 }
 

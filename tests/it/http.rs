@@ -1,5 +1,6 @@
 //! HTTP inside TLS that ends at Pinfold: each request finds a node, and nobody is sent where he was not meant to go.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use pinfold_loadtest::process::wait_until;
@@ -10,12 +11,19 @@ use crate::terminated::terminating;
 use crate::tls::certify;
 use crate::world::{Directory, SOON, World};
 
-mod browser;
+pub(crate) mod browser;
 mod hostile;
+mod real;
 mod site;
 
 /// Sites behind a listener that ends TLS, with keys or a table of the listener beside.
 fn before(sites: &[&Site], directory: &Directory, beside: &str) -> World {
+    let addresses: Vec<_> = sites.iter().map(|site| site.address()).collect();
+    before_all(&addresses, directory, beside)
+}
+
+/// The same before whoever is at `addresses`, called "web1" and so on.
+fn before_all(addresses: &[SocketAddr], directory: &Directory, beside: &str) -> World {
     certify(directory.path());
     let tables = terminating(directory.path(), "server");
     let (keys, table) = match beside.starts_with('[') {
@@ -24,8 +32,8 @@ fn before(sites: &[&Site], directory: &Directory, beside: &str) -> World {
     };
     let more = format!("protocol = \"http\"\n{keys}\n{tables}\n{table}\n");
     World::start_with(0, |setup| {
-        for (number, site) in sites.iter().enumerate() {
-            setup.node(&format!("web{}", number + 1), site.address());
+        for (number, address) in addresses.iter().enumerate() {
+            setup.node(&format!("web{}", number + 1), *address);
         }
         setup.listeners[0].service = "tcp".into();
         setup.listeners[0].more = more;
@@ -146,6 +154,37 @@ fn every_response_to_a_request_without_the_cookie_sets_it_and_it_holds_the_clien
 }
 
 #[test]
+fn a_client_is_held_by_its_address_where_the_listener_pins_by_source() {
+    let [one, two] = two();
+    let directory = Directory::create();
+    let world = before(&[&one, &two], &directory, "pin = \"source\"");
+    let mut browser = Browser::connect(world.address());
+    let node = browser.get("/", "").unwrap().node();
+    assert_eq!(world.pinfold.pin("127.0.0.1"), Some(node.clone()));
+    for number in 0..6 {
+        let mut other = Browser::connect(world.address());
+        for request in 0..2 {
+            let answer = other.get(&format!("/{number}/{request}"), "").unwrap();
+            assert_eq!(
+                (answer.node(), answer.header("set-cookie")),
+                (node.clone(), None)
+            );
+        }
+    }
+    let (pinned, other) = match node.as_str() {
+        "web1" => (&one, "web2"),
+        _ => (&two, "web1"),
+    };
+    pinned.die();
+    assert_eq!(browser.get("/", "").unwrap().node(), other);
+    assert_eq!(
+        world.pinfold.pin("127.0.0.1").as_deref(),
+        Some(other),
+        "the pin has moved"
+    );
+}
+
+#[test]
 fn a_request_goes_to_another_node_only_where_it_cannot_have_run() {
     let [one, two] = two();
     let directory = Directory::create();
@@ -200,6 +239,42 @@ fn a_client_outlives_its_node_and_a_pool_without_nodes_is_told_of() {
             .metric("pinfold_http_responses_total{listener=\"federation\",class=\"5xx\"}")
             >= Some(1.0)
     );
+}
+
+#[test]
+fn a_request_under_way_leaves_a_node_that_is_disabled_and_its_client_waits_on() {
+    let [one, two] = two();
+    let directory = Directory::create();
+    let world = before(&[&one, &two], &directory, "pin = \"none\"");
+    let mut browser = Browser::connect(world.address());
+    browser
+        .say(b"GET /silent HTTP/1.1\r\nHost: web\r\n\r\n")
+        .unwrap();
+    let has = |site: &Site| {
+        site.asked()
+            .iter()
+            .any(|asked| asked.head.contains("/silent"))
+    };
+    let first = wait_until(SOON, || [&one, &two].into_iter().position(has)).unwrap();
+    let (disabled, other, left) = match first {
+        0 => ("web1", "web2", &two),
+        _ => ("web2", "web1", &one),
+    };
+    let sessions = |node: &str| world.pinfold.node(node)["sessions"].as_u64();
+    assert_eq!(
+        (sessions(disabled), sessions(other)),
+        (Some(1), Some(0)),
+        "a line counts"
+    );
+    let told = world.pinfold(&["disable", disabled, "--yes", "--reason", "a test"]);
+    assert!(told.status.success(), "{told:?}");
+    left.wait_asked("/silent");
+    left.let_go();
+    assert_eq!(browser.response().unwrap().node(), other);
+    assert_eq!((sessions(disabled), sessions(other)), (Some(0), Some(1)));
+    drop(browser);
+    let gone = || (sessions(other) == Some(0)).then_some(());
+    assert!(wait_until(SOON, gone).is_some(), "and ends with its client");
 }
 
 #[test]

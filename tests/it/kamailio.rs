@@ -6,7 +6,7 @@ use std::env;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -32,12 +32,13 @@ pub(crate) struct Server {
 
 /// It cannot pick a port by itself, and so has an address of its own.
 const PORT: u16 = 5060;
+const TLS_PORT: u16 = 5061;
 
 impl Kamailio {
     /// CI has it.
     pub(crate) fn find() -> Option<Self> {
         let found = program("kamailio").map(Self);
-        let remedy = "`kamailio`; apt-get install kamailio";
+        let remedy = "`kamailio`; apt-get install kamailio kamailio-tls-modules";
         assert!(
             found.is_some() || env::var_os("CI").is_none(),
             "this test needs {remedy}"
@@ -50,18 +51,45 @@ impl Kamailio {
 
     /// A server that answers every request by `code`, once it accepts.
     pub(crate) fn serve(&self, code: u16) -> Server {
-        self.serve_slowly(code, Duration::ZERO)
+        let address = SocketAddr::from((lonely_address(), PORT));
+        self.start(
+            code,
+            address,
+            &format!("listen=tcp:{address}\n"),
+            Duration::ZERO,
+        )
     }
 
     /// The same, where each answer takes so long, and the next request waits.
     pub(crate) fn serve_slowly(&self, code: u16, takes: Duration) -> Server {
+        let address = SocketAddr::from((lonely_address(), PORT));
+        self.start(code, address, &format!("listen=tcp:{address}\n"), takes)
+    }
+
+    /// The same within TLS, by the certificate `name` of `certificates`, from clients whose certificate the authority
+    /// "ca" there has signed.
+    pub(crate) fn serve_in_tls(&self, code: u16, certificates: &Path, name: &str) -> Server {
+        let address = SocketAddr::from((lonely_address(), TLS_PORT));
+        let here = certificates.display();
+        let tls = format!(
+            "enable_tls=yes\nlisten=tls:{address}\nloadmodule \"tls.so\"\n\
+             modparam(\"tls\", \"tls_method\", \"TLSv1.2+\")\n\
+             modparam(\"tls\", \"certificate\", \"{here}/{name}.pem\")\n\
+             modparam(\"tls\", \"private_key\", \"{here}/{name}.key\")\n\
+             modparam(\"tls\", \"ca_list\", \"{here}/ca.pem\")\n\
+             modparam(\"tls\", \"verify_certificate\", 1)\n\
+             modparam(\"tls\", \"require_certificate\", 1)\n"
+        );
+        self.start(code, address, &tls, Duration::ZERO)
+    }
+
+    fn start(&self, code: u16, address: SocketAddr, listening: &str, takes: Duration) -> Server {
         let takes = takes.as_micros();
         let directory = Directory::create();
-        let address = SocketAddr::from((lonely_address(), PORT));
         let file = directory.path().join("kamailio.cfg");
         let text = format!(
             "#!KAMAILIO\ndebug=2\nlog_stderror=yes\nchildren=1\ntcp_children=1\nauto_aliases=no\n\
-             listen=tcp:{address}\nloadmodule \"sl.so\"\nloadmodule \"pv.so\"\n\
+             {listening}loadmodule \"sl.so\"\nloadmodule \"pv.so\"\n\
              loadmodule \"xlog.so\"\nloadmodule \"cfgutils.so\"\n\
              request_route {{\n\
              usleep(\"{takes}\");\n\

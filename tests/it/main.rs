@@ -56,6 +56,7 @@ mod sip;
 mod terminated;
 mod timeouts;
 mod tls;
+mod tls_probes;
 mod transparent;
 mod turn;
 mod web;

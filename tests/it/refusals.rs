@@ -7,7 +7,7 @@ use std::process::Command;
 
 use pinfold_loadtest::process::Process;
 
-use crate::world::{Directory, Listener, Pinfold, SOON, Setup, World};
+use crate::world::{Directory, Pinfold, SOON, Setup, World};
 
 /// How `pinfold` with these arguments exits, and what it says.
 fn exits(arguments: &[&str]) -> (Option<i32>, String) {
@@ -86,20 +86,16 @@ fn a_missing_file_and_one_that_is_no_text_exit_with_78() {
 #[test]
 fn what_comes_with_a_later_version_exits_with_69_and_says_so() {
     let directory = Directory::create();
-    for (service, more) in [
-        ("https", ""),
-        ("federation", "mode = \"terminate\""),
-        ("federation", "[listener.probe]\nkind = \"http\""),
+    for (server, rest) in [
+        ("sandbox = false", ""),
+        ("view = [\"127.0.0.1:0\"]", ""),
+        ("", "[cluster]\netcd = [\"127.0.0.1:2379\"]"),
     ] {
         let mut setup = setup();
-        let mut later = Listener::new("later", service);
-        later.more = format!("node_port = 9\n{more}");
-        let mut other = Listener::new("other", "tcp");
-        other.more = "node_port = 9".into();
-        setup.listeners = vec![later, other];
+        (setup.server, setup.rest) = (server.into(), rest.into());
         directory.write(&setup);
         let (code, said) = serves(&directory);
-        assert_eq!(code, Some(69), "{service}, {more}: {said}");
+        assert_eq!(code, Some(69), "{server}{rest}: {said}");
         assert!(said.contains("is not available in this version"), "{said}");
         assert!(said.contains("pinfold.toml:"), "{said}");
     }

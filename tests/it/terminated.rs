@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use pinfold_loadtest::process::{Process, Signal, wait_until};
 use pinfold_loadtest::tls::{TlsVersion, client_config};
@@ -25,7 +26,7 @@ pub(crate) fn terminating(directory: &Path, name: &str) -> String {
     )
 }
 
-fn pair(directory: &Path, name: &str) -> String {
+pub(crate) fn pair(directory: &Path, name: &str) -> String {
     let directory = directory.display();
     format!("{{ chain = \"{directory}/{name}.pem\", key = \"{directory}/{name}.key\" }}")
 }
@@ -369,6 +370,50 @@ fn a_renewed_certificate_is_in_force_after_sighup_and_live_sessions_stay() {
     assert!(wait_until(SOON, warned).is_some());
     let sample = "pinfold_certificate_expiry_seconds{listener=\"federation\",certificate=\"sip.contoso.com\"}";
     assert!(world.pinfold.metric(sample).is_some_and(|end| end > 1.7e9));
+}
+
+#[test]
+fn certificates_that_change_under_load_drop_nobody() {
+    let directory = Directory::create();
+    let path = directory.path();
+    issue(path, "server", &["sip.contoso.com"]);
+    let mut world = in_clear(path, "");
+    let address = world.address();
+    let mut live: Vec<_> = (0..8).map(|_| connect(address)).collect();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let is_over = Arc::clone(&is_over);
+            std::thread::spawn(move || {
+                let mut served = 0;
+                while !is_over.load(SeqCst) {
+                    let mut stream = connect(address);
+                    assert_eq!(ask(&mut stream, "new"), "edge1 new");
+                    served += 1;
+                }
+                served
+            })
+        })
+        .collect();
+    let mut seen = Vec::new();
+    for round in 0..10 {
+        issue(path, "server", &["sip.contoso.com"]);
+        let revision = world.pinfold.revision();
+        world.pinfold.process.signal(Signal::HUP).unwrap();
+        let in_force = || (world.pinfold.revision() > revision).then_some(());
+        assert!(wait_until(SOON, in_force).is_some());
+        seen.push(shown(address));
+        for stream in &mut live {
+            let line = format!("round {round}");
+            assert_eq!(ask(stream, &line), format!("edge1 {line}"));
+        }
+    }
+    is_over.store(true, SeqCst);
+    for caller in callers {
+        assert!(caller.join().unwrap() > 10);
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 10, "each was in force");
 }
 
 /// A node that speaks TLS, asks for a certificate if it has an authority, and says lines backwards.

@@ -110,6 +110,15 @@ fn notes(node: &Node, now: Timestamp) -> Vec<String> {
         notes.extend(of_certificate(node, service, now));
         let said = service.turn.as_ref();
         notes.extend(said.and_then(|said| turn::advice(&node.name, &listeners(service), said)));
+        notes.extend(service.tls_fault.as_ref().map(|fault| {
+            format!(
+                "{} cannot be spoken to in TLS on {}: {}; {}",
+                node.name,
+                listeners(service),
+                fault.says,
+                fault.remedy
+            )
+        }));
         if service.health != "up" {
             let evidence = service.evidence.as_deref().unwrap_or("not probed yet");
             let until = service.held_until.as_deref();

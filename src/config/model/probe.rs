@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::tls;
+
 /// `[listener.probe]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Probe {
@@ -25,6 +27,9 @@ pub struct Probe {
     pub rise: u32,
     /// What is asked for by [`ProbeKind::Http`]; of others `None`.
     pub http: Option<Arc<HttpQuestion>>,
+    /// The TLS in which it is asked, by [`ProbeKind::Http`] and [`ProbeKind::SipOptions`], or by which it is looked at,
+    /// by [`ProbeKind::Tls`]; `None`: in clear.
+    pub tls: Option<Arc<tls::Client>>,
 }
 
 /// What [`ProbeKind::Http`] asks for, and which answers are good.
@@ -45,7 +50,7 @@ pub enum ProbeKind {
     Tcp,
     /// A ServerHello or an alert.
     TlsHello,
-    /// Later: a whole handshake.
+    /// A ServerHello or an alert, and then a whole handshake, which is no evidence.
     Tls,
     /// A final response to OPTIONS.
     SipOptions,

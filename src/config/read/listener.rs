@@ -10,7 +10,7 @@ use crate::config::model::{
 };
 use crate::config::names::{self, Words};
 use crate::config::preset::{self, Preset};
-use crate::config::read::probe;
+use crate::config::read::probe::{self, Within};
 use crate::config::read::termination::{self, Spoken};
 use crate::config::schema::Section;
 use crate::config::source::Span;
@@ -54,9 +54,6 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
         value::choice(names::SERVICES),
         Service::Federation,
     );
-    if service.is_later() {
-        table.unavailable("service");
-    }
     let preset = preset::of(service);
     let bind = bind.unwrap_or_default();
     let binds = spans(&bind);
@@ -65,8 +62,17 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
     let needs = table.take("needs", value::list(value::name), Vec::new());
     let source = source(&mut table, service);
     let node_port = node_port(&mut table, &preset, &bind);
-    let (probe, probe_places) = probe::probe(&mut table, service, &preset, node_port);
     let (pin, pins_by_cookie) = pin(&mut table, service, &preset, spoken);
+    let (termination, nodes) = termination::termination(&mut table, spoken, pins_by_cookie);
+    let within = Within {
+        nodes,
+        is_terminated: spoken.is_some(),
+    };
+    let asked = probe::probe(&mut table, service, &preset, node_port, &within);
+    let (probe, probe_places) = asked;
+    if spoken.is_none() && within.nodes.is_some() && !probe.kind.speaks_tls() {
+        termination::warn_of_idle_node_tls(&table);
+    }
     let identity = Identity {
         name: name.unwrap_or_default(),
         bind,
@@ -78,7 +84,7 @@ pub(super) fn listener(mut table: Table<'_, '_>) -> ListenerDraft {
         source,
         proxy_protocol: proxy_accept(&mut table),
         probe,
-        termination: termination::termination(&mut table, spoken, pins_by_cookie),
+        termination,
     };
     let listener = complete(&mut table, &preset, identity);
     ListenerDraft {

@@ -11,6 +11,7 @@ use crate::config::schema::Section;
 use crate::config::source::Span;
 use crate::config::table::{Places, Table};
 use crate::config::value;
+use crate::tls;
 
 /// What the service presets.
 fn of_preset(preset: &Preset, port: u16) -> Probe {
@@ -24,6 +25,7 @@ fn of_preset(preset: &Preset, port: u16) -> Probe {
         fall: 2,
         rise: 3,
         http: None,
+        tls: None,
     }
 }
 
@@ -33,6 +35,7 @@ pub(super) fn probe(
     service: Service,
     preset: &Preset,
     node_port: u16,
+    within: &Within,
 ) -> (Probe, Places) {
     let mut table = listener.table("probe", Section::Probe);
     let default = of_preset(preset, node_port);
@@ -49,8 +52,6 @@ pub(super) fn probe(
     if let Some(kind) = written.filter(|kind| !kind.reaches(service)) {
         let span = table.span_of("kind");
         table.error(of_another_transport(&span, kind, service));
-    } else if written.is_some_and(|kind| kind.is_later(service)) {
-        table.unavailable("kind");
     }
     let interval = table.take("interval", value::positive, default.interval);
     let fast_interval = default.fast_interval.min(interval);
@@ -64,6 +65,7 @@ pub(super) fn probe(
         fall: table.take("fall", value::integer(1, 100), default.fall),
         rise: table.take("rise", value::integer(1, 100), default.rise),
         http: http(&mut table, kind),
+        tls: within.of(kind, service),
     };
     let places = table.finish();
     if probe.fast_interval > probe.interval {
@@ -79,6 +81,32 @@ pub(super) fn probe(
         listener.error(Diagnostic::error(&span, title).why(why).help(help));
     }
     (probe, places)
+}
+
+/// How nodes are spoken to.
+pub(super) struct Within {
+    /// What `[listener.node_tls]` says; `None`: nothing, or `mode = "off"`.
+    pub(super) nodes: Option<tls::Client>,
+    /// Whether clients' TLS ends here, so that nodes are spoken to as `node_tls` says and not otherwise.
+    pub(super) is_terminated: bool,
+}
+
+impl Within {
+    /// The TLS of a question. Nodes whose TLS is passed through are asked in TLS as well, and need not be who they
+    /// should be: whoever passes it on does not check that either.
+    fn of(&self, kind: ProbeKind, service: Service) -> Option<Arc<tls::Client>> {
+        let is_looked_at = kind == ProbeKind::Tls;
+        let is_asked = matches!(kind, ProbeKind::Http | ProbeKind::SipOptions);
+        let is_passed_through = service.speaks_tls() && !self.is_terminated;
+        match &self.nodes {
+            Some(nodes) if is_looked_at || is_asked => Some(nodes.clone()),
+            None if is_looked_at || (is_asked && is_passed_through) => {
+                tls::Client::of_anybody().ok()
+            }
+            Some(_) | None => None,
+        }
+        .map(Arc::new)
+    }
 }
 
 /// What is asked for by HTTP, if that is asked.

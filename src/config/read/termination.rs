@@ -91,26 +91,37 @@ fn word(protocol: Spoken) -> &'static str {
     found.map_or("", |&(word, _)| word)
 }
 
-/// Reads the four tables of `listener`, which say something only where TLS is terminated.
+/// Reads the four tables of `listener`: how TLS is terminated, where it is, and how it is spoken with nodes.
 pub(super) fn termination(
     listener: &mut Table<'_, '_>,
     spoken: Option<Spoken>,
     pins_by_cookie: bool,
-) -> Option<Termination> {
+) -> (Option<Termination>, Option<Client>) {
     let clients = clients(listener, spoken);
-    let nodes = nodes(listener, spoken);
+    let nodes = nodes(listener);
     let http = http(listener, spoken, pins_by_cookie);
     let sip = sip(listener, spoken);
-    let protocol = match spoken? {
+    let protocol = spoken.map(|spoken| match spoken {
         Spoken::Raw => Protocol::Raw,
         Spoken::Http => Protocol::Http(http),
         Spoken::Sip => Protocol::Sip(sip),
-    };
-    Some(Termination {
-        protocol,
-        clients: clients?,
-        nodes,
-    })
+    });
+    let termination = protocol
+        .zip(clients)
+        .map(|(protocol, clients)| Termination {
+            protocol,
+            clients,
+            nodes: nodes.clone(),
+        });
+    (termination, nodes)
+}
+
+/// `[listener.node_tls]` of `listener` is for nobody.
+pub(super) fn warn_of_idle_node_tls(listener: &Table<'_, '_>) {
+    let title = "[listener.node_tls] has no effect without mode = \"terminate\", or a probe that speaks TLS";
+    let help = "remove it, or write kind = \"tls\" in [listener.probe]";
+    let span = listener.span_of("node_tls");
+    listener.error(Diagnostic::warning(&span, title).help(help));
 }
 
 /// A table that stands there in vain is a mistake that nobody would notice.
@@ -183,12 +194,9 @@ fn clients(listener: &mut Table<'_, '_>, spoken: Option<Spoken>) -> Option<Serve
     joined(Server::new(terms), findings, &span)
 }
 
-fn nodes(listener: &mut Table<'_, '_>, spoken: Option<Spoken>) -> Option<Client> {
+fn nodes(listener: &mut Table<'_, '_>) -> Option<Client> {
     let mut table = listener.table("node_tls", Section::NodeTls);
     let mode = table.take("mode", value::choice(NODE_MODES), NodeMode::Off);
-    if spoken.is_none() {
-        idle(&table, mode != NodeMode::Off, "mode = \"terminate\"");
-    }
     let authorities = table.take_optional("ca", authorities);
     let server_name = table.take_optional("server_name", value::domain);
     let inner = table.table("certificate", Section::NodeTlsCertificate);
@@ -201,7 +209,7 @@ fn nodes(listener: &mut Table<'_, '_>, spoken: Option<Spoken>) -> Option<Client>
     match mode {
         NodeMode::Off => {
             for key in ["ca", "server_name", "certificate"] {
-                if table.sets(key) && spoken.is_some() {
+                if table.sets(key) {
                     let title = format!("`{key}` has no effect with mode = \"off\"");
                     let help = "write mode = \"verify\", or remove the line";
                     let span = table.span_of(key);
@@ -231,7 +239,6 @@ fn nodes(listener: &mut Table<'_, '_>, spoken: Option<Spoken>) -> Option<Client>
     let span = table.header().clone();
     let findings = table.findings;
     table.finish();
-    spoken?;
     let authorities = match mode {
         NodeMode::Off => return None,
         NodeMode::Verify => Some(authorities?),

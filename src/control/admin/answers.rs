@@ -14,7 +14,7 @@ pub use self::explanation::{
 };
 pub use self::failovers::{Failover, Failovers, Gap};
 pub use self::nodes::{
-    Administered, Maintenance, Node, NodeCertificate, NodeService, NodeTurn, Nodes,
+    Administered, Maintenance, Node, NodeCertificate, NodeService, NodeTlsFault, NodeTurn, Nodes,
 };
 pub use self::partners::{
     Partner, PartnerName, PartnerPin, PartnerService, PartnerTls, Partners, ServiceRecord,

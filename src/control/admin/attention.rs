@@ -19,10 +19,10 @@ use crate::pool::select::Standing;
 
 pub(super) fn alarms(shared: &Shared, view: &View) -> Vec<Alarm> {
     let alarm = |severity| move |text| Alarm { severity, text };
-    let critical = closed(shared).into_iter();
-    let critical = critical.chain(diverting::troubles(shared));
+    let diverting = diverting::troubles(shared);
+    let warnings = warnings(shared, view, &diverting).into_iter();
+    let critical = closed(shared).into_iter().chain(diverting);
     let critical = critical.map(alarm(Severity::Critical));
-    let warnings = warnings(shared, view).into_iter();
     critical
         .chain(warnings.map(alarm(Severity::Warning)))
         .collect()
@@ -41,14 +41,15 @@ fn closed(shared: &Shared) -> Vec<String> {
     sentences
 }
 
-fn warnings(shared: &Shared, view: &View) -> Vec<String> {
+fn warnings(shared: &Shared, view: &View, diverting: &[String]) -> Vec<String> {
     let mut sentences = troubled(view);
     sentences.extend(last_ones(view));
     sentences.extend(not_back(&view.failovers));
     sentences.extend(failing(shared));
     sentences.extend(not_kept(shared));
     sentences.extend(misaddressed(view));
-    sentences.extend(diverting::strays(shared));
+    sentences.extend(unspeakable(view));
+    sentences.extend(diverting::strays(shared, diverting));
     sentences.extend(own_expiring(shared, Timestamp::now()));
     sentences.extend(expiring(view, Timestamp::now()));
     sentences.extend(crowded(shared));
@@ -89,6 +90,19 @@ pub(super) fn misaddressed(view: &View) -> Vec<String> {
                     "ALLOCATE on {node} for {on} is not refused without credentials: it relays for anybody"
                 ),
             }
+        })
+        .collect()
+}
+
+/// Nodes that cannot be spoken to in TLS.
+fn unspeakable(view: &View) -> Vec<String> {
+    let faults =
+        served(view).filter_map(|(group, each)| Some((group, each, each.tls_fault.as_ref()?)));
+    faults
+        .map(|(group, each, finding)| {
+            let (node, on) = (&each.endpoint.node, names(&group.listeners).join(", "));
+            let remedy = finding.remedy();
+            format!("TLS of {node} for {on}: {finding}. → {remedy}")
         })
         .collect()
 }

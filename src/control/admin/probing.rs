@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::answers::{NodeCertificate, Probed, ProbedPool, ProbedService};
 use super::refusal::Refusal;
-use super::status::{certificate, names, round, turn};
+use super::status::{certificate, names, round, tls_fault, turn};
 use crate::addr::NodeAddr;
 use crate::clock::Moment;
 use crate::config::model::ProbeKind;
@@ -29,6 +29,7 @@ use crate::pool::health::{Event, ProbeFailure};
 use crate::probe::{self, Question, Shown, TurnAnswer};
 use crate::snapshot::{GroupPlan, MemberPlan, Snapshot};
 use crate::sys;
+use crate::tls::Finding;
 
 /// Asks every service of `node` now.
 pub(super) async fn probe(
@@ -84,6 +85,7 @@ fn services(snapshot: &Snapshot, node: &str, pool: Option<&str>) -> Vec<Asked> {
             *address == member.probed
                 && question.kind == group.probe.kind
                 && question.http == group.probe.http
+                && question.tls == group.probe.tls
                 && question.proxy_protocol == group.proxy_protocol
                 // Where the answer tells of an address, it must be this one.
                 && (question.kind != ProbeKind::TurnAllocate
@@ -111,6 +113,7 @@ fn question(group: &GroupPlan, node: IpAddr) -> Question {
     Question {
         kind: group.probe.kind,
         http: group.probe.http.clone(),
+        tls: group.probe.tls.clone(),
         timeout: group.probe.timeout,
         patience: group.probe.silence + group.probe.timeout,
         proxy_protocol: group.proxy_protocol,
@@ -127,6 +130,7 @@ struct Heard {
     version: Option<Version>,
     certificate: Option<Certificate>,
     turn: Option<TurnAnswer>,
+    finding: Option<Finding>,
 }
 
 /// Asks side by side, on a thread of its own.
@@ -190,6 +194,7 @@ impl Heard {
             version: None,
             certificate: None,
             turn: None,
+            finding: None,
         }
     }
 
@@ -214,6 +219,7 @@ impl Heard {
             version: shown.version,
             certificate: shown.certificate.map(|shown| *shown),
             turn: shown.turn,
+            finding: shown.handshake.and_then(Result::err),
         }
     }
 }
@@ -246,6 +252,7 @@ impl Asked {
                 let fault = Fault::of(&answer, self.served);
                 turn(&answer, fault, self.served)
             }),
+            tls_fault: heard.finding.as_ref().map(tls_fault),
         }
     }
 

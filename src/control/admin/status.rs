@@ -6,7 +6,7 @@ use jiff::{Timestamp, TimestampRound, Unit};
 
 use super::answers::{
     Administered, Listener, ListenerNode, Maintenance, Node, NodeCertificate, NodeService,
-    NodeTurn, Nodes, PartnerCounts, PinCounts, Status,
+    NodeTlsFault, NodeTurn, Nodes, PartnerCounts, PinCounts, Status,
 };
 use super::{attention, readiness};
 use crate::addr::NodeAddr;
@@ -19,6 +19,7 @@ use crate::pool::health::Hold;
 use crate::probe::TurnAnswer;
 use crate::snapshot;
 use crate::store;
+use crate::tls::Finding;
 
 pub(super) fn status(shared: &Shared, view: &View) -> Status {
     let snapshot = shared.snapshot.load();
@@ -183,6 +184,7 @@ fn service(group: &GroupView, each: &EndpointView) -> NodeService {
         turn: each
             .turn
             .map(|view| turn(&view.answer, view.fault, each.endpoint.address)),
+        tls_fault: each.tls_fault.as_deref().map(tls_fault),
         held_until: health.hold.map(|hold| match hold {
             Hold::Until(moment) | Hold::Flapping(moment) => at(moment).to_string(),
             Hold::Manual => "resume".into(),
@@ -213,6 +215,15 @@ pub(super) fn turn(answer: &TurnAnswer, fault: Option<Fault>, own: NodeAddr) -> 
         alternate_server: answer.alternate.map(|address| address.to_string()),
         configured: own.to_string(),
         fault: fault.map(|fault| fault.label().into()),
+    }
+}
+
+/// Why a node cannot be spoken to in TLS, as the answers carry it.
+pub(super) fn tls_fault(finding: &Finding) -> NodeTlsFault {
+    NodeTlsFault {
+        fault: finding.label().into(),
+        says: finding.to_string(),
+        remedy: finding.remedy().into(),
     }
 }
 

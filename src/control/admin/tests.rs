@@ -176,6 +176,7 @@ fn view(snapshot: &Snapshot) -> View {
                 },
                 certificate: None,
                 turn: None,
+                tls_fault: None,
             })
             .collect(),
     });

@@ -69,6 +69,7 @@ impl Court {
         }
         self.forget_certificates();
         self.forget_answers();
+        self.forget_handshakes();
         let pools: HashSet<_> = self
             .watched
             .iter()

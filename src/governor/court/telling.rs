@@ -66,6 +66,7 @@ impl Court {
                         health,
                         certificate: self.certificates.of(member.endpoint.number).map(Arc::clone),
                         turn: self.addressing.of(member.endpoint.number),
+                        tls_fault: self.handshakes.of(member.endpoint.number).map(Arc::clone),
                     })
                 })
                 .collect(),

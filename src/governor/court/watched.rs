@@ -85,6 +85,7 @@ impl Watched {
         let question = Question {
             kind: self.plan.probe.kind,
             http: self.plan.probe.http.clone(),
+            tls: self.plan.probe.tls.clone(),
             timeout: self.plan.probe.timeout,
             patience: self.plan.probe.silence + self.plan.probe.timeout,
             proxy_protocol: self.plan.proxy_protocol,
@@ -109,6 +110,9 @@ impl Watched {
             }
             if let Some(answer) = shown.turn {
                 tell(Heard::Answer(answer));
+            }
+            if let Some(ended) = shown.handshake {
+                tell(Heard::Handshake(ended));
             }
             under_way.set(under_way.get() - 1);
         });

@@ -339,6 +339,7 @@ fn question() -> Question {
     Question {
         kind: ProbeKind::TurnAllocate,
         http: None,
+        tls: None,
         timeout: Duration::from_millis(200),
         patience: Duration::from_secs(10),
         proxy_protocol: ProxySend::Off,

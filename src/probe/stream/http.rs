@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::{Unanswered, judge};
 use crate::config::model::HttpQuestion;
+use crate::tls;
 
 /// Asks `node` over `stream`.
 pub(super) async fn ask<S>(
@@ -75,8 +76,9 @@ async fn holds(mut body: Incoming, text: &[u8]) -> Result<bool, Unanswered> {
 )]
 fn judge_http(error: hyper::Error) -> Unanswered {
     let cause = error.source().and_then(|cause| cause.downcast_ref());
-    // What no system call has said is hyper's word for what it read.
-    let cause = cause.filter(|cause: &&io::Error| cause.raw_os_error().is_some());
+    // What neither a system call nor TLS has said is hyper's word for what it read.
+    let cause = cause
+        .filter(|cause: &&io::Error| cause.raw_os_error().is_some() || tls::cause(cause).is_some());
     cause.map_or(Unanswered::WRONG, judge)
 }
 

@@ -39,13 +39,15 @@ pub(super) async fn open(
     let Arrival {
         ticket,
         turn,
-        header: mut bytes,
+        header,
         said,
     } = arrival;
-    // Moved, since a session that waits for its node would hold both.
-    bytes.extend(said);
     let first = FirstBytes {
-        bytes,
+        // Moved or joined, so that no copy is kept beside them until the node answers.
+        bytes: match header.is_empty() {
+            true => said,
+            false => [header, said].concat(),
+        },
         finished: false,
     };
     let opening = match first.bytes.is_empty() {

@@ -9,17 +9,20 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::flow::Leg;
-use super::{Entrance, Flows, fill};
+use super::{Entrance, Flows};
 use crate::net::divert::{Diversion, is_delivered_here, loopback};
 use crate::net::transparent::{SELF_TEST_PORT, mark, self_test_client_port};
 use crate::net::unreachable::Unreachable;
@@ -269,6 +272,20 @@ impl<E: Entrance + 'static> Answered for Flows<E> {
     fn lose(&self, lost: &Unreachable) -> bool {
         self.give_up_node(lost.from, Some(lost.to), Failure::Unanswered)
     }
+}
+
+/// Has `receive` fill a batch from a socket that is said to be readable, and the runtime know whether it still is.
+fn fill(batch: &mut Batch, socket: &UdpSocket, receive: impl FnOnce(&mut Batch) -> io::Result<()>) {
+    let received = socket.try_io(Interest::READABLE, || {
+        receive(batch)?;
+        // A batch that is not full has emptied the socket; whatever came since is told anew.
+        match batch.is_full() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    });
+    // An error of the socket's own is about a datagram that was sent before.
+    let _ = received;
 }
 
 /// What is sent to see whether it comes back. Whoever looks at the wire finds out by whom.

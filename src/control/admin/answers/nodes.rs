@@ -86,6 +86,9 @@ pub struct NodeService {
     /// What it last said to a `turn-allocate` probe.
     #[serde(default)]
     pub turn: Option<NodeTurn>,
+    /// Why it cannot be spoken to in TLS, as far as probes have tried.
+    #[serde(default)]
+    pub tls_fault: Option<NodeTlsFault>,
     /// Until when it takes only its pinned clients: a time, or `resume` by an administrator.
     pub held_until: Option<String>,
     /// Its sessions, dials included.
@@ -103,6 +106,17 @@ pub struct NodeTurn {
     pub configured: String,
     /// What is wrong with it: `elsewhere` (`alternate_server` is not `configured`), `other-code`, or `open`.
     pub fault: Option<String>,
+}
+
+/// Why a node cannot be spoken to in TLS from here. It lives all the same.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeTlsFault {
+    /// `nothing-in-common`, `untrusted`, `refused` (what we show, or lack), or `odd`.
+    pub fault: String,
+    /// What was said of it.
+    pub says: String,
+    /// What to do about it.
+    pub remedy: String,
 }
 
 /// A certificate that a node shows.

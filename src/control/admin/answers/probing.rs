@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{NodeCertificate, NodeTurn};
+use super::{NodeCertificate, NodeTlsFault, NodeTurn};
 
 /// `GET /v1/nodes/{node}/probe`: every service of a node, asked once and now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,4 +56,7 @@ pub struct ProbedService {
     /// What it said to an Allocate.
     #[serde(default)]
     pub turn: Option<NodeTurn>,
+    /// Why it cannot be spoken to in TLS, where a whole handshake was tried.
+    #[serde(default)]
+    pub tls_fault: Option<NodeTlsFault>,
 }
