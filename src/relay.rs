@@ -28,6 +28,7 @@ pub mod pump;
 pub mod recognition;
 pub mod report;
 pub mod session;
+pub mod sip;
 pub mod tcp;
 mod terminated;
 pub mod udp;

@@ -31,6 +31,8 @@ pub struct Known {
     pub node: Option<Arc<str>>,
     /// Whether it is refused.
     pub blocked: bool,
+    /// Whether it was found by DNS alone, and may say little at a time.
+    pub discovered: bool,
     /// Lowers the listener's `tls_min`; `Some(None)`: off.
     pub tls_min: Option<Option<model::TlsVersion>>,
     /// Whether anything tells what its certificate is called.
@@ -67,6 +69,7 @@ impl Known {
             pin: partner.pin,
             node: partner.node.as_deref().map(Arc::from),
             blocked: partner.federation == model::Federation::Blocked,
+            discovered: partner.federation == model::Federation::DiscoveredDomain,
             tls_min: partner.tls_min,
             has_names: certificate_names(partner).next().is_some(),
             failback: partner.failback.clone(),
@@ -87,6 +90,8 @@ pub struct PartnerTable {
     certificates: HashMap<Box<str>, Option<Arc<Known>>>,
     /// By their domains; `None` where several claim one.
     domains: HashMap<Box<str>, Option<Arc<Known>>>,
+    /// Domains of those that are blocked, and the names in their certificates.
+    blocked: HashMap<Box<str>, Arc<Known>>,
     /// What DNS says.
     resolved: Arc<Addresses>,
 }
@@ -116,6 +121,10 @@ impl PartnerTable {
             }
             for domain in welcome_domains(partner) {
                 give(&mut table.domains, domain.to_ascii_lowercase(), &known);
+            }
+            for name in blocked_names(partner) {
+                let entry = table.blocked.entry(name.into());
+                entry.or_insert_with(|| Arc::clone(&known));
             }
             table.names.entry(Arc::clone(&known.name)).or_insert(known);
         }
@@ -178,6 +187,19 @@ impl PartnerTable {
     #[must_use]
     pub fn by_domain(&self, domain: &str) -> Option<&Arc<Known>> {
         self.domains.get(domain)?.as_ref()
+    }
+
+    /// The blocked partner that this domain or name in a certificate belongs to, written in lower case. Only for whom
+    /// its own words, or a certificate that was verified, refuse.
+    #[must_use]
+    pub fn blocked(&self, name: &str) -> Option<&Arc<Known>> {
+        self.blocked.get(name)
+    }
+
+    /// Whether any partner is blocked that has names.
+    #[must_use]
+    pub fn blocks_anybody(&self) -> bool {
+        !self.blocked.is_empty()
     }
 
     /// The partner with the longest configured prefix around `client`.
@@ -245,6 +267,16 @@ fn welcome_domains(partner: &model::Partner) -> impl Iterator<Item = &String> {
 /// domains are called by custom. Of a blocked partner none: nothing learned blocks.
 fn certificate_names(partner: &model::Partner) -> impl Iterator<Item = String> {
     let is_welcome = partner.federation != model::Federation::Blocked;
+    all_names(partner).filter(move |_| is_welcome)
+}
+
+/// What a blocked partner calls itself.
+fn blocked_names(partner: &model::Partner) -> impl Iterator<Item = String> {
+    let is_blocked = partner.federation == model::Federation::Blocked;
+    all_names(partner).filter(move |_| is_blocked)
+}
+
+fn all_names(partner: &model::Partner) -> impl Iterator<Item = String> {
     let named = partner
         .edge
         .iter()
@@ -252,7 +284,7 @@ fn certificate_names(partner: &model::Partner) -> impl Iterator<Item = String> {
         .cloned();
     let domains = partner.domains.iter();
     let by_custom = domains.flat_map(|domain| [format!("sip.{domain}"), domain.clone()]);
-    let names = named.chain(by_custom).filter(move |_| is_welcome);
+    let names = named.chain(by_custom);
     names.map(|name| name.to_ascii_lowercase())
 }
 

@@ -100,6 +100,7 @@ pub const fn speaks_for(outcome: Outcome, was_served: bool) -> Option<bool> {
         | Outcome::RefusedAccess
         | Outcome::RefusedProxy
         | Outcome::RefusedTls
+        | Outcome::RefusedMessage
         | Outcome::Shortage
         | Outcome::InternalError => None,
     }

@@ -211,6 +211,15 @@ impl Account {
         *self.endpoint.borrow_mut() = Some(Arc::clone(endpoint));
     }
 
+    /// The session goes on without the endpoint it was bound to, until it is bound to another.
+    pub fn leave(&self, seat: &Seat) {
+        self.presence.set(Presence::None);
+        self.count_present();
+        self.unbind();
+        seat.bind(0);
+        self.is_told_lost.set(false);
+    }
+
     /// The endpoint it is bound to.
     #[must_use]
     pub fn endpoint(&self) -> Option<Arc<Endpoint>> {

@@ -279,6 +279,11 @@ impl Placing {
         self.tried.count() > 0
     }
 
+    /// The node at `index` is not chosen: the session was ended there.
+    pub fn pass_over(&mut self, index: usize) {
+        self.tried = self.tried.with(index);
+    }
+
     /// The node at `choice` failed: another one is next.
     pub fn failed(&mut self, choice: &Choice, how: Failure) {
         self.tried = self.tried.with(choice.index);

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 
 use self::direction::{Direction, Fault};
 pub use self::leg::{Leg, NodeLeg};
-use super::memory::{Budget, Pipes};
+use super::memory::{Budget, Hold, Pipes};
 use super::session::{Interrupt, Seat};
 
 mod direction;
@@ -49,6 +49,12 @@ impl Gear {
     #[must_use]
     pub fn memory(&self) -> &Budget {
         &self.memory
+    }
+
+    /// Counts so many bytes as held, where there is room for them.
+    #[must_use]
+    pub fn hold(&self, bytes: usize) -> Option<Hold> {
+        self.memory.has_room(bytes).then(|| self.memory.hold(bytes))
     }
 
     /// Lends the shared buffer to `work`, which must not await.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use super::history::{History, Told};
+use super::sip::Traffic;
 use crate::clock::Moment;
 use crate::partner::learned::Learned;
 use crate::partner::table::{Known, PartnerTable};
@@ -23,6 +24,8 @@ pub struct Recognition {
     pub history: History,
     /// Counts of handshakes.
     pub tally: Tally,
+    /// Counts of SIP.
+    pub sip: Traffic,
 }
 
 impl Recognition {
@@ -35,6 +38,7 @@ impl Recognition {
             turned_out: AtomicU64::new(0),
             history,
             tally: Tally::new(workers),
+            sip: Traffic::new(workers),
         };
         (recognition, told)
     }

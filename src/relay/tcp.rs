@@ -162,7 +162,7 @@ pub(super) fn end_client(client: &TcpStream, outcome: Outcome) {
 }
 
 /// A connection that failed: whose, how, and whether the other side is reset.
-fn failed(side: Side, error: &io::Error) -> (Outcome, bool) {
+pub(super) fn failed(side: Side, error: &io::Error) -> (Outcome, bool) {
     use std::io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut, UnexpectedEof};
     match (side, error.kind()) {
         (Side::Node, UnexpectedEof) => (Outcome::NodeClosed, false),

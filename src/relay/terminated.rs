@@ -18,6 +18,7 @@ use super::placing::Failure;
 use super::pump::{FirstBytes, NodeLeg};
 use super::report::Report;
 use super::session::{Interrupt, outcome_of};
+use super::sip;
 use super::tcp::{Arrival, Guest, arrive, end_client};
 use crate::config::model::Protocol;
 use crate::inspect::tls::{Alert, Certificate, Level, Side, Version};
@@ -46,7 +47,8 @@ pub(super) async fn serve(life: Life<'_>, client: TcpStream, place: Place) -> Ou
     };
     match life.shake_hands(termination, client, &arrival.said).await {
         Ok(client) => match &termination.protocol {
-            Protocol::Raw | Protocol::Sip(_) => life.relay(termination, client, arrival).await,
+            Protocol::Raw => life.relay(termination, client, arrival).await,
+            Protocol::Sip(terms) => Box::pin(sip::serve(life, terms, client, arrival)).await,
             Protocol::Http(terms) => {
                 let Arrival {
                     header,

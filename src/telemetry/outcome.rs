@@ -49,6 +49,8 @@ pub enum Outcome {
     RefusedProxy,
     /// The client offered less than `tls_min`.
     RefusedTls,
+    /// A message was malformed, or larger than is taken here.
+    RefusedMessage,
     /// The client ended the handshake by an alert.
     TlsAlertClient,
     /// The node ended the handshake by an alert.
@@ -74,7 +76,7 @@ pub enum Blame {
 
 impl Outcome {
     /// Every outcome, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
@@ -97,6 +99,7 @@ impl Outcome {
         Self::RefusedAccess,
         Self::RefusedProxy,
         Self::RefusedTls,
+        Self::RefusedMessage,
         Self::TlsAlertClient,
         Self::TlsAlertNode,
         Self::Shortage,
@@ -120,6 +123,7 @@ impl Outcome {
             | Self::RefusedAccess
             | Self::RefusedProxy
             | Self::RefusedTls
+            | Self::RefusedMessage
             | Self::TlsAlertClient => Blame::Client,
             Self::NodeReset
             | Self::NodeLost
@@ -149,6 +153,7 @@ impl Outcome {
                 | Self::RefusedAccess
                 | Self::RefusedProxy
                 | Self::RefusedTls
+                | Self::RefusedMessage
                 | Self::TlsAlertClient
                 | Self::TlsAlertNode
         )
@@ -180,6 +185,7 @@ impl Outcome {
             Self::RefusedAccess => "refused-access",
             Self::RefusedProxy => "refused-proxy",
             Self::RefusedTls => "refused-tls",
+            Self::RefusedMessage => "refused-message",
             Self::TlsAlertClient => "tls-alert-client",
             Self::TlsAlertNode => "tls-alert-node",
             Self::Shortage => "shortage",

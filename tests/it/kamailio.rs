@@ -8,8 +8,11 @@ use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use pinfold_loadtest::process::{Process, Signal, wait_until};
+
+use rustix::process::{Pid, kill_process};
 
 use crate::coturn::program;
 use crate::world::{Directory, SOON, lonely_address};
@@ -49,7 +52,18 @@ impl Kamailio {
     /// A server that answers every request by `code`, once it accepts.
     pub(crate) fn serve(&self, code: u16) -> Server {
         let address = SocketAddr::from((lonely_address(), PORT));
-        self.start(code, address, &format!("listen=tcp:{address}\n"))
+        self.start(
+            code,
+            address,
+            &format!("listen=tcp:{address}\n"),
+            Duration::ZERO,
+        )
+    }
+
+    /// The same, where each answer takes so long, and the next request waits.
+    pub(crate) fn serve_slowly(&self, code: u16, takes: Duration) -> Server {
+        let address = SocketAddr::from((lonely_address(), PORT));
+        self.start(code, address, &format!("listen=tcp:{address}\n"), takes)
     }
 
     /// The same within TLS, by the certificate `name` of `certificates`, from clients whose certificate the authority
@@ -66,17 +80,19 @@ impl Kamailio {
              modparam(\"tls\", \"verify_certificate\", 1)\n\
              modparam(\"tls\", \"require_certificate\", 1)\n"
         );
-        self.start(code, address, &tls)
+        self.start(code, address, &tls, Duration::ZERO)
     }
 
-    fn start(&self, code: u16, address: SocketAddr, listening: &str) -> Server {
+    fn start(&self, code: u16, address: SocketAddr, listening: &str, takes: Duration) -> Server {
+        let takes = takes.as_micros();
         let directory = Directory::create();
         let file = directory.path().join("kamailio.cfg");
         let text = format!(
             "#!KAMAILIO\ndebug=2\nlog_stderror=yes\nchildren=1\ntcp_children=1\nauto_aliases=no\n\
              {listening}loadmodule \"sl.so\"\nloadmodule \"pv.so\"\n\
-             loadmodule \"xlog.so\"\n\
+             loadmodule \"xlog.so\"\nloadmodule \"cfgutils.so\"\n\
              request_route {{\n\
+             usleep(\"{takes}\");\n\
              xlog(\"L_NOTICE\", \"asked $rm $ru\\n\");\nsl_send_reply(\"{code}\", \"As told\");\n}}\n"
         );
         fs::write(&file, text).unwrap();
@@ -101,6 +117,19 @@ impl Server {
     /// Stops it in order, with all its processes.
     pub(crate) fn stop(&mut self) {
         self.process.signal(Signal::TERM).unwrap();
+        assert!(self.process.wait_exit(SOON).is_some(), "it goes on");
+    }
+
+    /// Kills it, with all its processes at once: none of them ends in order.
+    pub(crate) fn kill(&mut self) {
+        let own = self.process.pid();
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
+        self.process.signal(Signal::KILL).unwrap();
+        for child in children.split_whitespace() {
+            let child = child.parse().ok().and_then(Pid::from_raw);
+            // One that has ended with its parent has done so already.
+            let _ = kill_process(child.unwrap(), Signal::KILL);
+        }
         assert!(self.process.wait_exit(SOON).is_some(), "it goes on");
     }
 }

@@ -592,6 +592,8 @@ fn a_node_that_accepts_and_dies_is_replaced_without_the_client_noticing() {
     );
     let world = World::start_with(1, |setup| {
         setup.node("silent", silent.address());
+        // Each has its turn, however soon a client is gone.
+        setup.pool = "balance = \"round-robin\"".into();
         setup.listeners[0].service = "tcp".into();
         setup.listeners[0].more = more;
     });

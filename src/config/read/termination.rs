@@ -83,9 +83,6 @@ pub(super) fn spoken(table: &mut Table<'_, '_>, service: Service) -> Option<Spok
         );
         return None;
     }
-    if protocol == Spoken::Sip {
-        table.unavailable("protocol");
-    }
     Some(protocol)
 }
 

@@ -23,6 +23,7 @@ use crate::governor::{EndpointView, Fault, GroupView, Totals, View};
 use crate::pool::health::State;
 use crate::pool::invariant::Rule;
 use crate::relay::recognition::What;
+use crate::relay::sip;
 use crate::snapshot::{Listener, ListenerCounters};
 use crate::telemetry::counters::Counter;
 use crate::telemetry::outcome::Outcome;
@@ -49,6 +50,7 @@ pub(super) fn render(shared: &Shared, view: &View) -> Result<String, fmt::Error>
         scrape.group(group);
     }
     scrape.handshakes(shared);
+    scrape.sip(shared);
     scrape.names(shared);
     scrape.failovers(view);
     scrape.render()
@@ -362,6 +364,56 @@ impl Scrape {
         let help = "Endings of sessions that found control's queue full";
         let dropped = recognition.history.dropped();
         self.counter("pinfold_history_dropped", help, Labels::new(), dropped);
+    }
+
+    fn sip(&mut self, shared: &Shared) {
+        for ((listener, partner), counts) in shared.recognition.sip.all() {
+            let whose = || {
+                vec![
+                    ("listener", listener.to_string()),
+                    ("partner", partner.to_string()),
+                ]
+            };
+            for (way, direction) in sip::Way::ALL {
+                let mut add = |name, help, label: (&'static str, String), count| {
+                    // Most of what might be said nobody says.
+                    if count > 0 {
+                        let mut labels = whose();
+                        labels.extend([label, ("direction", direction.into())]);
+                        self.counter(name, help, labels, count);
+                    }
+                };
+                for (at, method) in sip::METHODS.into_iter().enumerate() {
+                    let help = "Requests of SIP by method: up from clients, down to them";
+                    let label = ("method", method.to_owned());
+                    let count = counts.requests(way, at);
+                    add("pinfold_sip_requests", help, label, count);
+                }
+                for (at, class) in sip::CLASSES.into_iter().enumerate() {
+                    let help =
+                        "Responses of SIP by class, those that Pinfold gives itself among them";
+                    let label = ("class", class.to_owned());
+                    let count = counts.responses(way, at);
+                    add("pinfold_sip_responses", help, label, count);
+                }
+                for (at, code) in sip::CODES.into_iter().enumerate() {
+                    let help = "Responses of SIP with codes that tell something";
+                    let label = ("code", code.to_string());
+                    let count = counts.codes(way, at);
+                    add("pinfold_sip_response_codes", help, label, count);
+                }
+            }
+            for (at, code) in sip::ANSWERS.into_iter().enumerate() {
+                let help = "Requests of SIP that Pinfold has answered itself";
+                let mut labels = whose();
+                labels.push(("code", code.to_string()));
+                self.counter("pinfold_sip_answers", help, labels, counts.answers(at));
+            }
+            let help = "Sessions of SIP that went on with another node";
+            self.counter("pinfold_sip_rehomed", help, whose(), counts.rehomed());
+            let help = "Sessions that were to be SIP and are relayed unread";
+            self.counter("pinfold_sip_opaque", help, whose(), counts.opaque());
+        }
     }
 
     /// From the start at zero, so that the first failover is an increase like any other.

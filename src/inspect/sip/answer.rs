@@ -1,6 +1,6 @@
 //! What a balancer answers itself, in the place of a node: RFC 3261, section 8.2.6.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use super::header::Name;
 use super::message::Message;
@@ -58,14 +58,21 @@ impl Answer {
     /// nobody would take an answer: to a response, to ACK (RFC 3261, section 17.1.1.3), or without a Via.
     #[must_use]
     pub fn to(self, request: &Message<'_>, tag: u64) -> Option<Vec<u8>> {
+        let mut text = Vec::new();
+        self.write(request, tag, &mut text).then_some(text)
+    }
+
+    /// Appends this answer to `request` to `text`; whether there is one.
+    pub fn write(self, request: &Message<'_>, tag: u64, text: &mut Vec<u8>) -> bool {
         let is_answered = request.method().is_some_and(|method| method != "ACK");
         let has_way_back = request.value(Name::Via).is_some();
         if !is_answered || !has_way_back {
-            return None;
+            return false;
         }
-        let mut text = format!("SIP/2.0 {} {}\r\n", self.code(), self.reason()).into_bytes();
+        // A vector takes whatever is written.
+        let _ = write!(text, "SIP/2.0 {} {}\r\n", self.code(), self.reason());
         for via in request.values(Name::Via) {
-            line(&mut text, "Via", via, "");
+            text.extend([b"Via: ", via, b"\r\n"].into_iter().flatten());
         }
         for (name, title) in [
             (Name::From, "From"),
@@ -77,22 +84,16 @@ impl Answer {
                 continue;
             };
             let needs_tag = name == Name::To && request.to().is_some_and(|to| to.tag().is_none());
-            let mut more = String::new();
+            text.extend([title.as_bytes(), b": ", value].into_iter().flatten());
             if needs_tag {
-                let _ = write!(more, ";tag={tag:016x}");
+                let _ = write!(text, ";tag={tag:016x}");
             }
-            line(&mut text, title, value, &more);
+            text.extend(b"\r\n");
         }
         if let Self::Unavailable { retry_after } = self {
-            text.extend(format!("Retry-After: {retry_after}\r\n").into_bytes());
+            let _ = write!(text, "Retry-After: {retry_after}\r\n");
         }
         text.extend(b"Content-Length: 0\r\n\r\n");
-        Some(text)
-    }
-}
-
-fn line(text: &mut Vec<u8>, name: &str, value: &[u8], more: &str) {
-    for part in [name.as_bytes(), b": ", value, more.as_bytes(), b"\r\n"] {
-        text.extend(part);
+        true
     }
 }

@@ -147,6 +147,13 @@ impl Account {
         facts.negotiated = version;
         facts.client_certificate = certificate.map(Box::new);
         self.conclude(&facts);
+        // What was learned of an address may be somebody else's who comes from there; this is its own.
+        if !self.is_configured()
+            && let Some(certificate) = &facts.client_certificate
+            && let Some(owner) = self.policy.partners.by_certificate(&certificate.names)
+        {
+            self.recognise(owner);
+        }
     }
 
     /// The handshake was to end here, and `side` has ended it by `alert`.

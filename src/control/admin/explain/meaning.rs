@@ -15,6 +15,12 @@ pub(super) fn of(ended: &Ended, who: &str, listener: Option<&model::Listener>) -
         Outcome::TlsAlertClient | Outcome::TlsAlertNode => alert(ended, who, node),
         Outcome::RefusedAccess => (format!("{} does not let {who} in", ended.listener), None),
         Outcome::RefusedTls => too_old(ended, who, listener),
+        Outcome::RefusedMessage => told(
+            format!(
+                "what {who} sent is no SIP that can be framed, or is larger than is taken here"
+            ),
+            "max_body bounds messages; pinfold_sip_answers_total counts what it was told",
+        ),
         Outcome::RefusedLimit | Outcome::RefusedPace | Outcome::RefusedProxy => {
             limited(ended.outcome)
         }

@@ -1,0 +1,487 @@
+//! SIP inside TLS that ends here: messages pass to the byte, and a node's death does not end its client's connection.
+//!
+//! Owns the life of a client's connection: its node is found when the first request has come, and another one when
+//! that node is gone (`line`). `talk` looks at messages as they pass, `gate` says which of them may, `outstanding` who
+//! waits for an answer, `side` holds what cannot go on at once, `traffic` counts. Deliberately no proxy: no header is
+//! written or changed, no dialog is followed, and what a node must refuse is the node's to refuse.
+//!
+//! Invariants: what passes, passes as it came, whole messages in their order; what Pinfold says itself stands between
+//! messages. Of a message whose node is gone in its midst the rest passes to nobody. A connection that is not looked at
+//! any more stays so.
+//!
+//! Sources: RFC 3261 (17 transactions, 18.3 framing, 21.5.4 Retry-After), RFC 5626 3.5.1, `[MS-SIPCOMP]`, domain.md
+//! 2.4 and 3.2.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use self::gate::{Gate, Identity, with_lower_case};
+use self::line::Line;
+use self::side::Inbound;
+use self::talk::{Refusal, Stop, Talk};
+pub use self::traffic::{ANSWERS, CLASSES, CODES, Counts, METHODS, Slot, Traffic, Way};
+use super::life::Life;
+use super::placing::Hold;
+use super::pump::{Leg, Meter, Side};
+use super::session::{Interrupt, outcome_of};
+use super::tcp::{Arrival, failed};
+use super::terminated::ClientStream;
+use crate::clock::Moment;
+use crate::config::model::{self, OnNodeDown};
+use crate::inspect::sip::Message;
+use crate::inspect::tls::Certificate;
+use crate::net::options::reset_on_close;
+use crate::net::wire::Waiting;
+use crate::snapshot::Ticket;
+use crate::telemetry::outcome::Outcome;
+
+mod gate;
+mod line;
+mod opaque;
+mod outstanding;
+mod rehoming;
+mod side;
+mod talk;
+mod traffic;
+
+/// Seconds after which a client may ask again: its next node is dialled at once, and what it may say grows by then.
+const RETRY_AFTER: u32 = 1;
+/// Reads of each side before others have their turn.
+const READS: usize = 16;
+
+/// Serves one client until its connection ends.
+pub(super) async fn serve(
+    life: Life<'_>,
+    terms: &model::Sip,
+    client: ClientStream,
+    arrival: Arrival,
+) -> Outcome {
+    let Arrival {
+        ticket,
+        header,
+        turn,
+        ..
+    } = arrival;
+    let certificates = client.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificate = certificates.first();
+    let certificate = certificate.and_then(|first| Certificate::parse(first));
+    let names = certificate.map(|certificate| certificate.names);
+    let names = names.unwrap_or_default();
+    let gate = gate(life, &names, terms);
+    let mut visit = Visit {
+        life,
+        terms,
+        header,
+        turn,
+        _ticket: ticket,
+        names,
+        client,
+        up: Inbound::new(terms.max_body),
+        talk: Talk::new(life, gate),
+        hold: None,
+        has_news: false,
+        talk_has_begun: false,
+        rehomed_at: None,
+        failed_at: None,
+    };
+    let mut line = None;
+    loop {
+        let event = poll_fn(|context| visit.poll(context, line.as_mut())).await;
+        match visit.live_on(event, &mut line).await {
+            Ok(Goes::On) => {}
+            Ok(Goes::Opaque(why)) => return visit.go_opaque(line, why).await,
+            Err(ending) => {
+                if let Some(line) = line.filter(|_| ending.is_reset) {
+                    reset_on_close(line.leg.socket());
+                }
+                return visit.end(ending).await;
+            }
+        }
+    }
+}
+
+/// What the client may say, as is known now.
+fn gate(life: Life<'_>, names: &[Box<str>], terms: &model::Sip) -> Gate {
+    let partner = life.account.partner();
+    let configured = partner.filter(|_| life.account.is_configured());
+    life.context().names.with_partners(|partners| {
+        let who = Identity {
+            names,
+            configured: configured.as_deref(),
+        };
+        Gate::new(partners, who, terms.discovered_rate)
+    })
+}
+
+/// Knows a stranger by the domain that its first request is from, where that is a partner's; whether it does. Only its
+/// node is chosen by it.
+fn claim(life: Life<'_>, request: &Message<'_>) -> bool {
+    let from = request.from().and_then(|from| from.host());
+    let Some(domain) = from.filter(|_| !life.account.is_partner()) else {
+        return false;
+    };
+    let named = life.context().names.with_partners(|partners| {
+        with_lower_case(domain, |domain| partners.by_domain(domain).map(Arc::clone))
+    });
+    if let Some(known) = &named {
+        life.account.recognise(known);
+        life.seat.mark_partner(known);
+    }
+    named.is_some()
+}
+
+/// One client's connection.
+struct Visit<'a> {
+    life: Life<'a>,
+    terms: &'a model::Sip,
+    /// The PROXY header that nodes are to see.
+    header: Vec<u8>,
+    /// The turn of the names when it was looked who it is.
+    turn: u64,
+    /// Its place within the limits.
+    _ticket: Ticket,
+    /// Those in its certificate.
+    names: Vec<Box<str>>,
+    client: ClientStream,
+    up: Inbound,
+    talk: Talk<'a>,
+    /// On its pin.
+    hold: Option<Hold>,
+    /// Something that was kept can go on now.
+    has_news: bool,
+    /// A message has come: from here on it may be idle.
+    talk_has_begun: bool,
+    /// When it last found another node than its first.
+    rehomed_at: Option<Moment>,
+    /// When it last found none.
+    failed_at: Option<Moment>,
+}
+
+/// What happens to a session.
+#[derive(Debug)]
+enum Event {
+    Interrupted(Interrupt),
+    /// What the client has sent cannot all pass.
+    Stopped(Stop),
+    /// The client has finished, or its connection has failed.
+    ClientGone(Option<io::Error>),
+    /// The node has finished, or its connection has failed.
+    NodeGone(Option<io::Error>),
+}
+
+/// How a session goes on.
+enum Goes {
+    On,
+    /// Unread, for this reason.
+    Opaque(&'static str),
+}
+
+/// How a session ends.
+struct Ending {
+    outcome: Outcome,
+    /// The client is reset, and told nothing more.
+    is_reset: bool,
+    /// The client may still be sending, and is to read the answer.
+    is_awaited: bool,
+}
+
+impl Ending {
+    const fn reset(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            is_reset: true,
+            is_awaited: false,
+        }
+    }
+
+    const fn in_order(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            is_reset: false,
+            is_awaited: false,
+        }
+    }
+}
+
+impl Visit<'_> {
+    fn poll(&mut self, context: &mut Context<'_>, mut line: Option<&mut Line>) -> Poll<Event> {
+        if let Poll::Ready(interrupt) = self.life.seat.poll_interrupt(context) {
+            return Poll::Ready(Event::Interrupted(interrupt));
+        }
+        for _ in 0..READS {
+            let told = self.poll_tell(context);
+            if let Poll::Ready(Err(error)) = told {
+                return Poll::Ready(Event::ClientGone(Some(error)));
+            }
+            let up = self.poll_up(context, line.as_deref_mut());
+            if let Poll::Ready(Err(event)) = up {
+                return Poll::Ready(event);
+            }
+            let down = match line.as_deref_mut().filter(|_| told.is_ready()) {
+                Some(line) => self.poll_down(context, line),
+                None => Poll::Pending,
+            };
+            if let Poll::Ready(Err(event)) = down {
+                return Poll::Ready(event);
+            }
+            if up.is_pending() && down.is_pending() {
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ready once the client has all that it is owed.
+    fn poll_tell(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { talk, client, .. } = self;
+        talk.to_client.poll_drain(context, client)
+    }
+
+    /// From the client. Ready once something has passed.
+    fn poll_up(
+        &mut self,
+        context: &mut Context<'_>,
+        mut line: Option<&mut Line>,
+    ) -> Poll<Result<(), Event>> {
+        if let Some(line) = line.as_deref_mut() {
+            let drained = line.to_node.poll_drain(context, &mut line.leg);
+            ready!(drained).map_err(|error| Event::NodeGone(Some(error)))?;
+        }
+        if self.up.has_finished && !self.has_news {
+            return self.poll_finish(context, line);
+        }
+        if !self.talk.may_say_more() {
+            return Poll::Pending;
+        }
+        let Self { talk, client, .. } = self;
+        let gear = &self.life.context().gear;
+        let has_node = line.is_some();
+        let mut stop = None;
+        let take = |context: &mut Context<'_>, framer: &mut _, bytes: &[u8]| {
+            let (done, why) = talk.take_up(context, line, framer, bytes);
+            stop = why;
+            done
+        };
+        let read = match std::mem::take(&mut self.has_news) {
+            true => self.up.go_on(context, gear, take).map(|()| 1),
+            false => {
+                let was_framed = self.talk_has_begun;
+                let read = ready!(self.up.poll_read(context, gear, client, take));
+                // Until its first message is whole, its bytes win it no time.
+                if was_framed {
+                    self.life.seat.mark_asked();
+                }
+                read
+            }
+        };
+        if !self.talk_has_begun && self.talk.has_framed() {
+            self.talk_has_begun = true;
+            let config = &self.life.policy().listener.config;
+            self.life.seat.arm(config.idle_timeout);
+        }
+        Poll::Ready(match (read, stop) {
+            (Err(error), _) => Err(Event::ClientGone(Some(error))),
+            (Ok(_), Some(Stop::Failed(error))) => Err(Event::NodeGone(Some(error))),
+            (Ok(_), Some(stop)) => Err(Event::Stopped(stop)),
+            (Ok(0), None) if has_node => {
+                let config = &self.life.policy().listener.config;
+                self.life.seat.arm(Some(config.fin_timeout));
+                Ok(())
+            }
+            (Ok(0), None) => Err(Event::ClientGone(None)),
+            (Ok(_), None) => Ok(()),
+        })
+    }
+
+    /// The client has finished, and the node is told.
+    fn poll_finish(
+        &self,
+        context: &mut Context<'_>,
+        line: Option<&mut Line>,
+    ) -> Poll<Result<(), Event>> {
+        let Some(line) = line else {
+            return Poll::Ready(Err(Event::ClientGone(None)));
+        };
+        if !line.is_finished {
+            let finished = ready!(line.leg.poll_finish(context));
+            finished.map_err(|error| Event::NodeGone(Some(error)))?;
+            line.is_finished = true;
+        }
+        Poll::Pending
+    }
+
+    /// From the node, to a client that is owed nothing. Ready once something has passed.
+    fn poll_down(&mut self, context: &mut Context<'_>, line: &mut Line) -> Poll<Result<(), Event>> {
+        let Self { talk, client, .. } = self;
+        let Line {
+            leg,
+            endpoint,
+            down,
+            unsettled,
+            ..
+        } = line;
+        let (life, turn, hold) = (self.life, self.turn, &mut self.hold);
+        let mut stop = None;
+        let take = |context: &mut Context<'_>, framer: &mut _, bytes: &[u8]| {
+            // The client gets nothing before its pin stands.
+            if let Some((placing, choice)) = unsettled.take() {
+                *hold = life.settle(&placing, &choice, endpoint, turn);
+            }
+            let (done, why) = talk.take_down(context, client, framer, bytes);
+            stop = why;
+            done
+        };
+        let read = ready!(down.poll_read(context, &life.context().gear, leg, take));
+        if let Ok(count @ 1..) = read {
+            line.has_spoken = true;
+            life.seat.mark_heard();
+            life.account.meter(endpoint).came_down(count as u64);
+        }
+        Poll::Ready(match (read, stop) {
+            (Err(error), _) => Err(Event::NodeGone(Some(error))),
+            (Ok(0), _) => Err(Event::NodeGone(None)),
+            (Ok(_), Some(Stop::Failed(error))) => Err(Event::ClientGone(Some(error))),
+            (Ok(_), Some(stop)) => Err(Event::Stopped(stop)),
+            (Ok(_), None) => Ok(()),
+        })
+    }
+
+    /// Does what an event asks for.
+    async fn live_on(&mut self, event: Event, line: &mut Option<Line>) -> Result<Goes, Ending> {
+        match event {
+            Event::Interrupted(interrupt) => self.interrupted(interrupt, line).await?,
+            Event::Stopped(Stop::NeedsNode) => {
+                if self.may_ask_again() {
+                    *line = self.find_node(None).await.map_err(Ending::reset)?;
+                }
+                if line.is_none() {
+                    self.talk.give_up_parked();
+                }
+                self.has_news = true;
+            }
+            Event::Stopped(Stop::Opaque(why)) => {
+                if line.is_none() {
+                    *line = self.find_node(None).await.map_err(Ending::reset)?;
+                }
+                return Ok(Goes::Opaque(why));
+            }
+            Event::Stopped(Stop::Refused(refusal)) => {
+                self.tell_refused(refusal);
+                return Err(Ending {
+                    outcome: Outcome::RefusedMessage,
+                    is_reset: false,
+                    is_awaited: true,
+                });
+            }
+            Event::Stopped(Stop::Illegible) => {
+                let error = io::Error::from(ErrorKind::InvalidData);
+                self.node_gone(line, Some(error)).await?;
+            }
+            Event::Stopped(Stop::Failed(error)) => self.node_gone(line, Some(error)).await?,
+            Event::NodeGone(error) => self.node_gone(line, error).await?,
+            Event::ClientGone(None) => return Err(Ending::in_order(Outcome::ClientClosed)),
+            Event::ClientGone(Some(error)) => {
+                return Err(Ending::reset(outcome_of_failure(Side::Client, &error)));
+            }
+        }
+        Ok(Goes::On)
+    }
+
+    async fn interrupted(
+        &mut self,
+        interrupt: Interrupt,
+        line: &mut Option<Line>,
+    ) -> Result<(), Ending> {
+        let config = &self.life.policy().listener.config;
+        match interrupt {
+            Interrupt::Named => {
+                self.life.take_name(&mut self.hold, true);
+                self.life.tell_named(self.hold.as_ref());
+                self.renew();
+                Ok(())
+            }
+            Interrupt::Deadline if self.up.has_finished => {
+                Err(Ending::reset(Outcome::ClientClosed))
+            }
+            Interrupt::Deadline if !self.talk.has_framed() => {
+                Err(Ending::reset(Outcome::FirstBytesTimeout))
+            }
+            Interrupt::NodeDown if config.on_node_down == OnNodeDown::Leave => {
+                self.life.seat.go_on_regardless();
+                self.life.account.forsake();
+                Ok(())
+            }
+            Interrupt::Deadline | Interrupt::ListenerRemoved | Interrupt::Stopped => {
+                Err(Ending::reset(outcome_of(interrupt)))
+            }
+            Interrupt::NodeDown
+            | Interrupt::Moved
+            | Interrupt::Drained
+            | Interrupt::Disabled
+            | Interrupt::NodeRemoved => self.lose(line, outcome_of(interrupt), true).await,
+        }
+    }
+
+    /// More is known of the client than before.
+    fn renew(&mut self) {
+        self.talk
+            .gate
+            .renew(gate(self.life, &self.names, self.terms));
+        self.talk.rename();
+    }
+
+    /// Ends the client's connection; what it is owed it gets, as long as it takes it.
+    async fn end(mut self, ending: Ending) -> Outcome {
+        if ending.is_reset {
+            reset_on_close(self.client.socket());
+            return ending.outcome;
+        }
+        let life = self.life;
+        let config = &life.policy().listener.config;
+        life.seat.arm(Some(config.fin_timeout));
+        let (mut is_told, mut waiting) = (false, Waiting::No);
+        let telling = poll_fn(|context| {
+            ready!(self.poll_tell(context))?;
+            let client = &mut self.client;
+            if !is_told {
+                ready!(client.poll_finish(context))?;
+                is_told = true;
+            }
+            // Closed while the client still sends, it would be reset, and what it was told be lost.
+            if ending.is_awaited {
+                let gear = &life.context().gear;
+                let read = |room: &mut [u8]| client.poll_read(context, room, &mut waiting);
+                // Once more, until the client has finished.
+                if ready!(gear.with_buffer(read))? > 0 {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(Ok::<_, io::Error>(()))
+        });
+        // Whatever interrupts it, the connection ends.
+        let _ = life.seat.guard(telling).await;
+        ending.outcome
+    }
+
+    fn tell_refused(&self, refusal: Refusal) {
+        let life = self.life;
+        if let Some(suppressed) = life.context().refusals.allow() {
+            let (listener, client) = (&*life.policy().listener.state.name, life.account.client());
+            let partner = life.account.partner();
+            let partner = partner.as_ref().map(|partner| &*partner.name);
+            tracing::warn!(listener, partner, %client, error = %refusal, suppressed, "sip-refused");
+        }
+    }
+}
+
+/// The outcome of a connection that has failed, or of what it needed and could not have.
+fn outcome_of_failure(side: Side, error: &io::Error) -> Outcome {
+    if error.kind() == ErrorKind::OutOfMemory {
+        return Outcome::Shortage;
+    }
+    failed(side, error).0
+}

@@ -1,0 +1,233 @@
+//! What a client may say: who is blocked, and how much those may say who were only found by DNS.
+//!
+//! By whom a certificate names that was verified here, by configured addresses, and by a message's own words where
+//! those refuse it. A domain that a client merely claims grants nothing. Pure: `now` is an argument.
+
+use std::time::Duration;
+
+use super::RETRY_AFTER;
+use crate::clock::Moment;
+use crate::config::model::Rate;
+use crate::inspect::sip::{Answer, Message};
+use crate::partner::table::{Known, PartnerTable};
+
+/// The policy of one client's connection.
+#[derive(Debug)]
+pub(super) struct Gate {
+    is_blocked: bool,
+    /// Who may only say so much.
+    allowance: Option<Allowance>,
+}
+
+/// What is known of a client beyond its own words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity<'a> {
+    /// The names in the certificate that it has shown, and that was verified.
+    pub(super) names: &'a [Box<str>],
+    /// Whom configured addresses name.
+    pub(super) configured: Option<&'a Known>,
+}
+
+impl Gate {
+    /// The gate for `who`; `rate` is what others than known partners may say.
+    pub(super) fn new(partners: &PartnerTable, who: Identity<'_>, rate: Option<Rate>) -> Self {
+        let mut names = who.names.iter();
+        let is_blocked = names.any(|name| partners.blocked(name).is_some());
+        let known = who.configured.or_else(|| {
+            let owner = partners.by_certificate(who.names);
+            owner.map(|owner| &**owner)
+        });
+        let is_limited = known.is_none_or(|known| known.discovered);
+        Self {
+            is_blocked,
+            allowance: rate.filter(|_| is_limited).map(Allowance::new),
+        }
+    }
+
+    /// Whether nothing is asked of what the client says: then it may also say what cannot be read.
+    pub(super) const fn is_open(&self) -> bool {
+        !self.is_blocked && self.allowance.is_none()
+    }
+
+    /// Whom it is for by now; what was said already still counts.
+    pub(super) fn renew(&mut self, anew: Self) {
+        self.is_blocked = anew.is_blocked;
+        match (&mut self.allowance, anew.allowance) {
+            (Some(old), Some(new)) if old.between == new.between && old.burst == new.burst => {}
+            (allowance, new) => *allowance = new,
+        }
+    }
+
+    /// The answer to `request`, if it must not pass.
+    pub(super) fn judge(
+        &mut self,
+        request: &Message<'_>,
+        partners: &PartnerTable,
+        now: Moment,
+    ) -> Option<Answer> {
+        if self.is_blocked || is_from_blocked(request, partners) {
+            return Some(Answer::Forbidden);
+        }
+        if request.offers_compression() {
+            return Some(Answer::NotCompressed);
+        }
+        // They belong to a request that has passed, and nobody could be told to send them later.
+        if matches!(request.method(), Some("ACK" | "CANCEL")) {
+            return None;
+        }
+        let allowance = self.allowance.as_mut()?;
+        let answer = Answer::Unavailable {
+            retry_after: RETRY_AFTER,
+        };
+        (!allowance.take(now)).then_some(answer)
+    }
+}
+
+fn is_from_blocked(request: &Message<'_>, partners: &PartnerTable) -> bool {
+    if !partners.blocks_anybody() {
+        return false;
+    }
+    let domain = request.from().and_then(|from| from.host());
+    domain
+        .is_some_and(|domain| with_lower_case(domain, |domain| partners.blocked(domain).is_some()))
+}
+
+/// Looks at `domain` in lower case, without allocating. What is longer than a domain can be is none.
+pub(super) fn with_lower_case<A: Default>(domain: &str, look: impl FnOnce(&str) -> A) -> A {
+    let mut room = [0; 253];
+    let Some(room) = room.get_mut(..domain.len()) else {
+        return A::default();
+    };
+    room.copy_from_slice(domain.as_bytes());
+    room.make_ascii_lowercase();
+    std::str::from_utf8(room).map(look).unwrap_or_default()
+}
+
+/// So many requests in so much time, all of them at once if nothing came before.
+#[derive(Debug)]
+struct Allowance {
+    between: Duration,
+    burst: Duration,
+    /// When all that was said would have been said, had it come evenly.
+    said_by: Moment,
+}
+
+impl Allowance {
+    fn new(rate: Rate) -> Self {
+        Self {
+            between: rate.per / rate.count.max(1),
+            burst: rate.per,
+            said_by: Moment::START,
+        }
+    }
+
+    fn take(&mut self, now: Moment) -> bool {
+        let begin = self.said_by.max(now);
+        let said_by = begin + self.between;
+        let has_room = said_by.since(now) <= self.burst;
+        if has_room {
+            self.said_by = said_by;
+        }
+        has_room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    const PARTNERS: &str = "version = 1\n[[pool]]\nname = \"edge\"\n[[pool.node]]\nname = \"edge1\"\n\
+        address = \"198.51.100.1\"\n[[listener]]\nname = \"federation\"\nbind = \"203.0.113.10:5061\"\n\
+        service = \"federation\"\npool = \"edge\"\n\
+        [[partner]]\nname = \"fabrikam\"\ndomains = [\"fabrikam.com\"]\n\
+        [[partner]]\nname = \"found\"\ndomains = [\"found.example\"]\nfederation = \"discovered-domain\"\n\
+        [[partner]]\nname = \"bad\"\ndomains = [\"bad.example\"]\nfederation = \"blocked\"\n";
+
+    fn partners() -> PartnerTable {
+        PartnerTable::new(&parse("a", PARTNERS).unwrap().config.partners)
+    }
+
+    const RATE: Rate = Rate {
+        count: 20,
+        per: Duration::from_secs(1),
+    };
+
+    fn gate(name: &str) -> Gate {
+        let names = [Box::from(name)];
+        let who = Identity {
+            names: &names,
+            configured: None,
+        };
+        Gate::new(&partners(), who, Some(RATE))
+    }
+
+    fn judge(gate: &mut Gate, method: &str, from: &str, millis: u64) -> Option<u16> {
+        let head = format!(
+            "{method} sip:a@b SIP/2.0\r\nFrom: <sip:x@{from}>\r\nCompression: LZ77-8K\r\n\r\n"
+        );
+        let message = Message::read(head.as_bytes()).unwrap();
+        let now = Moment::from_micros(millis * 1000);
+        gate.judge(&message, &partners(), now).map(Answer::code)
+    }
+
+    #[test]
+    fn who_was_only_found_may_say_so_much_and_then_more_with_time() {
+        for name in ["sip.found.example", "stranger.example"] {
+            let mut gate = gate(name);
+            assert!(!gate.is_open());
+            let mut said = |millis, count: usize| {
+                let all = (0..count).map(|_| judge(&mut gate, "MESSAGE", "found.example", millis));
+                all.filter(Option::is_none).count()
+            };
+            assert_eq!(said(5_000, 30), 20);
+            assert_eq!(said(5_100, 30), 2, "one each 50 ms");
+            assert_eq!(said(9_000, 30), 20);
+            assert_eq!(
+                judge(&mut gate, "MESSAGE", "found.example", 9_000),
+                Some(503)
+            );
+            assert_eq!(judge(&mut gate, "ACK", "found.example", 9_000), None);
+            assert_eq!(judge(&mut gate, "CANCEL", "found.example", 9_000), None);
+        }
+    }
+
+    #[test]
+    fn a_known_partner_says_what_it_will_and_a_claim_grants_nothing() {
+        let mut known = gate("sip.fabrikam.com");
+        assert!(known.is_open());
+        assert!((0..1000).all(|_| judge(&mut known, "INVITE", "fabrikam.com", 1).is_none()));
+        let mut claims = gate("stranger.example");
+        let said = (0..100).map(|_| judge(&mut claims, "INVITE", "fabrikam.com", 1));
+        assert_eq!(said.filter(Option::is_none).count(), 20);
+    }
+
+    #[test]
+    fn who_is_blocked_is_refused_by_its_certificate_and_by_its_own_words() {
+        assert_eq!(
+            judge(&mut gate("sip.bad.example"), "MESSAGE", "fabrikam.com", 1),
+            Some(403)
+        );
+        let mut known = gate("sip.fabrikam.com");
+        assert_eq!(judge(&mut known, "MESSAGE", "BAD.example", 1), Some(403));
+        assert_eq!(judge(&mut known, "MESSAGE", &"b".repeat(300), 1), None);
+        assert!(!gate("sip.bad.example").is_open());
+    }
+
+    #[test]
+    fn nothing_is_compressed() {
+        let mut known = gate("sip.fabrikam.com");
+        assert_eq!(judge(&mut known, "NEGOTIATE", "fabrikam.com", 1), Some(488));
+        assert_eq!(judge(&mut known, "MESSAGE", "fabrikam.com", 1), None);
+    }
+
+    #[test]
+    fn a_new_name_takes_along_what_was_said() {
+        let mut stranger = gate("stranger.example");
+        (0..20).for_each(|_| assert_eq!(judge(&mut stranger, "INFO", "a.b", 1), None));
+        stranger.renew(gate("sip.found.example"));
+        assert_eq!(judge(&mut stranger, "INFO", "a.b", 1), Some(503));
+        stranger.renew(gate("sip.fabrikam.com"));
+        assert!(stranger.is_open());
+    }
+}

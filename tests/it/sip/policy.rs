@@ -1,0 +1,232 @@
+//! Who may say what: blocked partners, those that were only found, messages that are too large, and compression.
+
+use std::io::{Read as _, Write as _};
+
+use pinfold_loadtest::process::wait_until;
+
+use super::node::SipNode;
+use super::phone::{Openssl, Phone};
+use super::{counted, read_answer, request, speaking_sip, take_message, world_of};
+use crate::terminated::issue;
+use crate::tls::certify;
+use crate::world::{Directory, FABRIKAM, SOON, Setup, World};
+
+/// Where a stranger calls from.
+const STRANGER: std::net::Ipv4Addr = std::net::Ipv4Addr::new(127, 0, 0, 77);
+
+const BLOCKED: &str =
+    "[[partner]]\nname = \"bad\"\ndomains = [\"bad.example\"]\nfederation = \"blocked\"\n";
+
+fn one(directory: &Directory, differ: impl FnOnce(&mut Setup)) -> (World, SipNode) {
+    certify(directory.path());
+    let node = SipNode::start("edge1");
+    let world = world_of(directory.path(), &[&node], differ);
+    (world, node)
+}
+
+#[test]
+fn who_says_to_be_blocked_is_answered_403_and_the_node_hears_nothing_of_it() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |setup| setup.rest = BLOCKED.into());
+    let mut phone = Phone::connect(world.address(), STRANGER);
+    phone.say(request("INVITE", 1, "BAD.example", &"x".repeat(70_000)));
+    assert_eq!(read_answer(&phone.hear().unwrap()), (403, None));
+    phone.say(request("ACK", 1, "bad.example", "").replace("1ACK", "1INVITE"));
+    assert!(node.heard().is_empty());
+    // Somebody else of the same peer is served.
+    assert_eq!(phone.ask("OPTIONS", 2), (200, Some("edge1".into())));
+    let text = node.wait_heard(|text| text.contains("OPTIONS"));
+    assert!(!text.contains("bad.example"), "{text}");
+    let name = "pinfold_sip_answers_total";
+    assert_eq!(counted(&world, name, &["partner=\"\"", "code=\"403\""]), 1);
+}
+
+/// A world whose clients show certificates, and a certificate for each of `names`.
+fn certified(
+    directory: &Directory,
+    names: &[&str],
+    more: &str,
+    partners: &str,
+) -> (World, SipNode) {
+    let path = directory.path();
+    one(directory, |setup| {
+        let ca = path.join("ca.pem");
+        let auth = format!(
+            "client_auth = \"require\"\nclient_ca = \"{}\"\n{more}",
+            ca.display()
+        );
+        setup.listeners[0].more = speaking_sip(path, &auth);
+        setup.rest = partners.into();
+        for name in names {
+            issue(path, name, &[name]);
+        }
+    })
+}
+
+/// Codes of the answers to so many requests of whoever shows the certificate `name`.
+fn codes(directory: &Directory, world: &World, name: &str, count: u32) -> Vec<u16> {
+    let more = format!(" -cert {name}.pem -key {name}.key");
+    let (_client, mut input, mut output) =
+        Openssl::connect(directory.path(), world.address(), &more);
+    let (mut heard, mut block) = (Vec::new(), [0; 4096]);
+    let mut ask = |number| {
+        let text = request("OPTIONS", number, "elsewhere.example", "");
+        input.write_all(text.as_bytes()).unwrap();
+        loop {
+            if let Some(message) = take_message(&mut heard) {
+                return read_answer(&String::from_utf8_lossy(&message)).0;
+            }
+            let count = output.read(&mut block).unwrap();
+            assert!(count > 0, "{}", world.pinfold.process.output());
+            heard.extend_from_slice(&block[..count]);
+        }
+    };
+    (1..=count).map(&mut ask).collect()
+}
+
+#[test]
+fn whose_certificate_is_a_blocked_partners_is_answered_403_whoever_it_says_to_be() {
+    let directory = Directory::create();
+    let names = ["sip.bad.example", "sip.other.example"];
+    let (world, node) = certified(&directory, &names, "", BLOCKED);
+    assert_eq!(codes(&directory, &world, names[0], 2), [403, 403]);
+    assert!(node.heard().is_empty());
+    assert_eq!(codes(&directory, &world, names[1], 1), [200]);
+}
+
+#[test]
+fn a_verified_certificate_says_who_is_limited_and_whose_node_it_is() {
+    let directory = Directory::create();
+    let names = ["sip.found.example", "sip.allied.example"];
+    let rate = "[listener.sip]\ndiscovered_rate = \"2/m\"\n";
+    let partners = "[[partner]]\nname = \"found\"\ndomains = [\"found.example\"]\n\
+        federation = \"discovered-domain\"\n\
+        [[partner]]\nname = \"allied\"\ndomains = [\"allied.example\"]\npin = \"partner\"\n";
+    let (world, _node) = certified(&directory, &names, rate, partners);
+    assert_eq!(codes(&directory, &world, names[0], 4), [200, 200, 503, 503]);
+    assert_eq!(codes(&directory, &world, names[1], 4), [200; 4]);
+    assert_eq!(world.pinfold.pin("allied").as_deref(), Some("edge1"));
+    let allied = ["partner=\"allied\"", "class=\"2xx\""];
+    assert_eq!(counted(&world, "pinfold_sip_responses_total", &allied), 4);
+}
+
+#[test]
+fn who_was_not_configured_may_say_so_much_and_a_partner_what_it_will() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |setup| {
+        setup.listeners[0].more = speaking_sip(
+            directory.path(),
+            "[listener.sip]\ndiscovered_rate = \"3/m\"\n",
+        );
+    });
+    let mut stranger = Phone::connect(world.address(), STRANGER);
+    let codes: Vec<_> = (1..7)
+        .map(|number| stranger.ask("MESSAGE", number).0)
+        .collect();
+    assert_eq!(codes, [200, 200, 200, 503, 503, 503]);
+    stranger.say(request("MESSAGE", 8, "fabrikam.com", &"x".repeat(100_000)));
+    let answer = stranger.hear().unwrap();
+    assert!(
+        answer.starts_with("SIP/2.0 503") && answer.contains("Retry-After: 1\r\n"),
+        "{answer}"
+    );
+    let text = node.wait_heard(|text| text.contains("CSeq: 3 "));
+    assert!(
+        !text.contains("CSeq: 4 ") && !text.contains("CSeq: 8 "),
+        "{text}"
+    );
+    let mut partner = Phone::connect(world.address(), FABRIKAM);
+    assert!((1..20).all(|number| partner.ask("MESSAGE", number).0 == 200));
+    assert_eq!(
+        counted(&world, "pinfold_sip_answers_total", &["\"503\""]),
+        4
+    );
+}
+
+#[test]
+fn what_is_too_large_or_cannot_be_framed_is_told_so_and_ends_the_connection() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |setup| {
+        setup.listeners[0].more =
+            speaking_sip(directory.path(), "[listener.sip]\nmax_body = \"1KB\"\n");
+    });
+    let large = request("MESSAGE", 1, "fabrikam.com", &"x".repeat(1001));
+    let long = request("MESSAGE", 1, "fabrikam.com", "").replace(
+        "Max-Forwards",
+        &format!("Subject: {}\r\nMax-Forwards", "s".repeat(70_000)),
+    );
+    let wrong = request("MESSAGE", 1, "fabrikam.com", "").replace("Length: 0", "Length: -1");
+    for (text, code) in [(large, 413), (long, 513), (wrong, 400)] {
+        let mut phone = Phone::connect(world.address(), FABRIKAM);
+        assert_eq!(phone.ask("OPTIONS", 7).0, 200);
+        phone.say(text);
+        assert_eq!(read_answer(&phone.hear().unwrap()), (code, None));
+        assert_eq!(phone.ends(), Some(std::io::ErrorKind::UnexpectedEof));
+    }
+    let mut phone = Phone::connect(world.address(), FABRIKAM);
+    assert_eq!(phone.ask("OPTIONS", 7).0, 200);
+    phone.say("GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(phone.ends(), Some(std::io::ErrorKind::UnexpectedEof));
+    assert!(!String::from_utf8_lossy(&node.heard().concat()).contains("MESSAGE"));
+    drop(phone);
+    let refused = "pinfold_sessions_total{listener=\"federation\",outcome=\"refused-message\"}";
+    let counted = || (world.pinfold.metric(refused) == Some(4.0)).then_some(());
+    assert!(wait_until(SOON, counted).is_some());
+    let told = |line: &str| line.contains("sip-refused") && line.contains("fabrikam");
+    assert!(world.pinfold.process.wait_line(SOON, told).is_some());
+}
+
+/// NEGOTIATE as an Access Edge says it.
+fn negotiate() -> String {
+    request("NEGOTIATE", 1, "fabrikam.com", "")
+        .replace("Max-Forwards", "Compression: LZ77-8K\r\nMax-Forwards")
+}
+
+#[test]
+fn compression_is_declined_and_the_client_goes_on_without() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |_| {});
+    let mut phone = Phone::connect(world.address(), FABRIKAM);
+    phone.say(negotiate());
+    assert_eq!(read_answer(&phone.hear().unwrap()), (488, None));
+    assert_eq!(phone.ask("OPTIONS", 2), (200, Some("edge1".into())));
+    let text = node.wait_heard(|text| text.contains("OPTIONS"));
+    assert!(!text.contains("NEGOTIATE"), "{text}");
+}
+
+#[test]
+fn who_compresses_all_the_same_is_relayed_unread_and_that_is_said() {
+    let directory = Directory::create();
+    let (world, mut node) = one(&directory, |_| {});
+    let mut phone = Phone::connect(world.address(), FABRIKAM);
+    phone.say(negotiate());
+    assert_eq!(read_answer(&phone.hear().unwrap()), (488, None));
+    phone.say(b"\x01\x00\x80compressed\r\n");
+    node.wait_heard(|text| text.ends_with("compressed\r\n"));
+    node.say(b"\xffbytes back");
+    assert_eq!(phone.hear_bytes(11), b"\xffbytes back");
+    let told = |line: &str| line.contains("sip-opaque") && line.contains("NEGOTIATE");
+    assert!(world.pinfold.process.wait_line(SOON, told).is_some());
+    assert_eq!(
+        counted(&world, "pinfold_sip_opaque_total", &["fabrikam"]),
+        1
+    );
+    // From here on it is as any other session.
+    node.kill();
+    assert!(phone.ends().is_some());
+}
+
+#[test]
+fn who_does_not_speak_sip_is_relayed_where_nothing_is_asked_of_it_and_else_refused() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |_| {});
+    let mut partner = Phone::connect(world.address(), FABRIKAM);
+    partner.say("{\"json\": true}\n");
+    node.wait_heard(|text| text == "{\"json\": true}\n");
+    node.say(b"as it likes");
+    assert_eq!(partner.hear_bytes(11), b"as it likes");
+    let mut stranger = Phone::connect(world.address(), STRANGER);
+    stranger.say("\nINVITE sip:a@b SIP/2.0\r\n\r\n");
+    assert_eq!(stranger.ends(), Some(std::io::ErrorKind::UnexpectedEof));
+    assert_eq!(node.heard().len(), 1);
+}
