@@ -128,13 +128,16 @@ impl Drive<'_> {
         let mut is_shut = false;
         poll_fn(|context| {
             while let Poll::Ready(interrupt) = self.life.seat.poll_interrupt(context) {
-                match interrupt {
-                    // Who it is concerns the next session; its requests find their nodes one by one.
-                    Interrupt::Named => {}
-                    // What has passed since the last look is known now.
-                    Interrupt::Deadline if self.account() => self.life.seat.go_on_regardless(),
-                    other => return Poll::Ready(outcome_of(other)),
+                // Who it is concerns the next session; its requests find their nodes one by one.
+                if interrupt == Interrupt::Named {
+                    continue;
                 }
+                // What has passed since the last look is known now.
+                if interrupt == Interrupt::Deadline && self.account() {
+                    self.life.seat.go_on_regardless();
+                    continue;
+                }
+                return Poll::Ready(outcome_of(interrupt));
             }
             let polled = connection.as_mut().poll(context);
             self.account();
