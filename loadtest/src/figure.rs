@@ -71,7 +71,7 @@ pub const FIGURES: [Figure; 37] = [
     detail("wrong_node", "all", "another node answered than before on the same connection"),
     detail("wrong_bytes", "all", "the answer was not the one to the question"),
     detail("unsent", "all", "messages that were due and could not be sent"),
-    detail("handshake", "all", "a TLS handshake was whole where it was to be resumed, or the other way round"),
+    detail("handshake", "all", "a TLS handshake was not the one asked for"),
     detail("ours", "all", "this machine was short of descriptors or ports"),
     telling("processors", BALANCER, "processors kept busy"),
     telling("resident_mib", BALANCER, "memory at the end"),
