@@ -39,7 +39,7 @@ const fn detail(name: &'static str, of: &'static str, meaning: &'static str) -> 
 
 /// Every figure.
 #[rustfmt::skip]
-pub const FIGURES: [Figure; 36] = [
+pub const FIGURES: [Figure; 37] = [
     telling("moves", "partners, udp-flows", "changes of node"),
     telling("gap_p50_ms", "partners, udp-flows", "how long nobody answered when a node changed or failed"),
     telling("gap_p99_ms", "partners, udp-flows", "the same"),
@@ -71,6 +71,7 @@ pub const FIGURES: [Figure; 36] = [
     detail("wrong_node", "all", "another node answered than before on the same connection"),
     detail("wrong_bytes", "all", "the answer was not the one to the question"),
     detail("unsent", "all", "messages that were due and could not be sent"),
+    detail("handshake", "all", "a TLS handshake was not the one asked for"),
     detail("ours", "all", "this machine was short of descriptors or ports"),
     telling("processors", BALANCER, "processors kept busy"),
     telling("resident_mib", BALANCER, "memory at the end"),

@@ -21,6 +21,7 @@ mod talk;
 mod tests;
 mod udp_flows;
 mod users;
+mod wire;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 
+use rustls::ClientConfig;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::oneshot;
 
@@ -36,6 +38,7 @@ pub use self::latency::Latency;
 pub use self::partners::{Gap, Life};
 pub use self::record::{Ends, Record, Trouble, Unit};
 use crate::scenario::{Load, Scenario};
+use crate::tls::{Resumption, measured_client};
 
 /// Where the loads go.
 #[derive(Clone, Debug)]
@@ -82,7 +85,7 @@ impl Stage {
                     let all = scenario
                         .loads()
                         .zip(spawned)
-                        .try_for_each(|(load, record)| begin(load, &targets, record));
+                        .try_for_each(|(load, record)| begin(&scenario, load, &targets, record));
                     let _ = started.send(all);
                     let _ = closed.await;
                 });
@@ -129,19 +132,38 @@ fn record_of(load: Load<'_>) -> Record {
     Record::new(load.name(), unit)
 }
 
-fn begin(load: Load<'_>, targets: &[Target], record: Arc<Record>) -> io::Result<()> {
+/// Where the clients of a load go, and what they speak TLS with if it ends there.
+#[derive(Clone, Copy, Debug)]
+struct Doors<'a> {
+    addresses: &'a [SocketAddr],
+    tls: Option<&'a Arc<ClientConfig>>,
+}
+
+fn begin(
+    scenario: &Scenario,
+    load: Load<'_>,
+    targets: &[Target],
+    record: Arc<Record>,
+) -> io::Result<()> {
     let wanted = load.listener();
     let target = targets
         .iter()
         .find(|target| wanted.is_empty() || target.listener == wanted)
         .ok_or_else(|| io::Error::other(format!("nobody serves listener \"{wanted}\"")))?;
     let addresses: Rc<[SocketAddr]> = target.addresses.as_slice().into();
+    let termination = scenario.listener_of(load).and_then(|it| it.terminate);
+    let tls = termination.map(|it| measured_client(it, Resumption::Off));
+    let tls = tls.transpose()?;
+    let doors = Doors {
+        addresses: &addresses,
+        tls: tls.as_ref(),
+    };
     match load {
-        Load::RoundTrips(plan) => round_trips::begin(plan, &addresses, record),
-        Load::Bulk(plan) => bulk::begin(plan, &addresses, &record),
-        Load::Connects(plan) => connects::begin(plan, &addresses, record),
-        Load::Idle(plan) => idle::begin(plan, &addresses, record),
-        Load::Users(plan) => users::begin(plan, &addresses, record),
+        Load::RoundTrips(plan) => round_trips::begin(plan, doors, record),
+        Load::Bulk(plan) => bulk::begin(plan, doors, &record),
+        Load::Connects(plan) => connects::begin(plan, &addresses, termination, record),
+        Load::Idle(plan) => idle::begin(plan, doors, record),
+        Load::Users(plan) => users::begin(plan, doors, record),
         Load::Partners(plan) => partners::begin(plan, &addresses, &record),
         Load::Flood(plan) => flood::begin(plan, &addresses, record),
         Load::UdpFlows(plan) => udp_flows::begin(plan, &addresses, record),

@@ -6,6 +6,7 @@
 //! What each is told is the equivalent of Pinfold at its defaults, with what its own manual offers
 //! for the purpose: health checks as often, sessions of a dead server ended where it can.
 
+mod certificates;
 mod haproxy;
 mod nginx;
 mod pinfold;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::Target;
 use crate::process::{Directory, Process, Signal, all_listening, free_ports, wait_until};
-use crate::scenario::{Balancer, Generation};
+use crate::scenario::{Balancer, Generation, Listener};
 
 /// How long one may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(15);
@@ -78,10 +79,13 @@ impl Kind {
         }
     }
 
-    /// Why it cannot serve `service`.
+    /// Why it cannot serve `listener`.
     #[must_use]
-    pub fn refuses(self, service: &str) -> Option<&'static str> {
-        match (self, service) {
+    pub fn refuses(self, listener: &Listener) -> Option<&'static str> {
+        match (self, listener.service.as_str()) {
+            (Self::Direct, _) if listener.terminate.is_some() => {
+                Some("without a balancer nobody ends TLS")
+            }
             (Self::Haproxy | Self::HaproxySplice | Self::HaproxyTuned, "udp") => {
                 Some("HAProxy does not relay UDP")
             }
@@ -231,7 +235,7 @@ impl Peer {
         }
         let directory = Directory::create()?;
         let listeners = description.balancer.listeners.iter();
-        let listeners = listeners.filter(|listener| kind.refuses(&listener.service).is_none());
+        let listeners = listeners.filter(|listener| kind.refuses(listener).is_none());
         let ports = free_ports(listeners.clone().count())?;
         let targets: Vec<_> = listeners
             .zip(ports)
@@ -248,6 +252,7 @@ impl Peer {
             Kind::Nginx => nginx::arguments(&mut command, &directory),
             Kind::Pinfold | Kind::Direct => pinfold::arguments(&mut command, &directory),
         }
+        certificates::write(&directory, description.balancer)?;
         let text = configuration(kind, description, &targets, &directory, 0);
         fs::write(directory.file(CONFIGURATION), text)?;
         let process = Process::spawn(&mut command)?;
@@ -377,12 +382,11 @@ fn configuration(
     directory: &Directory,
     reloads: u32,
 ) -> String {
+    let haproxy = |tuning| haproxy::configuration(description, targets, directory, tuning);
     match kind {
-        Kind::Haproxy => haproxy::configuration(description, targets, haproxy::Tuning::Auto),
-        Kind::HaproxyTuned => haproxy::configuration(description, targets, haproxy::Tuning::Speed),
-        Kind::HaproxySplice => {
-            haproxy::configuration(description, targets, haproxy::Tuning::Forced)
-        }
+        Kind::Haproxy => haproxy(haproxy::Tuning::Auto),
+        Kind::HaproxyTuned => haproxy(haproxy::Tuning::Speed),
+        Kind::HaproxySplice => haproxy(haproxy::Tuning::Forced),
         Kind::Nginx => nginx::configuration(description, targets, directory),
         Kind::Pinfold | Kind::Direct => {
             pinfold::configuration(description, targets, directory, reloads)

@@ -24,7 +24,7 @@ use crate::cost::Cost;
 use crate::load::{Record, Stage, Target};
 use crate::peer::{Description, ELSEWHERE, Kind, PartnerAddress, Peer};
 use crate::process::{raise_descriptor_limit, rest_until, wait_until};
-use crate::scenario::{Load, Scenario};
+use crate::scenario::{Listener, Load, Scenario};
 
 /// From one look at the balancer's cost to the next.
 const SAMPLE: Duration = Duration::from_millis(500);
@@ -73,9 +73,9 @@ impl Contender {
         }
     }
 
-    fn refuses(&self, service: &str) -> Option<&'static str> {
+    fn refuses(&self, listener: &Listener) -> Option<&'static str> {
         match self {
-            Self::Program { kind, .. } => kind.refuses(service),
+            Self::Program { kind, .. } => kind.refuses(listener),
             Self::Elsewhere(_) => None,
         }
     }
@@ -160,7 +160,7 @@ pub fn run(
     let mut left_out = scenario.limited.clone();
     let scenario = fit::fit(
         scenario,
-        |service| contender.refuses(service),
+        |listener| contender.refuses(listener),
         &mut left_out,
     )?;
     progress.phase("starting");

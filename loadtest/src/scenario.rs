@@ -18,8 +18,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::loads::{
-    Bulk, Connects, Flood, Generation, Idle, Load, Partners, RoundTrips, Speech, Stream, UdpFlows,
-    Users,
+    Bulk, Connects, Flood, Generation, Handshakes, Idle, Load, Partners, RoundTrips, Speech,
+    Stream, UdpFlows, Users,
 };
 pub use self::shipped::shipped;
 pub use self::time::Span;
@@ -136,6 +136,43 @@ pub struct Listener {
     /// What its nodes are asked, where that differs from what is asked of the service's by itself. Only
     /// Pinfold can be told.
     pub probe: Option<Probe>,
+    /// What ends there of TLS. Its nodes hear plain text; whoever goes there speaks TLS.
+    pub terminate: Option<Termination>,
+}
+
+/// TLS that ends at the balancer. Everybody is given the same certificate, and clients offer one version, one
+/// suite and one group, so that every balancer does the same work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Termination {
+    /// Of which kind the certificate is.
+    pub key: CertificateKey,
+    /// What clients offer.
+    pub version: OfferedVersion,
+}
+
+/// The kind of a certificate's key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+pub enum CertificateKey {
+    /// ECDSA over P-256.
+    #[default]
+    #[serde(rename = "ecdsa-p256")]
+    EcdsaP256,
+    /// RSA with 2048 bits.
+    #[serde(rename = "rsa-2048")]
+    Rsa2048,
+}
+
+/// The version of TLS that clients offer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum OfferedVersion {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[default]
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// A question to a node.
@@ -153,6 +190,7 @@ impl Default for Listener {
             service: "federation".to_owned(),
             max_sessions: 50_000,
             probe: None,
+            terminate: None,
         }
     }
 }
@@ -161,10 +199,10 @@ impl Listener {
     /// Whether the client says the first byte there, so that an accept may wait for it.
     #[must_use]
     pub fn client_speaks_first(&self) -> bool {
-        self.is_tls()
+        self.is_tls() || self.terminate.is_some()
     }
 
-    /// Whether TLS is spoken there, so that a probe may say a hello.
+    /// Whether TLS is spoken with its nodes, so that a probe may say a hello.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self.service.as_str(), "federation" | "access" | "webconf")
@@ -317,6 +355,14 @@ impl Scenario {
             .chain(partners)
             .chain(flood)
             .chain(udp)
+    }
+
+    /// The listener that `load` goes to.
+    #[must_use]
+    pub fn listener_of(&self, load: Load<'_>) -> Option<&Listener> {
+        let wanted = load.listener();
+        let mut listeners = self.balancer.listeners.iter();
+        listeners.find(|listener| wanted.is_empty() || listener.name == wanted)
     }
 
     /// Multiplies what grows with the size of a site: sessions, users, rates, partners.

@@ -1,9 +1,14 @@
 //! TLS for simulated nodes and partners: rustls with aws-lc-rs, named explicitly.
 //!
-//! Owns one self-signed certificate a process. Clients here verify nobody: they measure whether
+//! Owns the self-signed certificates of a process, one for its nodes and one of each kind for balancers. Clients here verify nobody: they measure whether
 //! bytes arrive unharmed, not whether a peer may be trusted. What only looks like TLS is in `shape`.
 
+mod measured;
 pub mod shape;
+
+pub use self::measured::{
+    CertificatePair, Resumption, certificate_of, measured_client, server_name,
+};
 
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -76,9 +81,11 @@ pub fn client_config(version: TlsVersion) -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
+/// Names that a certificate here is for.
+const NAMES: [&str; 2] = ["sip.edge.test", "localhost"];
+
 fn self_signed() -> Result<Identity, Box<dyn std::error::Error + Send + Sync>> {
-    let names = ["sip.edge.test".to_owned(), "localhost".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names)?;
+    let made = rcgen::generate_simple_self_signed(NAMES.map(str::to_owned))?;
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let certificate = made.cert.der().clone();
     let config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))

@@ -591,6 +591,7 @@ fn a_node_that_accepts_and_dies_is_replaced_without_the_client_noticing() {
         terminating(directory.path(), "server")
     );
     let world = World::start_with(1, |setup| {
+        setup.pool = "balance = \"round-robin\"".into();
         setup.node("silent", silent.address());
         // Each has its turn, however soon a client is gone.
         setup.pool = "balance = \"round-robin\"".into();

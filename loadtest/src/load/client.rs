@@ -1,20 +1,20 @@
 //! One client's connection: what it says, and the answers to it.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConfig, HandshakeKind};
 use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::record::{Record, Standing, Trouble};
 use super::source;
+use super::wire::Wire;
 use crate::partner::connect;
 
 /// Who hears nothing for so long gives up.
@@ -38,17 +38,28 @@ pub(super) fn message(size: u32) -> Rc<[u8]> {
 /// A connection, and the one node that answers on it.
 #[derive(Debug)]
 pub(super) struct Client {
-    stream: Rc<TcpStream>,
+    stream: Rc<Wire>,
     node: Box<[u8]>,
     partial: Vec<u8>,
 }
 
 impl Client {
-    /// Connects as session `number`.
-    pub(super) async fn connect(address: SocketAddr, number: u32) -> Result<Self, Trouble> {
-        match timeout(PATIENCE, connect(address, source(number, address))).await {
-            Ok(Ok(stream)) => Ok(Self {
-                stream: Rc::new(stream),
+    /// Connects as session `number`, in TLS if the listener ends it.
+    pub(super) async fn connect(
+        address: SocketAddr,
+        number: u32,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Self, Trouble> {
+        let connecting = async {
+            let stream = connect(address, source(number, address)).await?;
+            match tls {
+                Some(tls) => Wire::secure(stream, tls).await,
+                None => Ok(Wire::plain(stream)),
+            }
+        };
+        match timeout(PATIENCE, connecting).await {
+            Ok(Ok(wire)) => Ok(Self {
+                stream: Rc::new(wire),
                 node: Box::default(),
                 partial: Vec::new(),
             }),
@@ -60,14 +71,14 @@ impl Client {
     /// Connects as session `number` and says `message`. Only the first answer tells who serves, so only
     /// then the connection counts as standing; the load is settled once `wanted` do.
     pub(super) async fn stand<'a>(
-        address: SocketAddr,
+        (address, tls): (SocketAddr, Option<&Arc<ClientConfig>>),
         number: u32,
         message: &[u8],
         record: &'a Arc<Record>,
         wanted: u64,
     ) -> Result<(Self, Standing<'a>), Trouble> {
         let first = record.ask(Instant::now());
-        let mut client = Self::connect(address, number).await?;
+        let mut client = Self::connect(address, number, tls).await?;
         client.ask(message).await?;
         drop(first);
         let standing = record.stand();
@@ -78,8 +89,13 @@ impl Client {
     }
 
     /// The connection itself, for who writes to it.
-    pub(super) const fn stream(&self) -> &Rc<TcpStream> {
+    pub(super) const fn stream(&self) -> &Rc<Wire> {
         &self.stream
+    }
+
+    /// See [`Wire::handshake`].
+    pub(super) fn handshake(&self) -> Option<HandshakeKind> {
+        self.stream.handshake()
     }
 
     /// Who answers; empty before the first answer.
@@ -147,18 +163,11 @@ impl Client {
     ) -> Poll<Result<(), Trouble>> {
         // Here and not in the future, which thousands of sessions have one of each.
         let mut buffer = [0; READ];
-        loop {
-            ready!(self.stream.poll_read_ready(cx)).map_err(|error| Trouble::of(&error))?;
-            return match read(&self.stream, &mut buffer) {
-                Ok(0) => Poll::Ready(Err(Trouble::Closed)),
-                Ok(count) => {
-                    let bytes = buffer.get(..count).unwrap_or_default();
-                    Poll::Ready(self.understand(bytes, tell))
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                Err(error) => Poll::Ready(Err(Trouble::of(&error))),
-            };
-        }
+        let count = ready!(self.stream.poll_read(cx, &mut buffer));
+        Poll::Ready(match count.map_err(|error| Trouble::of(&error))? {
+            0 => Err(Trouble::Closed),
+            count => self.understand(buffer.get(..count).unwrap_or_default(), tell),
+        })
     }
 
     /// Tells the answers that `bytes` complete, each `NODE MESSAGE`.
@@ -187,7 +196,7 @@ impl Client {
 }
 
 /// Says `message` whole on `stream`: it is smaller than any send buffer.
-pub(super) fn say(stream: &TcpStream, message: &[u8]) -> Result<(), Trouble> {
+pub(super) fn say(stream: &Wire, message: &[u8]) -> Result<(), Trouble> {
     match stream.try_write(message) {
         Ok(count) if count == message.len() => Ok(()),
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(Trouble::of(&error)),
@@ -201,20 +210,9 @@ pub(super) fn say(stream: &TcpStream, message: &[u8]) -> Result<(), Trouble> {
 }
 
 /// Ends `stream` from outside: whoever reads from it finds its end.
-pub(super) fn hang_up(stream: &TcpStream) {
+pub(super) fn hang_up(stream: &Wire) {
     // It fails only if the connection has ended already.
-    let _ = SockRef::from(stream).shutdown(Shutdown::Both);
-}
-
-/// Reads what there is, and spares the call that would say there is no more.
-fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let count = stream.try_read(buffer)?;
-    if (1..buffer.len()).contains(&count) {
-        // epoll(7): after a short read the next byte is a new event.
-        let empty = || Err::<(), _>(ErrorKind::WouldBlock.into());
-        let _ = stream.try_io(Interest::READABLE, empty);
-    }
-    Ok(count)
+    let _ = SockRef::from(stream.socket()).shutdown(Shutdown::Both);
 }
 
 /// What `line` says after the node's name. The first answer tells who serves; from then on it is
@@ -247,7 +245,7 @@ mod tests {
 
     async fn client() -> Client {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Client::connect(listener.local_addr().unwrap(), 3)
+        Client::connect(listener.local_addr().unwrap(), 3, None)
             .await
             .unwrap()
     }

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
@@ -19,6 +18,7 @@ use super::client::{Client, hang_up, is, message};
 use super::pace::Pace;
 use super::pick;
 use super::record::{Record, Trouble};
+use super::wire::Wire;
 use crate::scenario::Flood;
 
 /// Who is not answered by then counts as held off in silence.
@@ -52,7 +52,7 @@ pub(super) fn begin(
 struct Crowd {
     addresses: Rc<[SocketAddr]>,
     message: Rc<[u8]>,
-    held: RefCell<VecDeque<(u32, Rc<TcpStream>)>>,
+    held: RefCell<VecDeque<(u32, Rc<Wire>)>>,
     held_max: usize,
     waiting: Cell<u32>,
     record: Arc<Record>,
@@ -95,7 +95,7 @@ impl Crowd {
 
     async fn enter(&self, number: u32) -> Result<Client, Trouble> {
         let address = pick(&self.addresses, number).map_err(|error| Trouble::of(&error))?;
-        let mut client = Client::connect(address, number).await?;
+        let mut client = Client::connect(address, number, None).await?;
         client.ask(&self.message).await?;
         Ok(client)
     }

@@ -6,15 +6,16 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::agenda::turn;
 use super::client::{Client, is, message};
-use super::pick;
 use super::record::{Record, Trouble};
 use super::talk::PAUSE;
+use super::{Doors, pick};
 use crate::scenario::Idle;
 
 /// Sessions that are opened at the same time: fewer than any accept queue holds.
@@ -22,12 +23,17 @@ const OPENING_MAX: usize = 64;
 
 const MESSAGE_BYTES: u32 = 16;
 
-pub(super) fn begin(plan: &Idle, addresses: &[SocketAddr], record: Arc<Record>) -> io::Result<()> {
+pub(super) fn begin(
+    plan: &Idle,
+    Doors { addresses, tls }: Doors<'_>,
+    record: Arc<Record>,
+) -> io::Result<()> {
     let hall = Rc::new(Hall {
         turns: Semaphore::new(OPENING_MAX),
         message: message(MESSAGE_BYTES),
         wanted: plan.sessions.into(),
         record,
+        tls: tls.cloned(),
     });
     for number in 0..plan.sessions {
         let (hall, address) = (Rc::clone(&hall), pick(addresses, number)?);
@@ -54,6 +60,7 @@ struct Hall {
     message: Rc<[u8]>,
     wanted: u64,
     record: Arc<Record>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Hall {
@@ -63,7 +70,7 @@ impl Hall {
             // Nobody closes the semaphore.
             return pending().await;
         };
-        let mut client = match Client::connect(address, number).await {
+        let mut client = match Client::connect(address, number, self.tls.as_ref()).await {
             Ok(client) => client,
             Err(trouble) => return trouble,
         };

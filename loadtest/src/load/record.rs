@@ -57,13 +57,15 @@ pub enum Trouble {
     WrongBytes,
     /// The message was due and could not be sent.
     Unsent,
+    /// TLS began with another handshake than asked for: whole instead of resumed, or the other way round.
+    Handshake,
     /// This machine is short of descriptors or ports: not the balancer's fault.
     Ours,
 }
 
 impl Trouble {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Refused,
         Self::Reset,
         Self::Closed,
@@ -71,6 +73,7 @@ impl Trouble {
         Self::WrongNode,
         Self::WrongBytes,
         Self::Unsent,
+        Self::Handshake,
         Self::Ours,
     ];
 
@@ -85,6 +88,7 @@ impl Trouble {
             Self::WrongNode => "wrong_node",
             Self::WrongBytes => "wrong_bytes",
             Self::Unsent => "unsent",
+            Self::Handshake => "handshake",
             Self::Ours => "ours",
         }
     }

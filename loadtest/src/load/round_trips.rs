@@ -6,41 +6,39 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustls::ClientConfig;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::agenda::{Agenda, period, turn};
 use super::client::{Client, message};
-use super::pick;
 use super::record::{Record, Trouble};
 use super::talk::{Deed, PAUSE, Talk};
+use super::{Doors, pick};
 use crate::scenario::RoundTrips;
 
-pub(super) fn begin(
-    plan: &RoundTrips,
-    addresses: &[SocketAddr],
-    record: Arc<Record>,
-) -> io::Result<()> {
+pub(super) fn begin(plan: &RoundTrips, doors: Doors<'_>, record: Arc<Record>) -> io::Result<()> {
     match plan.rate {
-        Some(rate) => begin_in_time(plan, rate, addresses, record),
-        None => begin_in_step(plan, addresses, &record),
+        Some(rate) => begin_in_time(plan, rate, doors, record),
+        None => begin_in_step(plan, doors, &record),
     }
 }
 
 /// Each connection asks again when it has been answered.
 fn begin_in_step(
     plan: &RoundTrips,
-    addresses: &[SocketAddr],
+    Doors { addresses, tls }: Doors<'_>,
     record: &Arc<Record>,
 ) -> io::Result<()> {
     let message = message(plan.bytes);
     for number in 0..plan.connections {
         let address = pick(addresses, number)?;
         let (record, message) = (Arc::clone(record), Rc::clone(&message));
-        let wanted = plan.connections.into();
+        let (wanted, tls) = (plan.connections.into(), tls.cloned());
         spawn_local(async move {
             loop {
-                let trouble = live(address, number, &message, &record, wanted).await;
+                let trouble =
+                    live((address, tls.as_ref()), number, &message, &record, wanted).await;
                 record.trouble(trouble);
                 sleep(PAUSE).await;
             }
@@ -53,11 +51,11 @@ fn begin_in_step(
 fn begin_in_time(
     plan: &RoundTrips,
     rate: f64,
-    addresses: &[SocketAddr],
+    doors: Doors<'_>,
     record: Arc<Record>,
 ) -> io::Result<()> {
     let message = (message(plan.bytes), plan.rest);
-    let talk = Talk::new(plan.connections, addresses, message, record)?;
+    let talk = Talk::new(plan.connections, doors, message, record)?;
     let between = period(rate);
     let each = between * plan.connections;
     let now = Instant::now();
@@ -78,13 +76,13 @@ fn begin_in_time(
 
 /// One connection from its beginning to its end.
 async fn live(
-    address: SocketAddr,
+    door: (SocketAddr, Option<&Arc<ClientConfig>>),
     number: u32,
     message: &[u8],
     record: &Arc<Record>,
     wanted: u64,
 ) -> Trouble {
-    let stands = Client::stand(address, number, message, record, wanted).await;
+    let stands = Client::stand(door, number, message, record, wanted).await;
     let (mut client, _standing) = match stands {
         Ok(stands) => stands,
         Err(trouble) => return trouble,

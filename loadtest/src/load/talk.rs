@@ -11,15 +11,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
+use rustls::ClientConfig;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::agenda::Agenda;
 use super::client::{Client, PATIENCE, hang_up, is, say};
 use super::pace::Pace;
-use super::pick;
 use super::record::{Question, Record, Trouble};
+use super::wire::Wire;
+use super::{Doors, pick};
 use crate::scenario::Span;
 
 /// Pause after a connection that failed.
@@ -47,6 +48,7 @@ pub(super) struct Talk {
     lines: Vec<Rc<Line>>,
     message: Rc<[u8]>,
     record: Arc<Record>,
+    tls: Option<Arc<ClientConfig>>,
     /// Pause after a connection that failed.
     pause: Duration,
 }
@@ -55,7 +57,7 @@ pub(super) struct Talk {
 struct Line {
     number: u32,
     address: SocketAddr,
-    stream: RefCell<Option<Rc<TcpStream>>>,
+    stream: RefCell<Option<Rc<Wire>>>,
     unanswered: RefCell<VecDeque<Said>>,
     is_silent: Cell<bool>,
 }
@@ -79,7 +81,7 @@ impl Talk {
     /// `count` connections, none of them open yet, which rest before they are opened again; the record is settled once all stand.
     pub(super) fn new(
         count: u32,
-        addresses: &[SocketAddr],
+        Doors { addresses, tls }: Doors<'_>,
         (message, rest): (Rc<[u8]>, Span),
         record: Arc<Record>,
     ) -> io::Result<Self> {
@@ -96,6 +98,7 @@ impl Talk {
             lines: (0..count).map(line).collect::<io::Result<_>>()?,
             message,
             record,
+            tls: tls.cloned(),
             pause: rest.0.max(PAUSE),
         })
     }
@@ -106,10 +109,11 @@ impl Talk {
             return;
         };
         let (record, message) = (Arc::clone(&self.record), Rc::clone(&self.message));
+        let tls = self.tls.clone();
         let (wanted, pause) = (self.lines.len() as u64, self.pause);
         spawn_local(async move {
             loop {
-                let trouble = line.live(&message, &record, wanted).await;
+                let trouble = line.live((&message, tls.as_ref()), &record, wanted).await;
                 line.stream.take();
                 let trouble = if line.is_silent.take() {
                     Trouble::Silent
@@ -186,8 +190,14 @@ impl Talk {
 
 impl Line {
     /// One connection from its beginning to its end.
-    async fn live(&self, message: &[u8], record: &Arc<Record>, wanted: u64) -> Trouble {
-        let stands = Client::stand(self.address, self.number, message, record, wanted).await;
+    async fn live(
+        &self,
+        (message, tls): (&[u8], Option<&Arc<ClientConfig>>),
+        record: &Arc<Record>,
+        wanted: u64,
+    ) -> Trouble {
+        let door = (self.address, tls);
+        let stands = Client::stand(door, self.number, message, record, wanted).await;
         let (mut client, _standing) = match stands {
             Ok(stands) => stands,
             Err(trouble) => return trouble,
@@ -212,7 +222,7 @@ impl Line {
         }
     }
 
-    fn give_up_if_silent(&self, stream: &TcpStream, now: Instant) {
+    fn give_up_if_silent(&self, stream: &Wire, now: Instant) {
         let oldest = self.unanswered.borrow().front().map(Said::due);
         if oldest.is_some_and(|due| now.saturating_duration_since(due) > PATIENCE) {
             self.is_silent.set(true);

@@ -19,6 +19,7 @@ const IDLE: &str = "[[idle]]\nname = \"l\"\nsessions = 20\n";
 const USERS: &str = "[[users]]\nname = \"l\"\nusers = 40\nsign_in_rate = 1000.0\nkeep_alive = \"50ms\"\nmessages_per_hour = 36000.0\nmessage_bytes = 300\n";
 const PARTNERS: &str = "[[partners]]\nname = \"l\"\ngeneration = \"ocs-2007\"\npartners = 4\nconnections = 4\ninterval = \"5ms\"\n";
 const FLOOD: &str = "[[flood]]\nname = \"l\"\nrate = 500.0\nheld = 20\n";
+const RESUMED: &str = "[[connects]]\nname = \"l\"\nat_once = 4\nhandshakes = \"resumed\"\n";
 const UDP: &str = "[[udp-flows]]\nname = \"l\"\nflows = 10\nrate = 50.0\nbytes = 160\n";
 
 const ALL: [&str; 11] = [
@@ -137,6 +138,85 @@ async fn every_kind_of_load_works_and_is_without_trouble() {
         let timed = latency.unwrap().all().len();
         let is_timed = ![DOWN, UP, IDLE].contains(&load);
         assert_eq!(timed > 0, is_timed, "{load}: {timed}");
+    }
+}
+
+/// `load` to a listener that ends TLS. Simulated nodes speak it too, so that no balancer is needed.
+fn in_tls(load: &str) -> String {
+    format!("{load}[[balancer.listeners]]\nservice = \"tcp\"\nterminate = {{}}\n")
+}
+
+#[tokio::test]
+async fn loads_speak_tls_where_their_listener_ends_it() {
+    for load in [
+        IN_STEP,
+        IN_TIME,
+        DOWN,
+        UP,
+        CONNECTS,
+        CONNECTS_IN_TIME,
+        RESUMED,
+        IDLE,
+        USERS,
+    ] {
+        let world = World::open(&in_tls(load)).await;
+        world.until_settled().await;
+        if load == IDLE {
+            assert_eq!(world.record().standing(), 20);
+        } else {
+            world.until_units_grow_by(50).await;
+        }
+        let troubles = world.record().troubles();
+        assert!(troubles.is_empty(), "{load}: {troubles:?}");
+    }
+    let large = in_tls(&format!("{IN_STEP}bytes = 16000\n"));
+    let world = World::open(&large).await;
+    world.until_units_grow_by(50).await;
+}
+
+/// A node that answers in TLS and forgets every session at once.
+fn forgetful() -> SocketAddr {
+    let listener = TcpListener::bind(ANY).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut config = rustls::ServerConfig::clone(&crate::tls::server_config().unwrap());
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    let config = Arc::new(config);
+    thread::spawn(move || {
+        for stream in listener.incoming().take(1000) {
+            let Ok(stream) = stream else { return };
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            thread::spawn(move || {
+                let mut stream = rustls::StreamOwned::new(connection, stream);
+                let mut line = String::new();
+                let mut reader = BufReader::new(&mut stream);
+                if reader.read_line(&mut line).is_ok() {
+                    let _ = stream.write_all(format!("edge1 {line}").as_bytes());
+                    stream.conn.send_close_notify();
+                    let _ = stream.flush();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_whole_handshake_where_one_was_to_be_resumed_is_a_trouble() {
+    for (load, is_trouble) in [(RESUMED, true), (CONNECTS, false)] {
+        let world = World {
+            edges: Vec::new(),
+            stage: stage(&in_tls(load), vec![forgetful()]).unwrap(),
+        };
+        let start = Instant::now();
+        world.record().open_window(start, SOON);
+        if is_trouble {
+            world.until_in_trouble(Trouble::Handshake).await;
+        } else {
+            world.until_units_grow_by(10).await;
+            let troubles = world.record().troubles();
+            assert!(troubles.is_empty(), "{troubles:?}");
+        }
     }
 }
 

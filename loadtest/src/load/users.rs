@@ -1,12 +1,12 @@
 //! Remote users, who sign in one after the other and stay.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
 
+use super::Doors;
 use super::agenda::{Agenda, period, random_pause};
 use super::client::message;
 use super::record::Record;
@@ -15,9 +15,9 @@ use crate::scenario::Users;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-pub(super) fn begin(plan: &Users, addresses: &[SocketAddr], record: Arc<Record>) -> io::Result<()> {
+pub(super) fn begin(plan: &Users, doors: Doors<'_>, record: Arc<Record>) -> io::Result<()> {
     let message = message(plan.message_bytes);
-    let talk = Talk::new(plan.users, addresses, (message, plan.rest), record)?;
+    let talk = Talk::new(plan.users, doors, (message, plan.rest), record)?;
     let (start, between) = (Instant::now(), period(plan.sign_in_rate));
     let mut agenda = Agenda::default();
     for number in 0..plan.users {

@@ -3,12 +3,12 @@
 //! Sources: its configuration manual, sections 3 (`global`), 4 (`option splice-auto`,
 //! `splice-request`, `splice-response`, `option redispatch`, `tcp-smart-connect`, `tcp-smart-accept`,
 //! and in 3 `tune.pipesize`), 5 (`defer-accept`, `check`, `fastinter`,
-//! `observe`, `on-error`, `on-marked-down`).
+//! `observe`, `on-error`, `on-marked-down`, `ssl`, `crt`; session tickets and its cache are on by default).
 
 use std::fmt::Write as _;
 use std::process::Command;
 
-use super::{CONFIGURATION, Description, bind};
+use super::{CONFIGURATION, Description, bind, certificates};
 use crate::load::Target;
 use crate::process::Directory;
 use crate::scenario::Listener;
@@ -34,6 +34,7 @@ pub(super) fn arguments(command: &mut Command, directory: &Directory) {
 pub(super) fn configuration(
     description: &Description<'_>,
     targets: &[Target],
+    directory: &Directory,
     tuning: Tuning,
 ) -> String {
     let options = match tuning {
@@ -53,6 +54,7 @@ global
     nbthread {threads}
     maxconn {sessions}
     maxpipes 64
+    ssl-default-bind-options ssl-min-ver TLSv1.2
 {global}
 defaults
     mode tcp
@@ -76,7 +78,7 @@ defaults
             text,
             "
 listen {name}
-    bind {bind}{defer}
+    bind {bind}{tls}{defer}
     maxconn {max}
     balance leastconn
     stick-table type ip size 200k expire 20m
@@ -86,6 +88,7 @@ listen {name}
     default-server on-marked-down shutdown-sessions
 ",
             name = listener.name,
+            tls = tls(listener, directory),
             defer = if tuning == Tuning::Speed && listener.client_speaks_first() {
                 " defer-accept"
             } else {
@@ -100,6 +103,15 @@ listen {name}
         }
     }
     text
+}
+
+/// What ends TLS on `listener`.
+fn tls(listener: &Listener, directory: &Directory) -> String {
+    if listener.terminate.is_none() {
+        return String::new();
+    }
+    let both = certificates::both(directory, &listener.name);
+    format!(" ssl crt {}", both.display())
 }
 
 /// A hello that a TLS stack must answer, as Pinfold's probe of such a service does. HAProxy's own

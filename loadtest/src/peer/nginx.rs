@@ -1,7 +1,8 @@
 //! nginx with its `stream` module: its configuration.
 //!
 //! Sources: the documentation of ngx_stream_core_module, ngx_stream_proxy_module and
-//! ngx_stream_upstream_module. The open edition has no active health checks: a node counts as failed
+//! ngx_stream_upstream_module, ngx_stream_ssl_module (session tickets are on by default; the cache is as its
+//! documentation advises). The open edition has no active health checks: a node counts as failed
 //! for `fail_timeout` after `max_fails` failed connects, which its workers tell each other in a `zone`.
 //! A node that accepts and says nothing never fails a connect, so it is never found.
 
@@ -9,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::{CONFIGURATION, Description, bind};
+use super::{CONFIGURATION, Description, bind, certificates};
 use crate::load::Target;
 use crate::process::Directory;
 
@@ -78,16 +79,34 @@ stream {{
             // Its stream module cannot defer an accept.
             _ => " reuseport so_keepalive=on",
         };
+        let (ssl, tls) = match listener.terminate {
+            Some(_) => (" ssl", tls(directory, name)),
+            None => ("", String::new()),
+        };
         let _ = write!(
             text,
             "    }}
     server {{
-        listen {bind}{options};
-        proxy_pass {name};
+        listen {bind}{ssl}{options};
+{tls}        proxy_pass {name};
     }}
 "
         );
     }
     text.push_str("}\n");
     text
+}
+
+/// What ends TLS on the listener `name`.
+fn tls(directory: &Directory, name: &str) -> String {
+    format!(
+        "        ssl_certificate {chain};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:tls:10m;
+        ssl_session_timeout 1h;
+",
+        chain = certificates::chain(directory, name).display(),
+        key = certificates::key(directory, name).display(),
+    )
 }

@@ -1,13 +1,14 @@
 //! Pinfold: its configuration, and its admin socket.
 //!
-//! Everything is as shipped except `return_after` and the kind of a probe, which a scenario may set.
+//! Everything is as shipped except `return_after`, the kind of a probe and the ending of TLS, which a scenario may
+//! set.
 
 use std::fmt::Write as _;
 use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{CONFIGURATION, Description, bind};
+use super::{CONFIGURATION, Description, bind, certificates};
 use crate::http;
 use crate::load::Target;
 use crate::process::{Directory, wait_until};
@@ -72,6 +73,14 @@ max_sessions = {max}
             service = listener.service,
             max = listener.max_sessions,
         );
+        if listener.terminate.is_some() {
+            let _ = write!(
+                text,
+                "mode = \"terminate\"\n[listener.tls]\ncertificates = [{{ chain = \"{}\", key = \"{}\" }}]\n",
+                certificates::chain(directory, &listener.name).display(),
+                certificates::key(directory, &listener.name).display(),
+            );
+        }
         if let Some(Probe::TurnAllocate) = listener.probe {
             text.push_str("[listener.probe]\nkind = \"turn-allocate\"\n");
         }

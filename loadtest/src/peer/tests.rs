@@ -15,6 +15,7 @@ name = "federation"
 name = "other"
 service = "tcp"
 max_sessions = 100
+terminate = { key = "rsa-2048" }
 [[idle]]
 name = "idle"
 sessions = 1
@@ -56,6 +57,7 @@ fn is_accepted(kind: Kind, check: impl FnOnce(&mut Command, &Directory)) {
             free_ports(1).unwrap()[0],
         ))],
     });
+    certificates::write(&directory, &balancer).unwrap();
     let text = configuration(kind, &description, &targets, &directory, 0);
     fs::write(directory.file(CONFIGURATION), &text).unwrap();
     let mut command = Command::new(program);

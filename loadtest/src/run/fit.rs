@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::process::raise_descriptor_limit;
-use crate::scenario::{Load, Scenario};
+use crate::scenario::{Listener, Load, Scenario};
 
 /// Descriptors that a balancer needs besides its sessions: listeners, probes, pipes, logs, a reserve.
 const RESERVED: u64 = 1000;
@@ -22,12 +22,12 @@ fn sessions_within(descriptors: u64) -> u32 {
 /// which the balancer inherits.
 pub(super) fn fit(
     scenario: &Scenario,
-    refuses: impl Fn(&str) -> Option<&'static str>,
+    refuses: impl Fn(&Listener) -> Option<&'static str>,
     left_out: &mut Vec<String>,
 ) -> io::Result<Scenario> {
     let mut fit = scenario.clone();
     for listener in &scenario.balancer.listeners {
-        if let Some(why) = refuses(&listener.service) {
+        if let Some(why) = refuses(listener) {
             remove(&mut fit, &listener.name, why, left_out);
         }
     }
@@ -136,7 +136,7 @@ bytes = 160
     fn what_cannot_be_served_or_held_is_left_out_and_told() {
         let scenario = Scenario::parse("t", TEXT).unwrap();
         let mut left_out = Vec::new();
-        let refuses = |service: &str| (service == "udp").then_some("no UDP");
+        let refuses = |listener: &Listener| (listener.service == "udp").then_some("no UDP");
         let fit = fit(&scenario, refuses, &mut left_out).unwrap();
         assert!(fit.udp_flows.is_empty() && fit.balancer.listeners.len() == 1);
         assert_eq!(left_out[0], "audio: no UDP");

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use clap::ValueEnum;
 
-use super::{Event, Load, Scenario};
+use super::{CertificateKey, Event, Handshakes, Load, OfferedVersion, Scenario, Termination};
 use crate::figure;
 use crate::peer::{ELSEWHERE, Kind};
 
@@ -21,6 +21,25 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), String> {
     }
     if scenario.balancer.listeners.is_empty() || scenario.nodes.count == 0 {
         return Err("a balancer needs a listener, and [nodes] count a node".to_owned());
+    }
+    for listener in &scenario.balancer.listeners {
+        // RFC 8422, section 5.1: in TLS 1.2 the groups that a client names are those of certificates too.
+        if let Some(Termination {
+            key: CertificateKey::EcdsaP256,
+            version: OfferedVersion::Tls12,
+        }) = listener.terminate
+        {
+            return Err(format!(
+                "listener \"{}\": clients name X25519 alone, so in TLS 1.2 they take no key over P-256: write key = \"rsa-2048\"",
+                listener.name
+            ));
+        }
+        if listener.terminate.is_some() && listener.service != "tcp" {
+            return Err(format!(
+                "listener \"{}\" has `terminate`, so write service = \"tcp\": its nodes hear plain text",
+                listener.name
+            ));
+        }
     }
     loads(scenario)?;
     figures(scenario)?;
@@ -81,6 +100,7 @@ fn loads(scenario: &Scenario) -> Result<(), String> {
                 "load \"{name}\" goes to listener \"{listener}\", which [[balancer.listeners]] does not have"
             ));
         }
+        tls(scenario, load).map_err(|message| format!("load \"{name}\": {message}"))?;
         sizes(load).map_err(|message| format!("load \"{name}\": {message}"))?;
     }
     if any {
@@ -88,6 +108,24 @@ fn loads(scenario: &Scenario) -> Result<(), String> {
     } else {
         Err("there is no load, such as [[round-trips]]".to_owned())
     }
+}
+
+fn tls(scenario: &Scenario, load: Load<'_>) -> Result<(), String> {
+    let ends = scenario
+        .listener_of(load)
+        .is_some_and(|listener| listener.terminate.is_some());
+    let cannot = matches!(load, Load::Partners(_) | Load::Flood(_) | Load::UdpFlows(_));
+    if ends && cannot {
+        let able = "round-trips, bulk, connects, idle and users";
+        return Err(format!(
+            "its listener has `terminate`, and only {able} speak TLS to one"
+        ));
+    }
+    let is_told = matches!(load, Load::Connects(it) if it.handshakes != Handshakes::default());
+    if is_told && !ends {
+        return Err("`handshakes` is for a listener with `terminate`".to_owned());
+    }
+    Ok(())
 }
 
 fn sizes(load: Load<'_>) -> Result<(), String> {

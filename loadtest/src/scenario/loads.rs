@@ -139,6 +139,20 @@ pub struct Connects {
     /// Size of the one message.
     #[serde(default = "small_message")]
     pub bytes: u32,
+    /// How TLS begins, where the listener ends it.
+    #[serde(default)]
+    pub handshakes: Handshakes,
+}
+
+/// How TLS begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Handshakes {
+    /// With a whole handshake each time.
+    #[default]
+    Full,
+    /// By taking up the session before. That it is so is checked.
+    Resumed,
 }
 
 /// Sessions that are opened, answered once and then only held.

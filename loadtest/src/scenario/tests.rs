@@ -129,6 +129,31 @@ fn mistakes_are_named_with_their_remedy() {
 }
 
 #[test]
+fn mistakes_about_tls_are_named_with_their_remedy() {
+    for (more, expected) in [
+        (
+            "[[connects]]\nname = \"c\"\nat_once = 1\nhandshakes = \"resumed\"\n",
+            "for a listener with `terminate`",
+        ),
+        (
+            "[[balancer.listeners]]\nname = \"main\"\nterminate = {}\n",
+            "write service = \"tcp\"",
+        ),
+        (
+            "[[balancer.listeners]]\nname = \"main\"\nservice = \"tcp\"\nterminate = {}\n",
+            "load \"stubborn\": its listener has `terminate`",
+        ),
+        (
+            "[[balancer.listeners]]\nservice = \"tcp\"\nterminate = { version = \"1.2\" }\n",
+            "write key = \"rsa-2048\"",
+        ),
+    ] {
+        let error = parse(more).expect_err(more).to_string();
+        assert!(error.contains(expected), "{more}: {error}");
+    }
+}
+
+#[test]
 fn an_event_happens_as_often_as_it_says() {
     let event = "[[event]]\nat = \"1s\"\nto = \"of stubborn\"\ncommand = \"kill\"\ntimes = 3\nevery = \"2s\"\n";
     let scenario = parse(event).unwrap();

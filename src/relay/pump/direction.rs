@@ -9,7 +9,7 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::super::memory::{Hold, LentPipe, Unsent};
-use super::{FirstBytes, Gear, Leg};
+use super::{BUFFER_SIZE, FirstBytes, Gear, Leg};
 use crate::net::wire::Waiting;
 use crate::sys::pipe::Spliced;
 
@@ -296,7 +296,7 @@ impl Direction {
                 ready!(self.poll_splice(context, gear, source.socket(), small_reads))
                     .map_err(Fault::Source)?
             }
-            Way::Copy if gear.memory.has_room(gear.buffer.borrow().len()) => {
+            Way::Copy if gear.memory.has_room(BUFFER_SIZE) => {
                 Some(ready!(self.poll_copy(context, gear, (source, sink), look))?)
             }
             Way::Copy if source.is_plain() => {
@@ -327,7 +327,7 @@ impl Direction {
         (source, sink): (&mut S, &mut D),
         look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<usize, Fault>> {
-        let mut buffer = gear.buffer.borrow_mut();
+        let mut buffer = gear.buffer();
         let room = buffer.len();
         let count = ready!(source.poll_read(context, &mut buffer, &mut self.waiting))
             .map_err(Fault::Source)?;
@@ -391,7 +391,7 @@ impl Direction {
         // The runtime is asked here without `poll_read`, which then must not think that it waits.
         self.waiting = Waiting::No;
         let source = source.socket();
-        let mut buffer = gear.buffer.borrow_mut();
+        let mut buffer = gear.buffer();
         let mut seen = ReadBuf::new(&mut buffer);
         if ready!(source.poll_peek(context, &mut seen)).map_err(Fault::Source)? == 0 {
             return Poll::Ready(Ok(0));

@@ -26,6 +26,15 @@ fn nothing_first() -> FirstBytes {
     }
 }
 
+#[test]
+fn the_buffer_begins_where_no_copy_of_it_into_a_record_is_slow() {
+    let gear = Gear::new(0, 0);
+    gear.with_buffer(|buffer| {
+        assert_eq!(buffer.as_ptr().addr() % PAGE, LEAD);
+        assert_eq!(buffer.len(), BUFFER_SIZE);
+    });
+}
+
 struct World {
     gear: Gear,
     sessions: Rc<Sessions>,
