@@ -135,12 +135,8 @@ impl Visit<'_> {
     fn policy_of_today(&self) -> Rc<Policy> {
         let own = self.life.policy();
         let names = &self.life.context().names;
-        match names.listener(own.listener.state.number) {
-            Some(listener) if !Arc::ptr_eq(&listener, &own.listener) => Rc::new(Policy {
-                listener,
-                partners: names.partners(),
-                revision: own.revision,
-            }),
+        match names.policy(own.listener.state.number) {
+            Some(policy) if !Arc::ptr_eq(&policy.listener, &own.listener) => Rc::new(policy),
             Some(_) | None => Rc::clone(own),
         }
     }
