@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::addr::NodeAddr;
 use crate::clock::Moment;
-use crate::config::model::{HttpQuestion, ProbeKind, ProxySend};
+use crate::config::model::{HttpQuestion, Probe, ProbeKind, ProxySend};
 use crate::inspect::tls::{Certificate, Version};
 use crate::net::dial::Refusal;
 use crate::pool::health::{Event, ProbeFailure};
@@ -39,6 +39,22 @@ pub struct Question {
     pub proxy_protocol: ProxySend,
     /// The address of this machine that the node sees; `None`: the system chooses.
     pub source: Option<IpAddr>,
+}
+
+impl Question {
+    /// What `probe` asks of a node that is told by `proxy_protocol` that nobody comes, from `source`.
+    #[must_use]
+    pub fn of(probe: &Probe, proxy_protocol: ProxySend, source: Option<IpAddr>) -> Self {
+        Self {
+            kind: probe.kind,
+            http: probe.http.clone(),
+            tls: probe.tls.clone(),
+            timeout: probe.timeout,
+            patience: probe.silence + probe.timeout,
+            proxy_protocol,
+            source,
+        }
+    }
 }
 
 /// What a question has brought to light beside its verdict.

@@ -185,7 +185,7 @@ impl Service {
 impl ProbeKind {
     /// Whether it speaks TLS with nodes where they do.
     pub(super) fn speaks_tls(self) -> bool {
-        matches!(self, Self::Http | Self::SipOptions | Self::Tls)
+        self == Self::Tls || self.asks_inside()
     }
 
     /// Whether it asks by the transport of `service`.

@@ -54,7 +54,7 @@ pub(super) async fn answer(question: &Question, address: NodeAddr) -> Result<Ans
         shown: Shown::default(),
         look: None,
     };
-    let asks_inside = matches!(question.kind, ProbeKind::Http | ProbeKind::SipOptions);
+    let asks_inside = question.kind.asks_inside();
     match question.kind {
         ProbeKind::TlsHello | ProbeKind::Tls => {
             answered.said = say_hello(&mut connection).await?;
@@ -151,12 +151,9 @@ async fn secure(
     let stream = terms.connect(address.socket().ip(), connection).await?;
     let (_, facts) = stream.get_ref();
     let version = facts.protocol_version();
-    let first = facts.peer_certificates().and_then(<[_]>::first);
     let shown = Shown {
         version: version.map(|version| Version(u16::from(version))),
-        certificate: first
-            .and_then(|first| Certificate::parse(first))
-            .map(Box::new),
+        certificate: Certificate::of_peer(facts).map(Box::new),
         handshake: Some(Ok(())),
         ..Shown::default()
     };

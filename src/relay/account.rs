@@ -14,7 +14,6 @@ use super::session::{Interrupt, Seat};
 use super::{Context, Policy};
 use crate::addr::ClientAddr;
 use crate::clock::Moment;
-use crate::config::model::LogSessions;
 use crate::inspect::tls;
 use crate::net::options::LegOptions;
 use crate::partner::presence::Place;
@@ -310,11 +309,7 @@ impl Account {
     }
 
     fn log(&self, outcome: Outcome) {
-        let wanted = match self.context.log_sessions.get() {
-            LogSessions::Off => false,
-            LogSessions::Partners => self.is_partner(),
-            LogSessions::All => true,
-        };
+        let wanted = self.context.log_sessions.get().wants(self.is_partner());
         let is_trouble = matches!(
             outcome,
             Outcome::RefusedLimit | Outcome::Shortage | Outcome::NoNode | Outcome::DialFailed

@@ -62,15 +62,34 @@ impl Names {
         listener.map(Arc::clone)
     }
 
-    /// What a session of a listener would go by that began now; `None` once the listener is gone.
+    /// What a session would go by that began now, where this one goes by `known`. Where nothing has changed, no count
+    /// that cores share is touched.
     #[must_use]
-    pub fn policy(&self, number: u32) -> Option<Policy> {
-        Some(Policy {
-            listener: self.listener(number)?,
-            partners: self.partners(),
-            revision: self.revision.get(),
-        })
+    pub fn today(&self, known: &Policy) -> Today {
+        let listeners = self.listeners.borrow();
+        let number = known.listener.state.number;
+        let mut listeners = listeners.iter();
+        match listeners.find(|listener| listener.state.number == number) {
+            Some(now) if Arc::ptr_eq(now, &known.listener) => Today::Same,
+            Some(now) => Today::Changed(Policy {
+                listener: Arc::clone(now),
+                partners: self.partners(),
+                revision: self.revision.get(),
+            }),
+            None => Today::Gone,
+        }
     }
+}
+
+/// What a session would go by that began now.
+#[derive(Debug)]
+pub enum Today {
+    /// What it goes by.
+    Same,
+    /// Another policy of its listener.
+    Changed(Policy),
+    /// Its listener is gone.
+    Gone,
 }
 
 #[cfg(test)]

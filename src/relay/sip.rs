@@ -64,9 +64,7 @@ pub(super) async fn serve(
         turn,
         ..
     } = arrival;
-    let certificates = client.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificate = certificates.first();
-    let certificate = certificate.and_then(|first| Certificate::parse(first));
+    let certificate = Certificate::of_peer(client.get_ref().1);
     let names = certificate.map(|certificate| certificate.names);
     let names = names.unwrap_or_default();
     let gate = gate(life, &names, terms);

@@ -76,9 +76,7 @@ impl Life<'_> {
             Ok(Ok(stream)) => {
                 let (_, connection) = stream.get_ref();
                 let version = connection.protocol_version().map(version);
-                let certificates = connection.peer_certificates().unwrap_or_default();
-                let certificate = certificates.first();
-                let certificate = certificate.and_then(|first| Certificate::parse(first));
+                let certificate = Certificate::of_peer(connection);
                 self.account.note_terminated(version, certificate);
                 if let Some(partner) = self.account.partner() {
                     self.seat.mark_partner(&partner);

@@ -3,6 +3,7 @@
 //! Only the node can tell whether a certificate is worth anything. Names leave here as lower-case
 //! host names of ASCII (A-labels), everything else for display only, escaped and short.
 
+use rustls::CommonState;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -64,6 +65,13 @@ impl Certificate {
             for_servers: may(|usage| usage.server_auth),
             key: Sha256::digest(certificate.public_key().raw).into(),
         })
+    }
+
+    /// That of the peer of a connection whose TLS ends here; `None` where it has shown none that can be read.
+    #[must_use]
+    pub fn of_peer(connection: &CommonState) -> Option<Self> {
+        let chain = connection.peer_certificates()?;
+        Self::parse(chain.first()?)
     }
 
     /// Whole days until it expires, at `unix` seconds since 1970; negative once it has.

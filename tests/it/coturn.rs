@@ -2,8 +2,6 @@
 //!
 //! Owns their starting and what they print; where they stand, and what must come of it, is the tests'.
 
-use std::env;
-use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -13,7 +11,7 @@ use pinfold::inspect::stun::{self, Dialect};
 use pinfold_loadtest::process::{Process, wait_until};
 
 use crate::laboratory::said;
-use crate::world::{Directory, SOON};
+use crate::world::{Directory, SOON, programs};
 
 /// What a server asks of its clients, and these have.
 pub(crate) const CREDENTIALS: [&str; 3] = ["--lt-cred-mech", "--realm=contoso.com", "--user=a:b"];
@@ -32,24 +30,13 @@ const MESSAGES: u32 = 50;
 impl Coturn {
     /// CI has it.
     pub(crate) fn find() -> Option<Self> {
-        let found = || {
-            Some(Self {
-                turnserver: program("turnserver")?,
-                uclient: program("turnutils_uclient")?,
-                stunclient: program("turnutils_stunclient")?,
-            })
-        };
-        let found = found();
-        let remedy =
-            "`turnserver`, `turnutils_uclient` or `turnutils_stunclient`; apt-get install coturn";
-        assert!(
-            found.is_some() || env::var_os("CI").is_none(),
-            "this test needs {remedy}"
-        );
-        if found.is_none() {
-            let _ = writeln!(io::stderr(), "SKIPPED: no {remedy}");
-        }
-        found
+        let names = ["turnserver", "turnutils_uclient", "turnutils_stunclient"];
+        let [turnserver, uclient, stunclient] = programs(names, "coturn")?;
+        Some(Self {
+            turnserver,
+            uclient,
+            stunclient,
+        })
     }
 
     /// A server at this address with these options beside, once it answers.
@@ -117,15 +104,6 @@ impl Coturn {
         let (_, seen) = seen.next().unwrap_or_else(|| panic!("no address: {text}"));
         seen.trim().parse().unwrap()
     }
-}
-
-/// Administrators' programs are where an unprivileged user does not look.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from));
-    folders
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file())
 }
 
 /// By which protocol a client speaks with its server.

@@ -9,13 +9,13 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use pinfold_loadtest::process::{Process, Signal, wait_until};
+use pinfold_loadtest::process::{Signal, wait_until};
 use pinfold_loadtest::tls::{TlsVersion, client_config};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::scripted::{Script, ScriptedNode};
-use crate::tls::{certify, openssl};
+use crate::tls::{certify, openssl, s_server};
 use crate::world::{Directory, SOON, World};
 
 /// Lines of a listener that ends TLS by the certificate `name` of `directory`.
@@ -416,29 +416,16 @@ fn certificates_that_change_under_load_drop_nobody() {
     assert_eq!(seen.len(), 10, "each was in force");
 }
 
-/// A node that speaks TLS, asks for a certificate if it has an authority, and says lines backwards.
-fn node_in_tls(directory: &Path, name: &str, more: &str) -> (Process, SocketAddr) {
-    let mut command = openssl(
-        directory,
-        &format!("s_server -accept 127.0.0.1:0 -cert {name}.pem -key {name}.key {more} -rev"),
-    );
-    let process = Process::spawn(&mut command).unwrap();
-    let line = process.wait_line(SOON, |line| line.starts_with("ACCEPT "));
-    let line = line.unwrap_or_else(|| panic!("openssl: {}", process.output()));
-    let address = line.trim().strip_prefix("ACCEPT ").unwrap();
-    (process, address.parse().unwrap())
-}
-
 #[test]
 fn a_node_is_spoken_to_in_tls_and_must_be_who_it_should_be() {
     let directory = Directory::create();
     let path = directory.path();
     issue(path, "server", &["sip.contoso.com"]);
     issue(path, "node", &["edge.contoso.net"]);
-    let (node, address) = node_in_tls(
+    let (node, address) = s_server(
         path,
         "node",
-        "-Verify 1 -CAfile ca.pem -verify_return_error",
+        "-Verify 1 -CAfile ca.pem -verify_return_error -rev",
     );
     let here = path.display().to_string();
     let nodes = |name: &str| {

@@ -39,20 +39,21 @@ pub(crate) fn certify(directory: &Path) {
     }
 }
 
-/// A server that speaks only `version`, asks for a certificate, and says lines backwards.
-pub(crate) fn server(directory: &Path, version: &str) -> (Process, SocketAddr) {
-    let mut command = openssl(
-        directory,
-        &format!(
-            "s_server -accept 127.0.0.1:0 -cert server.pem -key server.key {version} -Verify 1 \
-             -cipher {ANY_CIPHER} -rev"
-        ),
-    );
-    let process = Process::spawn(&mut command).unwrap();
+/// An OpenSSL server that shows the certificate `name` of `directory`, with these options beside.
+pub(crate) fn s_server(directory: &Path, name: &str, options: &str) -> (Process, SocketAddr) {
+    let arguments =
+        format!("s_server -accept 127.0.0.1:0 -cert {name}.pem -key {name}.key {options}");
+    let process = Process::spawn(&mut openssl(directory, &arguments)).unwrap();
     let line = process.wait_line(SOON, |line| line.starts_with("ACCEPT "));
     let line = line.unwrap_or_else(|| panic!("openssl: {}", process.output()));
     let address = line.trim().strip_prefix("ACCEPT ").unwrap();
     (process, address.parse().unwrap())
+}
+
+/// A server that speaks only `version`, asks for a certificate, and says lines backwards.
+pub(crate) fn server(directory: &Path, version: &str) -> (Process, SocketAddr) {
+    let options = format!("{version} -Verify 1 -cipher {ANY_CIPHER} -rev");
+    s_server(directory, "server", &options)
 }
 
 fn client(directory: &Path, version: &str, address: SocketAddr) -> Command {

@@ -8,18 +8,12 @@ use pinfold_loadtest::process::{Process, wait_until};
 use crate::http::browser::Browser;
 use crate::kamailio::Kamailio;
 use crate::terminated::{issue, pair, terminating};
-use crate::tls::openssl;
+use crate::tls::s_server;
 use crate::world::{Directory, SOON, World};
 
 /// An OpenSSL server that tells its state by HTTP.
 fn site(directory: &Path, name: &str, more: &str) -> (Process, SocketAddr) {
-    let arguments =
-        format!("s_server -accept 127.0.0.1:0 -cert {name}.pem -key {name}.key -www{more}");
-    let process = Process::spawn(&mut openssl(directory, &arguments)).unwrap();
-    let line = process.wait_line(SOON, |line| line.starts_with("ACCEPT "));
-    let line = line.unwrap_or_else(|| panic!("openssl: {}", process.output()));
-    let address = line.trim().strip_prefix("ACCEPT ").unwrap();
-    (process, address.parse().unwrap())
+    s_server(directory, name, &format!("-www{more}"))
 }
 
 /// What the first service of a node has found against its TLS.

@@ -7,6 +7,7 @@ mod caller;
 mod directory;
 mod notify;
 mod pinfold;
+mod programs;
 mod setup;
 mod stage;
 
@@ -23,6 +24,7 @@ pub(crate) use self::caller::{Caller, caller_address};
 pub(crate) use self::directory::Directory;
 pub(crate) use self::notify::Notified;
 pub(crate) use self::pinfold::{Pinfold, find};
+pub(crate) use self::programs::{program, programs};
 pub(crate) use self::setup::{Listener, Setup};
 pub(crate) use self::stage::Stage;
 

@@ -63,3 +63,11 @@ pub enum ProbeKind {
     /// Nothing: nodes are eligible at once.
     None,
 }
+
+impl ProbeKind {
+    /// Whether it asks inside TLS, where nodes are spoken to in TLS.
+    #[must_use]
+    pub const fn asks_inside(self) -> bool {
+        matches!(self, Self::Http | Self::SipOptions)
+    }
+}

@@ -97,6 +97,18 @@ pub enum LogSessions {
     All,
 }
 
+impl LogSessions {
+    /// Whether a session leaves a line that is, or is not, a partner's.
+    #[must_use]
+    pub const fn wants(self, is_partner: bool) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Partners => is_partner,
+            Self::All => true,
+        }
+    }
+}
+
 /// `[resolve]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolve {

@@ -96,7 +96,7 @@ impl Within {
     /// should be: whoever passes it on does not check that either.
     fn of(&self, kind: ProbeKind, service: Service) -> Option<Arc<tls::Client>> {
         let is_looked_at = kind == ProbeKind::Tls;
-        let is_asked = matches!(kind, ProbeKind::Http | ProbeKind::SipOptions);
+        let is_asked = kind.asks_inside();
         let is_passed_through = service.speaks_tls() && !self.is_terminated;
         match &self.nodes {
             Some(nodes) if is_looked_at || is_asked => Some(nodes.clone()),

@@ -110,15 +110,8 @@ fn services(snapshot: &Snapshot, node: &str, pool: Option<&str>) -> Vec<Asked> {
 
 fn question(group: &GroupPlan, node: IpAddr) -> Question {
     let mut alike = group.sources.iter().copied();
-    Question {
-        kind: group.probe.kind,
-        http: group.probe.http.clone(),
-        tls: group.probe.tls.clone(),
-        timeout: group.probe.timeout,
-        patience: group.probe.silence + group.probe.timeout,
-        proxy_protocol: group.proxy_protocol,
-        source: alike.find(|own| own.is_ipv4() == node.is_ipv4()),
-    }
+    let source = alike.find(|own| own.is_ipv4() == node.is_ipv4());
+    Question::of(&group.probe, group.proxy_protocol, source)
 }
 
 /// What was heard of one question.

@@ -82,15 +82,8 @@ impl Watched {
             return;
         }
         under_way.set(under_way.get() + 1);
-        let question = Question {
-            kind: self.plan.probe.kind,
-            http: self.plan.probe.http.clone(),
-            tls: self.plan.probe.tls.clone(),
-            timeout: self.plan.probe.timeout,
-            patience: self.plan.probe.silence + self.plan.probe.timeout,
-            proxy_protocol: self.plan.proxy_protocol,
-            source: self.source(member.probed.socket().ip()),
-        };
+        let source = self.source(member.probed.socket().ip());
+        let question = Question::of(&self.plan.probe, self.plan.proxy_protocol, source);
         let (group, node, told) = (self.plan.key.clone(), Arc::clone(node), told.clone());
         let (address, endpoint) = (member.probed, member.endpoint.number);
         tokio::task::spawn_local(async move {

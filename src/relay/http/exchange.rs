@@ -92,7 +92,7 @@ fn again_by_http_1() -> h2::Error {
 struct Exchange<'a> {
     visit: &'a Visit,
     policy: &'a Rc<Policy>,
-    cookie: Option<&'a str>,
+    ground: Ground<'a>,
     head: Parts,
     /// Gone once a node has had some of it.
     body: Option<RequestBody>,
@@ -136,9 +136,8 @@ impl<'a> Exchange<'a> {
         head.uri = target.ok_or(Failing::Ambiguous)?;
         let protocol = heads::take_off_hop(&mut head.headers);
         let protocol = protocol.filter(heads::may_upgrade_to);
-        let cookie = terms.cookie.as_deref();
         let ground = Ground {
-            cookie,
+            cookie: terms.cookie.as_deref(),
             listener: &policy.listener,
             key: &visit.context.key,
         };
@@ -151,7 +150,7 @@ impl<'a> Exchange<'a> {
         Ok(Self {
             visit,
             policy,
-            cookie,
+            ground,
             may_run_twice: heads::is_idempotent(&head.method) && !has_body,
             head,
             body: Some(match has_body {
@@ -304,12 +303,7 @@ impl<'a> Exchange<'a> {
         heads::frame_once(headers);
         let protocol = heads::take_off_hop(headers);
         heads::via(headers, version);
-        let ground = Ground {
-            cookie: self.cookie,
-            listener: &self.policy.listener,
-            key: &visit.context.key,
-        };
-        affinity::set(ground, headers, self.named, choice.index);
+        affinity::set(self.ground, headers, self.named, choice.index);
         let is_authenticating = heads::authenticates_connection(headers)
             || heads::authenticates_connection(&self.head.headers);
         if is_authenticating {

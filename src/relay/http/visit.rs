@@ -8,9 +8,10 @@ use super::lines::Lines;
 use super::observed::Seen;
 use super::upgrade::Tunnel;
 use crate::addr::ClientAddr;
-use crate::config::model::{self, LogSessions};
+use crate::config::model;
 use crate::partner::table::Known;
 use crate::relay::life::{Approach, Life};
+use crate::relay::names::Today;
 use crate::relay::placing::{Claimant, Hold};
 use crate::relay::session::Seat;
 use crate::relay::{Context, Policy};
@@ -55,12 +56,12 @@ impl Visit {
     /// is gone, or does not speak HTTP any more, the connection is to close.
     pub(super) fn policy_now(&self) -> Rc<Policy> {
         let mut known = self.policy.borrow_mut();
-        let number = known.listener.state.number;
-        let now = self.context.names.policy(number);
-        match now.filter(|now| http(&now.listener.termination).is_some()) {
-            Some(now) if Arc::ptr_eq(&now.listener, &known.listener) => {}
-            Some(now) => *known = Rc::new(now),
-            None => self.is_closing.set(true),
+        match self.context.names.today(&known) {
+            Today::Same => {}
+            Today::Changed(now) if http(&now.listener.termination).is_some() => {
+                *known = Rc::new(now);
+            }
+            Today::Changed(_) | Today::Gone => self.is_closing.set(true),
         }
         Rc::clone(&known)
     }
@@ -92,11 +93,8 @@ impl Visit {
 
     /// Whether its requests leave lines in the log.
     pub(super) fn is_logged(&self) -> bool {
-        match self.context.log_sessions.get() {
-            LogSessions::Off => false,
-            LogSessions::Partners => self.partner.is_some(),
-            LogSessions::All => true,
-        }
+        let wanted = self.context.log_sessions.get();
+        wanted.wants(self.partner.is_some())
     }
 
     /// The name of the partner it is, if it is one.

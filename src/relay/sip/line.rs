@@ -13,6 +13,7 @@ use crate::net::options::LegOptions;
 use crate::pool::select::Choice;
 use crate::relay::Policy;
 use crate::relay::life::{Approach, Undialled};
+use crate::relay::names::Today;
 use crate::relay::placing::{Claimant, Placing};
 use crate::relay::pump::{Leg, NodeLeg};
 use crate::snapshot::Endpoint;
@@ -134,10 +135,9 @@ impl Visit<'_> {
     /// The policy by which a node is found now.
     fn policy_of_today(&self) -> Rc<Policy> {
         let own = self.life.policy();
-        let names = &self.life.context().names;
-        match names.policy(own.listener.state.number) {
-            Some(policy) if !Arc::ptr_eq(&policy.listener, &own.listener) => Rc::new(policy),
-            Some(_) | None => Rc::clone(own),
+        match self.life.context().names.today(own) {
+            Today::Changed(policy) => Rc::new(policy),
+            Today::Same | Today::Gone => Rc::clone(own),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::line::Line;
 use super::{Ending, Visit, outcome_of_failure};
 use crate::clock::Moment;
-use crate::config::model::{LogSessions, OnNodeDown};
+use crate::config::model::OnNodeDown;
 use crate::net::options::reset_on_close;
 use crate::relay::pump::{Leg, Side};
 use crate::relay::report::Report;
@@ -90,12 +90,8 @@ impl Visit<'_> {
 
     fn tell_rehomed(&self, from: &str, to: Option<&str>, answered: usize, outcome: Outcome) {
         let account = self.life.account;
-        let is_wanted = match self.life.context().log_sessions.get() {
-            LogSessions::Off => false,
-            LogSessions::Partners => account.is_partner(),
-            LogSessions::All => true,
-        };
-        if !is_wanted {
+        let wanted = self.life.context().log_sessions.get();
+        if !wanted.wants(account.is_partner()) {
             return;
         }
         let listener = &*self.life.policy().listener.state.name;

@@ -1,30 +1,13 @@
 //! Real clients and servers: nginx as nodes, `curl`, `h2load` and a headless Chromium before them.
 
-use std::env;
 use std::fs;
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use pinfold_loadtest::process::{Process, free_ports, wait_until};
 
 use super::{Directory, SOON, Site, World, before, before_all};
-use crate::coturn::program;
-
-/// `name`, which CI has, or nothing and a word of it.
-fn find(name: &str, package: &str) -> Option<PathBuf> {
-    let found = program(name);
-    let remedy = format!("`{name}`; apt-get install {package}");
-    assert!(
-        found.is_some() || env::var_os("CI").is_none(),
-        "this test needs {remedy}"
-    );
-    if found.is_none() {
-        let _ = writeln!(io::stderr(), "SKIPPED: no {remedy}");
-    }
-    found
-}
+use crate::world::program;
 
 /// Runs `command`, which must end well and soon.
 fn run(command: &mut Command, directory: &Directory) -> Output {
@@ -48,7 +31,7 @@ fn run(command: &mut Command, directory: &Directory) -> Output {
 
 /// An nginx that serves a page of 100 KiB, one that says its name, and whatever is sent to it.
 fn nginx(directory: &Directory, name: &str) -> Option<(Process, SocketAddr)> {
-    let program = find("nginx", "nginx")?;
+    let program = program("nginx", "nginx")?;
     let port = free_ports(1).unwrap()[0];
     let here = directory.path().join(name);
     fs::create_dir(&here).unwrap();
@@ -83,7 +66,7 @@ fn before_nginx(directory: &Directory) -> Option<(World, [Process; 2])> {
 #[test]
 fn thousands_of_requests_over_http_2_and_1_are_all_answered_by_nginx() {
     let directory = Directory::create();
-    let Some(h2load) = find("h2load", "nghttp2-client") else {
+    let Some(h2load) = program("h2load", "nghttp2-client") else {
         return;
     };
     let Some((world, _nodes)) = before_nginx(&directory) else {
@@ -108,7 +91,7 @@ fn thousands_of_requests_over_http_2_and_1_are_all_answered_by_nginx() {
 #[test]
 fn a_browser_shows_the_page_of_a_node_and_ours_where_there_is_none() {
     let directory = Directory::create();
-    let Some(chromium) = find("chromium", "chromium") else {
+    let Some(chromium) = program("chromium", "chromium") else {
         return;
     };
     let site = Site::start("web1");

@@ -2,11 +2,10 @@
 //! nodes are Kamailio's. Debian's SIPp has no TLS, so `openssl s_client` speaks that for it.
 
 use std::collections::HashMap;
-use std::env;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -17,10 +16,9 @@ use pinfold_loadtest::process::{Process, wait_until};
 
 use super::phone::Openssl;
 use super::{counted, speaking_sip};
-use crate::coturn::program;
 use crate::kamailio::Kamailio;
 use crate::tls::certify;
-use crate::world::{Directory, World};
+use crate::world::{Directory, World, program};
 
 const CALLS: u64 = 300;
 
@@ -43,19 +41,6 @@ const SCENARIO: &str = r#"<?xml version="1.0" encoding="ISO-8859-1" ?>
   <recv response="200"/>
 </scenario>
 "#;
-
-fn find() -> Option<PathBuf> {
-    let found = program("sipp");
-    let remedy = "`sipp`; apt-get install sip-tester";
-    assert!(
-        found.is_some() || env::var_os("CI").is_none(),
-        "this test needs {remedy}"
-    );
-    if found.is_none() {
-        let _ = writeln!(io::stderr(), "SKIPPED: no {remedy}");
-    }
-    found
-}
 
 /// Whoever connects here speaks TLS with `address`; how many have connected is counted.
 fn within_tls(directory: &Path, address: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
@@ -122,7 +107,7 @@ fn statistics(file: &Path) -> HashMap<String, u64> {
 
 #[test]
 fn a_partners_connection_outlives_its_node_and_only_what_was_asked_of_that_fails() {
-    let (Some(sipp), Some(kamailio)) = (find(), Kamailio::find()) else {
+    let (Some(sipp), Some(kamailio)) = (program("sipp", "sip-tester"), Kamailio::find()) else {
         return;
     };
     let directory = Directory::create();
