@@ -77,7 +77,8 @@ fn audio(directory: &Directory) {
 
 /// The command that the shipped unit gives under `key`, for the configuration of `directory`.
 fn unit_command(key: &str, directory: &Directory) -> String {
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/pinfold-host-rules.service");
+    let unit =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd/pinfold-host-rules.service");
     let unit = fs::read_to_string(unit).unwrap();
     let start = format!("{key}=");
     let line = unit.lines().find_map(|line| line.strip_prefix(&start));

@@ -104,7 +104,8 @@ pub(super) fn chains(text: &mut String, facts: &Facts) {
     let ours = format!("& {MARK_MASK:#x} == {FIRST_WORKER_MARK:#x}");
     let not_ours = format!("& {MARK_MASK:#x} != {FIRST_WORKER_MARK:#x}");
     let here = format!("meta mark set {DELIVERED_HERE:#x}");
-    let icmp = "meta l4proto { icmp, ipv6-icmp } ct state related";
+    // ICMP and ICMPv6 by number: a small system has no file with their names.
+    let icmp = "meta l4proto { 1, 58 } ct state related";
     text.push_str(
         "    # Datagrams of clients need no memory of the kernel: or a flood of them, from invented addresses, would\n    \
          # fill it, and nobody's next connection would be let in.\n    \

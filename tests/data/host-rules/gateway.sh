@@ -111,7 +111,7 @@ table inet pinfold {
         meta mark 0x50460001 ct mark set 0 drop
 
         # "Nobody is there", said by this machine itself: to the worker, not to the client.
-        meta l4proto { icmp, ipv6-icmp } ct state related ct mark & 0xffffff00 == 0x50460100 meta mark set 0x50460000
+        meta l4proto { 1, 58 } ct state related ct mark & 0xffffff00 == 0x50460100 meta mark set 0x50460000
 
         # Nodes that learn of a shorter way to the client would answer past this machine.
         icmp type redirect drop
@@ -128,7 +128,7 @@ table inet pinfold {
         meta mark & 0xffffff00 == 0x50460100 return
 
         # "Nobody is there", said by a node or a router about what a worker sent: to the worker.
-        meta l4proto { icmp, ipv6-icmp } ct state related meta mark set 0x50460000 accept
+        meta l4proto { 1, 58 } ct state related meta mark set 0x50460000 accept
 
         # The client speaks with the node directly: from here on it gets the node's answers directly, too.
         ip daddr . meta l4proto . udp dport @answers4 ct mark set 0 return
