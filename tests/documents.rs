@@ -45,6 +45,81 @@ fn every_metric_is_explained() {
     }
 }
 
+/// What stands between the parentheses of each call of the macro `name` in `source`.
+fn calls<'a>(source: &'a str, name: &str) -> Vec<&'a str> {
+    let opening = format!("{name}!(");
+    let starts = source
+        .match_indices(&opening)
+        .map(|(at, _)| &source[at + opening.len()..]);
+    starts.map(|rest| &rest[..length_of_call(rest)]).collect()
+}
+
+/// Where the parenthesis that was opened before `text` is closed, those within quotes apart.
+fn length_of_call(text: &str) -> usize {
+    let (mut depth, mut is_quoted, mut is_escaped) = (1, false, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            '(' if !is_quoted => depth += 1,
+            ')' if !is_quoted => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    text.len()
+}
+
+/// What a line of the log begins with, which is its name: the last text in quotes of the call.
+fn name_of_line(call: &str) -> &str {
+    let call = call.trim_end().trim_end_matches(',').trim_end();
+    let text = call.strip_suffix('"').unwrap_or_default();
+    let text = text.rsplit('"').next().unwrap_or_default();
+    text.split([':', ';']).next().unwrap_or_default().trim()
+}
+
+fn sources(directory: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "tests" {
+            sources(&path, found);
+        } else if name != "tests.rs" && name.ends_with(".rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            found.push(product.to_owned());
+        }
+    }
+}
+
+#[test]
+fn every_log_line_at_warning_or_above_is_explained() {
+    let operations = read("docs/OPERATIONS.md");
+    let mut product = Vec::new();
+    sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut product,
+    );
+    let mut names = Vec::new();
+    for (source, macro_name) in product.iter().flat_map(|it| [(it, "warn"), (it, "error")]) {
+        names.extend(calls(source, macro_name).into_iter().map(name_of_line));
+    }
+    assert!(names.len() > 60, "lines are found in the source: {names:?}");
+    // What `check` warns of is written at the start as `check` words it.
+    names.retain(|name| *name != "{warning}");
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !operations.contains(&format!("`{name}")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/OPERATIONS.md does not explain {missing:#?}"
+    );
+}
+
 #[test]
 fn every_file_that_a_document_points_at_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -53,6 +128,10 @@ fn every_file_that_a_document_points_at_exists() {
         "docs/ARCHITECTURE.md",
         "docs/OPERATIONS.md",
         "docs/BENCHMARKS.md",
+        "docs/NETWORK.md",
+        "docs/THREATS.md",
+        "docs/LOADTEST.md",
+        "SECURITY.md",
     ] {
         let folder = root.join(document);
         let folder = folder.parent().unwrap();
