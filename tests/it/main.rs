@@ -59,6 +59,7 @@ mod tls;
 mod tls_probes;
 mod transparent;
 mod turn;
+mod views;
 mod web;
 mod wire;
 mod xmpp;
