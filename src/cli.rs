@@ -38,6 +38,7 @@ mod serve;
 mod show;
 mod table;
 mod turn;
+mod vrrp;
 
 /// Runs the command that `arguments` name.
 #[must_use]
@@ -172,5 +173,10 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
             plan,
             reason,
         } => reload::reload(&daemon, plan, reason.as_deref()).map(done),
+        Command::VrrpCheck {
+            daemon,
+            pool,
+            listeners,
+        } => vrrp::check(&daemon, pool.as_deref(), &listeners),
     }
 }

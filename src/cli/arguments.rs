@@ -229,6 +229,21 @@ pub(super) enum Command {
         #[arg(long, conflicts_with_all = ["pace", "window"])]
         undo: bool,
     },
+    /// Should this appliance have the VIPs: for keepalived's track script; exit 0 if it is ready, 1 if not.
+    ///
+    /// Ready means that listeners are open and a node is up for each; with --pool or --listener only those
+    /// count. One line says why not. It answers within a second, whatever the daemon does, and writes nothing.
+    /// Without a daemon it exits with 69.
+    VrrpCheck {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Only listeners of this pool.
+        #[arg(long, value_name = "POOL", value_parser = NonEmptyStringValueParser::new())]
+        pool: Option<String>,
+        /// Only this listener; may be given several times.
+        #[arg(long = "listener", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+        listeners: Vec<String>,
+    },
     /// Load the configuration again; waits, and exits with 78 and every mistake if it is refused.
     Reload {
         #[command(flatten)]

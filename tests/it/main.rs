@@ -60,6 +60,7 @@ mod tls_probes;
 mod transparent;
 mod turn;
 mod views;
+mod vrrp;
 mod web;
 mod wire;
 mod xmpp;
