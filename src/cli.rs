@@ -27,6 +27,7 @@ mod demo;
 mod drill;
 mod explain;
 mod failure;
+mod generate;
 mod machine;
 mod maintain;
 mod monitor;
@@ -70,6 +71,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Check {
             file, host_rules, ..
         } => check::check(&file, host_rules),
+        Command::Generate { directory } => generate::generate(&directory).map(done),
         Command::Demo { seconds } => Ok(demo::demo(seconds)),
         Command::Status { show, check: true } => monitor::check(&show.daemon),
         Command::Status { show, .. } => show::show(&Listing::Status, &show).map(done),

@@ -44,6 +44,13 @@ pub(super) enum Command {
         #[arg(long, value_name = "N", default_value_t = 40)]
         seconds: u64,
     },
+    /// Write manual pages and completions, for a package.
+    #[command(hide = true)]
+    Generate {
+        /// Where to.
+        #[arg(value_name = "DIRECTORY")]
+        directory: PathBuf,
+    },
     /// How things stand: what needs you, listeners, nodes.
     Status {
         #[command(flatten)]

@@ -37,6 +37,7 @@ mod coturn;
 mod datagrams;
 mod exhaustion;
 mod explain;
+mod generated;
 mod host_rules;
 mod http;
 mod kamailio;
