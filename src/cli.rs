@@ -36,6 +36,7 @@ mod pins;
 mod probe;
 mod reload;
 mod serve;
+mod setup;
 mod show;
 mod table;
 mod turn;
@@ -72,6 +73,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
             file, host_rules, ..
         } => check::check(&file, host_rules),
         Command::Generate { directory } => generate::generate(&directory).map(done),
+        Command::Setup { output, force } => setup::setup(&output, force),
         Command::Demo { seconds } => Ok(demo::demo(seconds)),
         Command::Status { show, check: true } => monitor::check(&show.daemon),
         Command::Status { show, .. } => show::show(&Listing::Status, &show).map(done),

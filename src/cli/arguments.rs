@@ -19,6 +19,20 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Ask for what a first configuration needs, write it with comments, and check it.
+    ///
+    /// Asks for the Edge Servers, the addresses that clients connect to, and federation partners. Each question
+    /// says why, with an example; Enter takes what stands in brackets. A script may answer, one line for each
+    /// question: an answer that is wrong three times, or the end of its input, ends it with 64. Nothing is
+    /// written before the last answer.
+    Setup {
+        /// Where to.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        output: PathBuf,
+        /// Replace an existing file, and keep that beside the new one.
+        #[arg(long)]
+        force: bool,
+    },
     /// Run: listen, probe, relay. Logs to standard error.
     Serve {
         /// The configuration.
@@ -348,5 +362,5 @@ fn time_limit(text: &str) -> Result<Duration, String> {
     }
 }
 
-const DEFAULT_CONFIG: &str = "/etc/pinfold/pinfold.toml";
+pub(super) const DEFAULT_CONFIG: &str = "/etc/pinfold/pinfold.toml";
 const DEFAULT_ADMIN: &str = "unix:/run/pinfold/admin.sock";

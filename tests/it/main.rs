@@ -53,6 +53,7 @@ mod recognition;
 mod recovery;
 mod refusals;
 mod scripted;
+mod setup;
 mod sip;
 mod terminated;
 mod timeouts;

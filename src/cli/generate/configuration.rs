@@ -189,7 +189,7 @@ fn key(line: &str) -> Option<Key> {
 }
 
 const INTRODUCTION: [&str; 3] = [
-    "A file of TOML: the process, pools of nodes, listeners that clients come to, and partners. `pinfold check FILE` tells every mistake at once, with its place, why it \
+    "A file of TOML: the process, pools of nodes, listeners that clients come to, and partners. `pinfold setup` asks for what is needed and writes a first one; `pinfold check FILE` tells every mistake at once, with its place, why it \
      matters and what to write instead; `pinfold reload` puts a change in force, and a file with a mistake changes \
      nothing.",
     "All keys are described here, each with its default. Of those marked `(example)` there is none, or the value shown is \

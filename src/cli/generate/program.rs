@@ -103,7 +103,8 @@ const DESCRIPTION: [&str; 3] = [
      any pool of TLS servers with stubborn peers. It pins each named federation partner to a healthy node, ends the \
      partner's connections at once when that node dies, so that its next connect is served by another one, and writes \
      down how long each partner was cut off.",
-    "`pinfold serve` runs a configuration, as the service `pinfold.service`; `pinfold status` shows how things stand. The configuration is `pinfold.toml`(5).",
+    "`pinfold setup` asks for what a first configuration needs, and writes it. `pinfold serve` runs it, as the service \
+     `pinfold.service`; `pinfold status` shows how things stand. The configuration is `pinfold.toml`(5).",
     "The other commands ask the daemon by its admin API. Changes last over restarts and reloads; who asked, and why \
      (`--reason`), are kept and shown.",
 ];
@@ -115,7 +116,10 @@ const EXIT_STATUS: [(&str, &str); 7] = [
         "`maintain`, `drill`: not done, undone, or N-1 does not hold. `probe`: a service does not answer. `vrrp-check`: not \
          ready. `demo`: a partner did not come back. `status --check` exits with 0 to 3, as monitoring plug-ins do.",
     ),
-    ("64", "The command line is wrong."),
+    (
+        "64",
+        "The command line is wrong, or an answer that `setup` needs.",
+    ),
     ("65", "A file to be imported has mistakes."),
     (
         "69",
