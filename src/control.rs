@@ -4,7 +4,6 @@
 //! reads [`Shared`] and sends it requests. Nothing here is on the path of a byte.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
@@ -68,6 +67,8 @@ pub struct Shared {
     pub verdicts: watch::Receiver<Verdicts>,
     /// To control, for changes.
     pub requests: mpsc::Sender<Request>,
+    /// Where the admin API can be read, beside its own address.
+    pub views: ReadAt,
     /// What is listened on.
     pub bound: ArcSwap<Vec<Bound>>,
     /// What administrators want of nodes.
@@ -100,6 +101,15 @@ pub struct Shared {
     pub store: Option<Store>,
     /// The token that changes over TCP need.
     pub token: Option<String>,
+}
+
+/// Where the admin API can be read, and nothing be changed.
+#[derive(Debug, Default)]
+pub struct ReadAt {
+    /// As `view` writes it; a port 0 resolved.
+    pub addresses: ArcSwap<Vec<String>>,
+    /// Connections that were closed because `view_from` does not name the client.
+    pub refused: AtomicU64,
 }
 
 /// One address that is listened on.
@@ -291,7 +301,7 @@ pub struct Control {
     state_dir: Option<StateDir>,
     requests: mpsc::Receiver<Request>,
     departures: reload::Departures,
-    admin_socket: Option<PathBuf>,
+    admin: admin::Addresses,
     tellers: Tellers,
     /// What is kept of learned names.
     learning: learning::Learning,

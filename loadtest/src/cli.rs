@@ -13,7 +13,7 @@ mod scenarios;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 #[derive(Debug, Parser)]
 #[command(name = "pinfold-loadtest", version, about)]
@@ -36,7 +36,14 @@ enum Command {
     Edge(edge::Arguments),
 }
 
-pub(super) fn run() -> ExitCode {
+/// The grammar, for whoever writes a manual from it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// Runs what the arguments of this process ask for.
+pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         // Help and the version are none.
@@ -62,4 +69,4 @@ pub(super) fn run() -> ExitCode {
 const USAGE: u8 = 64;
 
 /// `sysexits.h`: something that is needed is not there, so nothing can be told.
-pub(super) const UNAVAILABLE: u8 = 69;
+const UNAVAILABLE: u8 = 69;

@@ -8,6 +8,7 @@
 
 pub mod background;
 pub mod campaign;
+pub mod cli;
 pub mod cost;
 pub mod edge;
 pub mod figure;

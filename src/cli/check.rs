@@ -41,7 +41,7 @@ pub(super) fn check(file: &Path, prints_rules: bool) -> Result<ExitCode, Failure
 }
 
 /// `ok: 4 listeners, 2 nodes, 3 partners; 2 warnings`.
-fn verdict(config: &Config, warned: usize) -> String {
+pub(super) fn verdict(config: &Config, warned: usize) -> String {
     // The same name in two pools is the same machine.
     let nodes = config.pools.iter().flat_map(|pool| &pool.nodes);
     let nodes: HashSet<_> = nodes.map(|node| &node.name).collect();

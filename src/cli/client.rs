@@ -26,6 +26,15 @@ pub(super) fn get(daemon: &Daemon, path: &str) -> Result<String, Failure> {
     ask(daemon, Method::GET, path, String::new(), READ_TIMEOUT)
 }
 
+/// What the daemon answers at `path`, whatever that says, within `limit`.
+pub(super) fn look(
+    daemon: &Daemon,
+    path: &str,
+    limit: Duration,
+) -> Result<(StatusCode, String), Failure> {
+    answer(daemon, Method::GET, path, String::new(), limit)
+}
+
 /// Asks the daemon for a change.
 pub(super) fn post(daemon: &Daemon, path: &str) -> Result<String, Failure> {
     ask(daemon, Method::POST, path, String::new(), CHANGE_TIMEOUT)
@@ -83,6 +92,23 @@ fn ask(
     body: String,
     limit: Duration,
 ) -> Result<String, Failure> {
+    let (status, body) = answer(daemon, method, path, body, limit)?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let unknown = |_| strange(daemon, format!("status {status}"));
+    Err(Failure::Refused(
+        serde_json::from_str::<Refused>(&body).map_err(unknown)?,
+    ))
+}
+
+fn answer(
+    daemon: &Daemon,
+    method: Method,
+    path: &str,
+    body: String,
+    limit: Duration,
+) -> Result<Answer, Failure> {
     let request = request(daemon, method, path, body)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,20 +118,13 @@ fn ask(
             cause,
         })?;
     let answered = runtime.block_on(async { timeout(limit, exchange(daemon, request)).await });
-    let (status, body) = answered.unwrap_or_else(|_| {
-        let what = format!("no answer within {} s", limit.as_secs());
+    answered.unwrap_or_else(|_| {
+        let what = format!("no answer within {} s", limit.as_secs_f32());
         Err(absent(daemon)(io::Error::new(
             io::ErrorKind::TimedOut,
             what,
         )))
-    })?;
-    if status.is_success() {
-        return Ok(body);
-    }
-    let unknown = |_| strange(daemon, format!("status {status}"));
-    Err(Failure::Refused(
-        serde_json::from_str::<Refused>(&body).map_err(unknown)?,
-    ))
+    })
 }
 
 fn request(

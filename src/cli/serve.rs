@@ -51,6 +51,7 @@ fn complain(error: &StartError) {
         StartError::Unavailable(_)
         | StartError::Listen { .. }
         | StartError::Admin { .. }
+        | StartError::View { .. }
         | StartError::File { .. }
         | StartError::State(_)
         | StartError::System { .. }

@@ -9,6 +9,7 @@ mod partners;
 mod pools;
 mod ports;
 mod sources;
+mod views;
 
 use std::net::IpAddr;
 
@@ -24,6 +25,7 @@ pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
     sources::check(draft, findings);
     gateway::check(draft, findings);
     partners::check(draft, findings);
+    views::check(draft, findings);
     memory_only(draft, findings);
 }
 

@@ -143,6 +143,8 @@ fn server(old: &Server, new: &Server) -> Vec<&'static str> {
         ("freebind", old.freebind != new.freebind),
         ("buffer_memory", old.buffer_memory != new.buffer_memory),
         ("max_pins", old.max_pins != new.max_pins),
+        ("view", old.view != new.view),
+        ("view_from", old.view_from != new.view_from),
     ])
 }
 

@@ -17,7 +17,9 @@ pub use self::listener::{
 pub use self::partner::{Failback, Federation, Generation, Partner};
 pub use self::pool::{Balance, Family, Flap, Node, NodeAddress, NodeState, Pool, ReturnAfter};
 pub use self::probe::{HttpQuestion, Probe, ProbeKind};
-pub use self::server::{Admin, Log, LogFormat, LogLevel, LogSessions, Resolve, Secret, Server};
+pub use self::server::{
+    Admin, Log, LogFormat, LogLevel, LogSessions, Resolve, Secret, Server, View,
+};
 pub use self::termination::{Http, Protocol, Sip, Termination};
 pub use super::window::Window;
 

@@ -11,6 +11,7 @@ mod pool;
 mod probe;
 mod server;
 mod termination;
+mod view;
 
 pub(super) use self::gateway::{GatewayDraft, SnatPlaces};
 pub(super) use self::listener::ListenerDraft;

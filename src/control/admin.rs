@@ -1,4 +1,4 @@
-//! The admin API: HTTP/1.1 on a unix socket or a loopback address.
+//! The admin API: HTTP/1.1 on a unix socket or a loopback address, and on others for reading only.
 //!
 //! Reads [`Shared`], asks the governor for its view and control for changes; decides nothing itself.
 //! What it answers is in [`answers`]; `/metrics` and the refusals aside, it has no other words.
@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
 
+use self::views::{Prepared, Views};
 use super::Shared;
 use super::error::StartError;
-use crate::config::model::Admin;
+use crate::config::model::{Admin, Config};
 
 pub mod answers;
 mod asker;
@@ -31,6 +32,7 @@ mod routes;
 mod status;
 #[cfg(test)]
 mod tests;
+mod views;
 
 pub(super) use attention::is_crowded;
 
@@ -51,6 +53,53 @@ impl Socket {
             Self::Unix(_, path) => Some(path),
             Self::Tcp(_) => None,
         }
+    }
+}
+
+/// The sockets of the admin API at the start, bound and not served yet.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    own: Option<Socket>,
+    readable: Prepared,
+}
+
+impl Sockets {
+    /// Binds all that `config` names.
+    pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            own: bind(&config.server.admin)?,
+            readable: Views::default().prepare(config)?,
+        })
+    }
+
+    /// Serves them on the runtime of the caller, until that ends.
+    pub(super) fn serve(self, shared: &Arc<Shared>) -> Addresses {
+        let mut addresses = Addresses::default();
+        if let Some(socket) = self.own {
+            addresses.file = socket.path().map(Path::to_path_buf);
+            serve(socket, Arc::clone(shared));
+        }
+        addresses.views.commit(self.readable, shared);
+        addresses
+    }
+}
+
+/// Where the admin API answers.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    /// The file of its own socket, where that is a unix one.
+    file: Option<PathBuf>,
+    /// For reading only.
+    pub(super) views: Views,
+}
+
+impl Addresses {
+    /// Takes the files of sockets away, at the end.
+    pub(super) fn close(&mut self) {
+        if let Some(path) = &self.file {
+            let _ = std::fs::remove_file(path);
+        }
+        self.views.close();
     }
 }
 
@@ -101,5 +150,6 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 /// Serves the admin API on the runtime of the caller, until that ends.
 pub fn serve(socket: Socket, shared: Arc<Shared>) {
-    tokio::spawn(connection::accept(socket, shared));
+    let gate = connection::Gate::new(shared, connection::Realm::Everything);
+    tokio::spawn(gate.accept(socket));
 }

@@ -48,13 +48,17 @@ pub(super) struct Prepared {
 }
 
 impl Doors {
-    pub(super) fn new(workers: usize) -> Self {
-        Self {
-            prepared: None,
-            open: Vec::new(),
-            suspended: Vec::new(),
+    /// All of `config`, bound and not yet open.
+    pub(super) fn begin(workers: usize, config: &Config) -> Result<Self, StartError> {
+        let doors = Self {
             workers,
-        }
+            ..Self::default()
+        };
+        let prepared = doors.prepare(config)?;
+        Ok(Self {
+            prepared: Some(prepared),
+            ..doors
+        })
     }
 
     /// Binds what is new in `config`. Nothing that serves has changed when this fails.

@@ -37,6 +37,15 @@ pub enum StartError {
         #[source]
         cause: io::Error,
     },
+    /// An address of `view` cannot be listened on.
+    #[error("cannot open view \"{place}\"{}", hint(.cause))]
+    View {
+        /// Where.
+        place: String,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
     /// A file that the configuration names cannot be read.
     #[error("cannot read {path} ({key})")]
     File {
@@ -74,6 +83,7 @@ impl StartError {
             Self::Unavailable(_) | Self::State(StateError::Locked(_)) => 69,
             Self::Listen { .. }
             | Self::Admin { .. }
+            | Self::View { .. }
             | Self::File { .. }
             | Self::State(StateError::Unusable { .. } | StateError::Gone { .. })
             | Self::System { .. }

@@ -77,6 +77,7 @@ impl Control {
             return Ok(done);
         }
         let prepared = self.doors.prepare(&config)?;
+        let readable = self.admin.views.prepare(&config)?;
 
         let snapshot = Arc::new(self.registry.build(&config));
         done.revision = snapshot.revision;
@@ -89,6 +90,7 @@ impl Control {
         tell(&workers, || Order::Refresh).await;
         self.doors.commit(prepared, &snapshot, &workers).await;
         self.shared.bound.store(self.doors.bound().into());
+        self.admin.views.commit(readable, &self.shared);
         self.forget_pins(&changes);
         let _ = self
             .shared

@@ -292,9 +292,7 @@ impl Control {
             // It has said itself why, where it cannot.
             let _ = timeout(LAST_MOMENTS, store.finish()).await;
         }
-        if let Some(path) = &self.admin_socket {
-            let _ = std::fs::remove_file(path);
-        }
+        self.admin.close();
         tracing::info!("stopped");
     }
 

@@ -1,6 +1,6 @@
 //! Starting: everything that can fail is done before the first client is served.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use super::doors::Doors;
 use super::error::StartError;
 use super::inventory::Inventory;
 use super::learning::Learning;
-use super::{Control, Shared};
+use super::{Control, ReadAt, Shared};
 use super::{naming, nodes};
 use crate::clock::Moment;
 use crate::config::model::Config;
@@ -63,13 +63,6 @@ impl Source {
     }
 }
 
-/// Serves the admin API; the file of its socket.
-fn serve_admin(socket: admin::Socket, shared: &Arc<Shared>) -> Option<PathBuf> {
-    let path = socket.path().map(Path::to_path_buf);
-    admin::serve(socket, Arc::clone(shared));
-    path
-}
-
 /// Starts everything but the accepting of clients, which [`Control::run`] begins. To be called within
 /// a runtime.
 ///
@@ -85,9 +78,8 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let mut before = ground.take_up(&pins, &first)?;
     let first = Arc::new(before.name(&mut registry, &first));
     let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
-    let mut doors = Doors::new(ground.workers);
-    doors.prepared = Some(doors.prepare(config)?);
-    let admin_socket = admin::bind(&config.server.admin)?;
+    let doors = Doors::begin(ground.workers, config)?;
+    let admin_sockets = admin::Sockets::bind(config)?;
 
     let (reports, inbox) = Reports::new(REPORTS_MAX);
     let (recognition, chronicle) = before.recognition(ground.workers, config);
@@ -114,6 +106,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         governor: governor.commands(),
         verdicts: governor.verdicts(),
         requests: to_control,
+        views: ReadAt::default(),
         bound: ArcSwap::default(),
         administered: ArcSwap::from_pointee(ground.administered),
         capacity: ground.capacity,
@@ -131,7 +124,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         store: before.store,
         token: ground.token,
     });
-    let admin_socket = admin_socket.and_then(|socket| serve_admin(socket, &shared));
+    let admin = admin_sockets.serve(&shared);
     Ok(Control {
         shared,
         source,
@@ -143,7 +136,7 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         state_dir: ground.state_dir,
         requests,
         departures: super::reload::Departures::default(),
-        admin_socket,
+        admin,
         tellers: super::Tellers::default(),
         moves: crate::pool::maintenance::Moves::default(),
         learning: before.learning,

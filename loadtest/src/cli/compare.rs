@@ -3,8 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use pinfold_loadtest::campaign::Campaign;
-use pinfold_loadtest::peer::Kind;
+use crate::campaign::Campaign;
+use crate::peer::Kind;
 
 use super::play::{Choice, play};
 

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 use std::thread;
 
-use pinfold_loadtest::SimulatedEdge;
-use pinfold_loadtest::edge::{Control, Cue, GRAMMAR, perform, script};
-use pinfold_loadtest::process::raise_descriptor_limit;
+use crate::SimulatedEdge;
+use crate::edge::{Control, Cue, GRAMMAR, perform, script};
+use crate::process::raise_descriptor_limit;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 

@@ -5,10 +5,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use pinfold_loadtest::campaign::Campaign;
-use pinfold_loadtest::report::{Detail, Report};
-use pinfold_loadtest::run::Progress;
-use pinfold_loadtest::scenario::{Scenario, Span, shipped};
+use crate::campaign::Campaign;
+use crate::report::{Detail, Report};
+use crate::run::Progress;
+use crate::scenario::{Scenario, Span, shipped};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Choice {

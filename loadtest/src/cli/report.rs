@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use pinfold_loadtest::report::Report;
+use crate::report::Report;
 
 use super::play::{create, detail, naming};
 

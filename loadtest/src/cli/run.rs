@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use pinfold_loadtest::campaign::Campaign;
-use pinfold_loadtest::load::Target;
-use pinfold_loadtest::peer::Kind;
-use pinfold_loadtest::run::Contender;
+use crate::campaign::Campaign;
+use crate::load::Target;
+use crate::peer::Kind;
+use crate::run::Contender;
 
 use super::UNAVAILABLE;
 use super::play::{Choice, more_than_nothing, play};

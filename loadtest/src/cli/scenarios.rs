@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use pinfold_loadtest::figure::FIGURES;
-use pinfold_loadtest::scenario::{Scenario, shipped};
+use crate::figure::FIGURES;
+use crate::scenario::{Scenario, shipped};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -24,13 +24,13 @@ pub(super) fn check(draft: &Draft, findings: &Findings<'_>) {
 }
 
 /// One bind address of a listener.
-struct Bind<'d> {
-    address: SocketAddr,
+pub(super) struct Bind<'d> {
+    pub(super) address: SocketAddr,
     span: &'d Span,
-    listener: &'d ListenerDraft,
+    pub(super) listener: &'d ListenerDraft,
 }
 
-fn binds(listeners: &[ListenerDraft]) -> impl Iterator<Item = Bind<'_>> {
+pub(super) fn binds(listeners: &[ListenerDraft]) -> impl Iterator<Item = Bind<'_>> {
     listeners.iter().flat_map(|listener| {
         let addresses = listener.listener.bind.iter().zip(&listener.binds);
         addresses.map(move |(&address, span)| Bind {
@@ -47,11 +47,7 @@ fn overlaps(listeners: &[ListenerDraft], findings: &Findings<'_>) {
         let transport = bind.listener.listener.service.is_udp();
         let place = (transport, bind.address.is_ipv6(), bind.address.port());
         let others = by_port.entry(place).or_default();
-        let clash = |other: &&Bind<'_>| {
-            other.address.ip() == bind.address.ip()
-                || other.address.ip().is_unspecified()
-                || bind.address.ip().is_unspecified()
-        };
+        let clash = |other: &&Bind<'_>| is_same_place(other.address, bind.address);
         if let Some(other) = others.iter().find(clash) {
             let line = findings.source.position(other.span.start).line;
             let title = format!(
@@ -64,6 +60,14 @@ fn overlaps(listeners: &[ListenerDraft], findings: &Findings<'_>) {
         }
         others.push(bind);
     }
+}
+
+/// Whether one socket at `one` and one at `other` would be in each other's way.
+pub(super) fn is_same_place(one: SocketAddr, other: SocketAddr) -> bool {
+    let overlaps =
+        one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    let is_same_port = one.port() == other.port() && one.port() != 0;
+    overlaps && is_same_port && one.is_ipv4() == other.is_ipv4()
 }
 
 /// A node that is one of our own listeners would be dialled by itself, without end.

@@ -1,8 +1,11 @@
 //! `[server]`, `[log]` and `[resolve]`: the process itself.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +31,10 @@ pub struct Server {
     pub buffer_memory: u64,
     /// Pins of addresses that are remembered.
     pub max_pins: usize,
+    /// Where the admin API can be read as well, and nothing be changed.
+    pub view: Vec<View>,
+    /// Who may use those of them that are TCP; empty: this machine alone.
+    pub view_from: Vec<IpNet>,
 }
 
 /// Where the admin API listens.
@@ -41,12 +48,31 @@ pub enum Admin {
     Tcp(SocketAddr),
 }
 
+/// Where the admin API can be read, and nothing be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum View {
+    /// A unix socket, which answers every GET; the permissions of the file decide who may use it.
+    Unix(PathBuf),
+    /// A TCP address, which tells whether clients are served, and figures, to whom `view_from` names.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for View {
+    /// As the file writes it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(formatter),
+        }
+    }
+}
+
 /// Text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Secret(…)")
     }
 }

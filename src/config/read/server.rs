@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::config::diagnostics::{Diagnostic, Findings};
 use crate::config::model::{Admin, Log, LogFormat, LogLevel, LogSessions, Resolve, Secret, Server};
 use crate::config::names;
+use crate::config::read::view;
 use crate::config::source::Span;
 use crate::config::table::{Places, Table};
-use crate::config::value::{self, Item, show_text, values};
+use crate::config::value::{self, Item, show_text, spans, values};
 
 /// `[server]`, read.
 pub(in crate::config) struct ServerDraft {
@@ -17,15 +18,15 @@ pub(in crate::config) struct ServerDraft {
     pub(in crate::config) places: Places,
     /// Whether the file has the table at all.
     pub(in crate::config) header: Option<Span>,
+    /// Where each address of `view` stands.
+    pub(in crate::config) views: Vec<Span>,
 }
-
-/// Longest path that fits in a unix socket's address.
-const LONGEST_SOCKET_PATH: usize = 107;
 
 /// Where the admin API listens unless told otherwise.
 pub(in crate::config) const ADMIN_SOCKET: &str = "/run/pinfold/admin.sock";
 
 pub(super) fn server(mut table: Table<'_, '_>) -> ServerDraft {
+    let views = table.take("view", value::list(view::view), Vec::new());
     let server = Server {
         workers: table.take("workers", workers, None),
         admin: table.take("admin", admin, Admin::Unix(PathBuf::from(ADMIN_SOCKET))),
@@ -39,11 +40,12 @@ pub(super) fn server(mut table: Table<'_, '_>) -> ServerDraft {
         freebind: table.take("freebind", value::boolean, true),
         buffer_memory: table.take("buffer_memory", value::bytes(1 << 20, 1 << 40), 256 << 20),
         max_pins: table.take("max_pins", value::integer(1, 100_000_000), 100_000),
+        view_from: values(table.take("view_from", value::list(value::prefix), Vec::new())),
+        view: views.iter().map(|view| view.get_ref().clone()).collect(),
     };
     table.take_later("sandbox", value::boolean, &true);
-    table.take_later("view", value::list(value::text), &Vec::new());
-    table.take_later("view_from", value::list(value::prefix), &Vec::new());
     ServerDraft {
+        views: spans(&views),
         server,
         header: table.is_present().then(|| table.header().clone()),
         places: table.finish(),
@@ -115,12 +117,11 @@ fn admin(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Admin> {
         Diagnostic::error(&item.span(), format!("admin = {} {what}", show_text(text)))
     };
     if let Some(path) = text.strip_prefix("unix:") {
-        if path.is_empty() || path.contains('\0') || path.len() > LONGEST_SOCKET_PATH {
-            let what = format!("has no path of 1 to {LONGEST_SOCKET_PATH} bytes");
-            findings.push(refuse(what).help(HELP));
-            return None;
+        let socket = view::socket_path(path).map(Admin::Unix);
+        if socket.is_none() {
+            findings.push(refuse(view::NO_SOCKET_PATH.to_owned()).help(HELP));
         }
-        return Some(Admin::Unix(PathBuf::from(path)));
+        return socket;
     }
     match text.parse::<SocketAddr>().map(value::plain_socket) {
         Ok(address) if address.ip().is_loopback() => Some(Admin::Tcp(address)),

@@ -57,6 +57,9 @@ pub struct Status {
     pub not_ready: Vec<String>,
     /// Listeners, in the order of the file.
     pub listeners: Vec<Listener>,
+    /// Where the admin API can be read beside its own address, as `view` writes it; a port 0 resolved.
+    #[serde(default)]
+    pub views: Vec<String>,
     /// How many pins there are.
     pub pins: PinCounts,
     /// How many partners there are.

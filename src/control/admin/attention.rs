@@ -6,8 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::answers::{Alarm, Severity};
+use super::named;
+use super::readiness::{self, Scope};
 use super::status::{at, names};
-use super::{named, readiness};
 use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::control::{Shared, certificates, diverting, us_or_them};
@@ -30,9 +31,9 @@ pub(super) fn alarms(shared: &Shared, view: &View) -> Vec<Alarm> {
 
 /// Listeners whose clients are not served.
 fn closed(shared: &Shared) -> Vec<String> {
-    let shut = readiness::shut(shared).into_iter();
+    let shut = readiness::shut(shared, &Scope::All).into_iter();
     let mut sentences: Vec<_> = shut.map(|reason| format!("NOT READY {reason}")).collect();
-    for (pool, listeners) in readiness::without_node(shared) {
+    for (pool, listeners) in readiness::without_node(shared, &Scope::All) {
         let listeners = listeners.join(", ");
         sentences.push(format!(
             "NO NODE of pool {pool} is up for {listeners}: pinned nodes are dialled all the same"

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,25 +26,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::asker::Asker;
+use super::guard::Forbidden;
 use super::refusal::Refusal;
 use super::{Socket, guard, routes};
 use crate::control::Shared;
+use crate::telemetry::log::Limiter;
 
-/// Accepts for ever.
-pub(super) async fn accept(socket: Socket, shared: Arc<Shared>) {
-    let gate = Gate {
-        router: routes::router(Arc::clone(&shared)),
-        shared,
-        places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        silent: Arc::default(),
-    };
-    match socket {
-        Socket::Unix(listener, _) => gate.accept_unix(listener).await,
-        Socket::Tcp(listener) => gate.accept_tcp(listener).await,
-    }
+/// What can be had at a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Realm {
+    /// All of the admin API.
+    Everything,
+    /// All that can be read of it.
+    Reading,
+    /// Whether clients are served, and figures, for those whom `view_from` names.
+    Readiness,
 }
 
-struct Gate {
+/// One socket, with room of its own: nobody at another one can take it.
+pub(super) struct Gate {
+    realm: Realm,
     router: Router,
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
@@ -50,6 +53,30 @@ struct Gate {
 }
 
 impl Gate {
+    pub(super) fn new(shared: Arc<Shared>, realm: Realm) -> Self {
+        let state = Arc::clone(&shared);
+        let (router, places) = match realm {
+            Realm::Everything => (routes::router(state), CONNECTIONS_MAX),
+            Realm::Reading => (routes::router(state), VIEW_CONNECTIONS_MAX),
+            Realm::Readiness => (routes::readiness(state), VIEW_CONNECTIONS_MAX),
+        };
+        Self {
+            realm,
+            router,
+            shared,
+            places: Arc::new(Semaphore::new(places)),
+            silent: Arc::default(),
+        }
+    }
+
+    /// Accepts for ever.
+    pub(super) async fn accept(self, socket: Socket) {
+        match socket {
+            Socket::Unix(listener, _) => self.accept_unix(listener).await,
+            Socket::Tcp(listener) => self.accept_tcp(listener).await,
+        }
+    }
+
     async fn accept_unix(self, listener: UnixListener) {
         loop {
             match listener.accept().await {
@@ -64,12 +91,34 @@ impl Gate {
 
     async fn accept_tcp(self, listener: TcpListener) {
         let port = listener.local_addr().map_or(0, |address| address.port());
+        let strangers = Limiter::default();
         loop {
             match listener.accept().await {
+                Ok((_, peer)) if !self.admits(peer.ip(), &strangers) => {}
                 Ok((stream, peer)) => self.seat(stream, Asker::Tcp(peer, port)).await,
                 Err(error) => rest(&error).await,
             }
         }
+    }
+
+    /// Whether somebody may connect; who may not is counted, and told.
+    fn admits(&self, ip: IpAddr, strangers: &Limiter) -> bool {
+        let ip = ip.to_canonical();
+        let is_admitted = match self.realm {
+            Realm::Everything | Realm::Reading => true,
+            Realm::Readiness => {
+                let snapshot = self.shared.snapshot.load();
+                let from = &snapshot.config.server.view_from;
+                guard::may_look(ip, from)
+            }
+        };
+        if !is_admitted {
+            self.shared.views.refused.fetch_add(1, Relaxed);
+            if let Some(suppressed) = strangers.allow() {
+                tracing::warn!(client = %ip, suppressed, "view-refused: view_from does not name this client");
+            }
+        }
+        is_admitted
     }
 
     /// Serves a client on a task of its own, once it has a place. Where all are taken, whoever has been
@@ -93,13 +142,15 @@ impl Gate {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (router, shared) = (self.router.clone(), Arc::clone(&self.shared));
+        let realm = self.realm;
         let (number, dismissed) = self.silent.enter();
         let silent = Arc::clone(&self.silent);
         tokio::spawn(async move {
             let _place = place;
             let service = service_fn(|request| {
                 silent.leave(number);
-                answer(router.clone(), Arc::clone(&shared), asker.clone(), request)
+                let admitted = admit(realm, &asker, &shared, &request);
+                answer(router.clone(), admitted, asker.clone(), request)
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -151,18 +202,32 @@ impl Silent {
     }
 }
 
-/// Admits the request, and hands it to its route.
+/// Whether a request may go on to its route.
+fn admit(
+    realm: Realm,
+    asker: &Asker,
+    shared: &Shared,
+    request: &Request<Incoming>,
+) -> Result<(), Forbidden> {
+    let (method, headers) = (request.method(), request.headers());
+    match (realm, asker) {
+        (Realm::Everything, Asker::Local(_)) => Ok(()),
+        (Realm::Everything, Asker::Tcp(_, port)) => {
+            guard::admit(method, headers, *port, shared.token.as_deref())
+        }
+        (Realm::Reading | Realm::Readiness, _) => guard::only_read(method, headers),
+    }
+}
+
+/// Hands the request to its route, if it was admitted.
 async fn answer(
     router: Router,
-    shared: Arc<Shared>,
+    admitted: Result<(), Forbidden>,
     asker: Asker,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    if let Asker::Tcp(_, port) = asker {
-        let (method, headers) = (request.method(), request.headers());
-        if let Err(error) = guard::admit(method, headers, port, shared.token.as_deref()) {
-            return Ok(Refusal::forbidden(&error).into());
-        }
+    if let Err(error) = admitted {
+        return Ok(Refusal::forbidden(&error).into());
     }
     request.extensions_mut().insert(asker);
     TowerToHyperService::new(router).call(request).await
@@ -176,6 +241,8 @@ async fn rest(error: &std::io::Error) {
 
 /// Enough for every tool that watches, few enough to mean nothing beside the sessions.
 const CONNECTIONS_MAX: usize = 48;
+/// Of each address of `view`, of which there are few: monitoring asks one thing at a time.
+const VIEW_CONNECTIONS_MAX: usize = 16;
 /// Local clients send a head at once.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// A reload of the largest configuration fits with room to spare.

@@ -1,14 +1,16 @@
-//! Who may ask over TCP: rules over the head of a request.
+//! Who may ask over TCP, and what at an address of `view`: rules over the head of a request.
 //!
 //! Pure. The unix socket needs none of this, because its permissions decide. Over TCP anybody on this
 //! machine can connect, a browser that shows a foreign page included; so the request must be meant
-//! for us (`Host`, `Origin`), and a change must bring the token.
+//! for us (`Host`, `Origin`), and a change must bring the token. An address of `view` may go by any name, and
+//! changes nothing.
 
 use std::hint::black_box;
 use std::net::IpAddr;
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method};
+use ipnet::IpNet;
 
 /// Why a request over TCP is refused, with 403.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +25,10 @@ pub(super) enum Forbidden {
     NoToken,
     #[error("changes over TCP need the header `Authorization: Bearer TOKEN` with the right token")]
     WrongToken,
+    #[error(
+        "this address is for reading only (`view`): changes are made at the address that `admin` names"
+    )]
+    OnlyReading,
 }
 
 /// Whether a request that came in over TCP on `port` may go on.
@@ -51,6 +57,26 @@ pub(super) fn admit(
         Ok(())
     } else {
         Err(Forbidden::WrongToken)
+    }
+}
+
+/// Whether a request may go on that came to an address of `view`.
+pub(super) fn only_read(method: &Method, headers: &HeaderMap) -> Result<(), Forbidden> {
+    if *method != Method::GET && *method != Method::HEAD {
+        return Err(Forbidden::OnlyReading);
+    }
+    // A browser sends it with whatever a foreign page asks for.
+    if headers.contains_key(ORIGIN) {
+        return Err(Forbidden::Origin);
+    }
+    Ok(())
+}
+
+/// Whether `ip` may connect to a TCP address of `view`: where nobody is named, this machine alone.
+pub(super) fn may_look(ip: IpAddr, from: &[IpNet]) -> bool {
+    match from {
+        [] => ip.is_loopback(),
+        named => named.iter().any(|prefix| prefix.contains(&ip)),
     }
 }
 
@@ -153,6 +179,33 @@ mod tests {
         ] {
             assert_eq!(with(origin), Some(Forbidden::Origin), "{origin}");
         }
+    }
+
+    #[test]
+    fn an_address_of_view_is_for_reading_by_whatever_name() {
+        let mut headers = HeaderMap::new();
+        headers.append("host", "lb1.contoso.com".parse().unwrap());
+        for method in [Method::GET, Method::HEAD] {
+            assert_eq!(only_read(&method, &headers), Ok(()));
+        }
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+            assert_eq!(only_read(&method, &headers), Err(Forbidden::OnlyReading));
+        }
+        headers.append("origin", "http://lb1.contoso.com".parse().unwrap());
+        assert_eq!(only_read(&Method::GET, &headers), Err(Forbidden::Origin));
+    }
+
+    #[test]
+    fn over_tcp_only_those_named_may_look_and_where_nobody_is_this_machine() {
+        let may = |ip: &str, from: &[&str]| {
+            let from: Vec<_> = from.iter().map(|prefix| prefix.parse().unwrap()).collect();
+            may_look(ip.parse().unwrap(), &from)
+        };
+        assert!(may("127.0.0.1", &[]) && may("::1", &[]));
+        assert!(!may("192.0.2.9", &[]));
+        let from = ["192.0.2.0/28", "2001:db8::/64"];
+        assert!(may("192.0.2.9", &from) && may("2001:db8::9", &from));
+        assert!(!may("192.0.2.16", &from) && !may("127.0.0.1", &from));
     }
 
     #[test]

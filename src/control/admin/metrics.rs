@@ -131,6 +131,12 @@ impl Scrape {
             shared.reload_failures.load(Relaxed),
         );
         self.counter(
+            "pinfold_views_refused",
+            "Connections to an address of view that view_from does not name",
+            Labels::new(),
+            shared.views.refused.load(Relaxed),
+        );
+        self.counter(
             "pinfold_reports_dropped",
             "Reports of sessions that found the governor's queue full",
             Labels::new(),

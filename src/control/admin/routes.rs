@@ -17,8 +17,9 @@ use super::answers::{
     self, Changed, Imported, PinFile, PinWish, PinsChanged, PinsRemoved, Reloaded,
 };
 use super::asker::Asker;
+use super::readiness::{self, Scope};
 use super::refusal::Refusal;
-use super::{explain, listings, metrics, probing, readiness, status};
+use super::{explain, listings, metrics, probing, status};
 use crate::config::parse_duration;
 use crate::control::pins::{PinRefused, Unwish, Wish};
 use crate::control::{Request, Shared};
@@ -31,10 +32,7 @@ type Answer<T> = Result<Json<T>, Refusal>;
 type Ours = State<Arc<Shared>>;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/live", get(async || "alive\n"))
-        .route("/ready", get(ready))
-        .route("/metrics", get(measure))
+    plain()
         .route("/v1/status", get(show_status))
         .route("/v1/nodes", get(show_nodes))
         .route("/v1/sessions", get(show_sessions))
@@ -68,13 +66,53 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
+/// What an address of `view` answers over TCP.
+pub(super) fn readiness(shared: Arc<Shared>) -> Router {
+    plain()
+        .fallback(async || {
+            let error = "this address only answers /live, /ready, /ready/LISTENER and /metrics: \
+                         for the rest ask at the address that `admin` names, or at a unix socket of `view`";
+            Refusal::new(StatusCode::FORBIDDEN, error)
+        })
+        .with_state(shared)
+}
+
+/// What answers without JSON, for whatever watches.
+fn plain() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/live", get(async || "alive\n"))
+        .route("/ready", get(ready))
+        .route("/ready/{listener}", get(ready_listener))
+        .route("/metrics", get(measure))
+}
+
 fn later(what: &str) -> Refusal {
     let error = format!("{what} is not available in this version");
     Refusal::new(StatusCode::NOT_IMPLEMENTED, error)
 }
 
-async fn ready(State(shared): Ours) -> Response {
-    let reasons = readiness::reasons(&shared);
+#[derive(Debug, Deserialize)]
+struct ReadyQuery {
+    pool: Option<String>,
+}
+
+async fn ready(State(shared): Ours, Query(query): Query<ReadyQuery>) -> Result<Response, Refusal> {
+    let scope = match query.pool {
+        None => Scope::All,
+        Some(pool) => Scope::pool(&shared, pool)?,
+    };
+    Ok(say_ready(&readiness::reasons(&shared, &scope)))
+}
+
+async fn ready_listener(
+    State(shared): Ours,
+    Path(listener): Path<String>,
+) -> Result<Response, Refusal> {
+    let scope = Scope::listener(&shared, listener)?;
+    Ok(say_ready(&readiness::reasons(&shared, &scope)))
+}
+
+fn say_ready(reasons: &[String]) -> Response {
     if reasons.is_empty() {
         return "ready\n".into_response();
     }

@@ -23,7 +23,7 @@ use crate::tls::Finding;
 
 pub(super) fn status(shared: &Shared, view: &View) -> Status {
     let snapshot = shared.snapshot.load();
-    let not_ready = readiness::reasons(shared);
+    let not_ready = readiness::reasons(shared, &readiness::Scope::All);
     let alarms = attention::alarms(shared, view);
     let uptime = Timestamp::now().duration_since(shared.started);
     Status {
@@ -39,6 +39,7 @@ pub(super) fn status(shared: &Shared, view: &View) -> Status {
             .iter()
             .map(|each| listener(shared, view, each))
             .collect(),
+        views: shared.views.addresses.load().as_ref().clone(),
         pins: pin_counts(shared),
         partners: PartnerCounts {
             configured: snapshot.partners.len(),

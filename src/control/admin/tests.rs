@@ -16,7 +16,7 @@ use crate::clock::Moment;
 use crate::config::parse;
 use crate::control::maintenance::TaskRefused;
 use crate::control::pins::PinRefused;
-use crate::control::{Bound, NodeChanged, Reloaded, Request};
+use crate::control::{Bound, NodeChanged, ReadAt, Reloaded, Request};
 use crate::governor::{Command, EndpointView, Fault, GroupView, Totals, TurnView, Verdicts, View};
 use crate::inspect::tls::Certificate;
 use crate::pool::group::MemberView;
@@ -74,6 +74,7 @@ impl Stage {
             governor,
             verdicts: watched,
             requests,
+            views: ReadAt::default(),
             bound: ArcSwap::default(),
             administered: ArcSwap::default(),
             capacity: Arc::new(Capacity::new(10)),
