@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::load::syntax;
 use crate::config::source::{Source, Span};
+use crate::confine::files::{self, Wish};
 
 /// Why a file gave no text.
 #[derive(Debug)]
@@ -23,6 +24,16 @@ pub(super) enum Unreadable {
     TooLarge,
     /// It holds a byte that is not UTF-8.
     NotText { line: usize },
+}
+
+impl Unreadable {
+    /// What the system said, where it did.
+    pub(super) fn system(&self) -> Option<&io::Error> {
+        match self {
+            Self::System(error) => Some(error),
+            Self::TooLarge | Self::NotText { .. } => None,
+        }
+    }
 }
 
 /// The text of a file of at most `largest` bytes.
@@ -52,11 +63,20 @@ pub(super) fn include(
     let folder = folder.unwrap_or_default();
     let mut mistakes = Vec::new();
     let mut seen: Vec<PathBuf> = Vec::new();
+    let refused = |span: &Span, title: String, path: &Path, why: Option<&io::Error>| {
+        let mistake = Diagnostic::error(span, title);
+        match why.and_then(|why| files::remedy(path, Wish::Read, why)) {
+            Some(remedy) => mistake.help(remedy),
+            None => mistake,
+        }
+    };
     for (pattern, span) in patterns(document) {
-        let found = match files(&folder, &pattern) {
+        let found = match find(&folder, &pattern) {
             Ok(found) => found,
-            Err(title) => {
-                mistakes.push(Diagnostic::error(&span, title));
+            Err(Unfound { title, system }) => {
+                let (path, why) = system.unzip();
+                let path = path.unwrap_or_default();
+                mistakes.push(refused(&span, title, &path, why.as_ref()));
                 continue;
             }
         };
@@ -72,7 +92,10 @@ pub(super) fn include(
             let room = largest.saturating_sub(source.text().len() as u64);
             match read(&path, room) {
                 Ok(text) => admit(&path, &text, source, &mut mistakes),
-                Err(why) => mistakes.push(Diagnostic::error(&span, refusal(&path, &why))),
+                Err(why) => {
+                    let title = refusal(&path, &why);
+                    mistakes.push(refused(&span, title, &path, why.system()));
+                }
             }
             seen.push(path);
         }
@@ -92,19 +115,56 @@ fn patterns(document: &DeTable<'_>) -> Vec<(String, Span)> {
     list.iter().filter_map(text).collect()
 }
 
+/// Where the files lie that `document`, which stands in `file`, includes, now or later: files, and folders that a
+/// pattern looks into.
+pub(super) fn whereabouts(document: &DeTable<'_>, file: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let folder = file.parent().unwrap_or(file);
+    let patterns = patterns(document);
+    let (patterns, files): (Vec<_>, Vec<_>) = patterns
+        .into_iter()
+        .map(|(pattern, _)| pattern)
+        .partition(|pattern| is_pattern(pattern));
+    let fixed = |pattern: String| {
+        let parts = Path::new(&pattern).components();
+        let fixed: PathBuf = parts
+            .take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy()))
+            .collect();
+        folder.join(fixed)
+    };
+    (
+        files.iter().map(|file| folder.join(file)).collect(),
+        patterns.into_iter().map(fixed).collect(),
+    )
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+/// Why a pattern led to no files; where the system would not let it, which folder, and what it said.
+struct Unfound {
+    title: String,
+    system: Option<(PathBuf, io::Error)>,
+}
+
 /// The files that `pattern` names, in the order of their names.
-fn files(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+fn find(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, Unfound> {
     let whole = folder.join(pattern);
-    if !pattern.contains(['*', '?', '[']) {
+    if !is_pattern(pattern) {
         return Ok(vec![whole]);
     }
-    let paths = glob::glob(&whole.to_string_lossy())
-        .map_err(|error| format!("include: \"{pattern}\" is no pattern: {}", error.msg))?;
+    let paths = glob::glob(&whole.to_string_lossy()).map_err(|error| Unfound {
+        title: format!("include: \"{pattern}\" is no pattern: {}", error.msg),
+        system: None,
+    })?;
     let mut files = Vec::new();
     for path in paths {
         let path = path.map_err(|error| {
-            let cause = error.error();
-            format!("include: cannot read {}: {cause}", error.path().display())
+            let (path, cause) = (error.path().to_path_buf(), io::Error::from(error));
+            Unfound {
+                title: format!("include: cannot read {}: {cause}", path.display()),
+                system: Some((path, cause)),
+            }
         })?;
         files.push(path);
     }

@@ -51,6 +51,7 @@ mod proxy;
 mod recognition;
 mod recovery;
 mod refusals;
+mod sandbox;
 mod scripted;
 mod sip;
 mod terminated;

@@ -87,7 +87,6 @@ fn a_missing_file_and_one_that_is_no_text_exit_with_78() {
 fn what_comes_with_a_later_version_exits_with_69_and_says_so() {
     let directory = Directory::create();
     for (server, rest) in [
-        ("sandbox = false", ""),
         ("view = [\"127.0.0.1:0\"]", ""),
         ("", "[cluster]\netcd = [\"127.0.0.1:2379\"]"),
     ] {

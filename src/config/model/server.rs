@@ -1,8 +1,11 @@
 //! `[server]`, `[log]` and `[resolve]`: the process itself.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::confine::Measure;
 
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +31,8 @@ pub struct Server {
     pub buffer_memory: u64,
     /// Pins of addresses that are remembered.
     pub max_pins: usize,
+    /// By which measures `serve` gives rights away once it has started. Needs a restart.
+    pub sandbox: BTreeSet<Measure>,
 }
 
 /// Where the admin API listens.
