@@ -90,7 +90,7 @@ fn identity(found: &Metadata) -> Identity {
     (found.dev(), found.ino())
 }
 
-/// Puts all but `rules` out of reach. What is named and is not there is passed over. Returns what this kernel does not
+/// Puts all but `rules` out of reach. What is named and cannot be found is passed over. Returns what this kernel does not
 /// know to guard.
 pub(super) fn restrict(
     rules: &[Rule],
@@ -148,14 +148,13 @@ fn try_restrict(
     let mut ruleset = ruleset.create().map_err(plain)?;
     let mut within_reach = Vec::new();
     for (path, rights) in rules.iter().flat_map(rights) {
-        let Ok(found) = fs::metadata(&path) else {
+        let (Ok(found), Ok(opened)) = (fs::metadata(&path), PathFd::new(&path)) else {
             continue;
         };
         let rights = match found.is_dir() {
             true => rights,
             false => rights & AccessFs::from_file(KNOWN),
         };
-        let opened = PathFd::new(&path).map_err(|error| error.to_string())?;
         ruleset = ruleset
             .add_rule(PathBeneath::new(opened, rights))
             .map_err(plain)?;

@@ -96,3 +96,53 @@ fn no_such_calls(known: &[i64]) -> BpfProgram {
 fn errno(number: libc::c_int) -> u32 {
     u32::try_from(number).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_moves_bytes_is_allowed_whatever_its_arguments() {
+        let with: Vec<_> = table::on_condition(1, true)
+            .into_iter()
+            .map(|(call, _)| call)
+            .collect();
+        for call in [
+            libc::SYS_epoll_pwait,
+            libc::SYS_recvfrom,
+            libc::SYS_sendto,
+            libc::SYS_read,
+            libc::SYS_write,
+            libc::SYS_writev,
+            libc::SYS_splice,
+            libc::SYS_accept4,
+            libc::SYS_recvmmsg,
+            libc::SYS_sendmmsg,
+        ] {
+            assert!(
+                table::ALWAYS.contains(&call) && !with.contains(&call),
+                "{call}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_call_stands_in_the_table_twice() {
+        let with = table::on_condition(1, true);
+        let with = with.iter().map(|(call, _)| call);
+        let all = table::ALWAYS.iter().chain(table::ALWAYS_OF_OLD).chain(with);
+        let mut seen = BTreeSet::new();
+        for call in all {
+            assert!(seen.insert(call), "{call}");
+        }
+    }
+
+    #[test]
+    fn raw_sockets_make_the_filter_longer_and_it_stays_within_what_the_kernel_takes() {
+        let (without, with) = (program(false).unwrap(), program(true).unwrap());
+        assert!(without.len() < with.len());
+        assert!(with.len() < 4096, "BPF_MAXINSNS: {}", with.len());
+    }
+}

@@ -4,7 +4,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::chown;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use pinfold_loadtest::process::{Signal, wait_until};
 use serde_json::json;
 
 use crate::laboratory::laboratory;
+use crate::names::server::Server;
 use crate::terminated::{issue, terminating};
 use crate::world::{Caller, Directory, FABRIKAM, Pinfold, SOON, World};
 
@@ -363,6 +364,69 @@ fn a_state_directory_that_is_another_one_by_now_takes_a_restart() {
     assert_eq!(pin(&world).status, 200);
     restart(&mut world);
     assert_eq!(world.pinfold.pin("fabrikam").as_deref(), Some("edge2"));
+}
+
+#[test]
+fn where_the_systems_list_of_dns_servers_is_replaced_those_known_are_asked_on() {
+    laboratory(|laboratory| {
+        laboratory.must("appliance", "mount -t tmpfs tmpfs /etc");
+        let servers = Path::new("/etc/resolv.conf");
+        save(servers, "nameserver 127.0.0.1\n");
+        let known = |server: &mut Server, last: u8| {
+            let address = Ipv4Addr::new(192, 0, 2, last);
+            laboratory.within("appliance", || server.host("sip.fabrikam.test", &[address]));
+            address.to_string()
+        };
+        let start = || Server::start_at(([127, 0, 0, 1], 53).into());
+        let mut server = laboratory.within("appliance", start);
+        let first = known(&mut server, 40);
+        let directory = Directory::create();
+        let write = |contact: &str| {
+            directory.write_text(&format!(
+                "version = 1\n[server]\nworkers = 1\nadmin = \"unix:{}\"\n[[pool]]\nname = \"edge\"\n\
+                 [[pool.node]]\nname = \"edge1\"\naddress = \"203.0.113.11\"\n[[listener]]\n\
+                 name = \"federation\"\nbind = \"198.51.100.10:5061\"\npool = \"edge\"\n[[partner]]\n\
+                 name = \"fabrikam\"\nedge = [\"sip.fabrikam.test\"]\ncontact = \"{contact}\"\n",
+                directory.admin().display()
+            ));
+        };
+        write("first");
+        let pinfold = laboratory.pinfold(&directory);
+        let knows = |address: &str| {
+            let is_known = || {
+                // It asks again.
+                let _ = pinfold.post("/v1/reload");
+                let partners = pinfold.get("/v1/partners").ok()?.body;
+                partners.contains(address).then_some(())
+            };
+            assert!(
+                wait_until(SOON, is_known).is_some(),
+                "{}",
+                pinfold.process.output()
+            );
+        };
+        knows(&first);
+
+        save(
+            servers,
+            "nameserver 127.0.0.1\n# as a client of DHCP writes it\n",
+        );
+        for contact in ["second", "third"] {
+            write(contact);
+            let answer = pinfold.post("/v1/reload").unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+        let told = pinfold
+            .process
+            .wait_line(SOON, |line| line.contains("resolve-servers"));
+        assert!(told.is_some_and(|line| line.contains("restart pinfold")));
+        let second = known(&mut server, 41);
+        write("fourth");
+        assert_eq!(pinfold.post("/v1/reload").unwrap().status, 200);
+        knows(&second);
+        let log = pinfold.process.output();
+        assert_eq!(log.matches("resolve-servers").count(), 1, "once: {log}");
+    });
 }
 
 #[test]

@@ -67,7 +67,6 @@ pub(super) const ALWAYS: &[c_long] = &[
     libc::SYS_pwrite64,
     libc::SYS_pwritev,
     libc::SYS_readlinkat,
-    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_sendfile,
     libc::SYS_statfs,
@@ -137,15 +136,16 @@ pub(super) const ALWAYS_OF_OLD: &[c_long] = &[
     libc::SYS_poll,
     libc::SYS_readlink,
     libc::SYS_rename,
+    libc::SYS_renameat,
     libc::SYS_select,
     libc::SYS_stat,
     libc::SYS_time,
     libc::SYS_unlink,
 ];
 
-/// The same by older calls, which newer architectures lack.
+/// The same by older calls: `renameat`, by which the C library renames. `asm-generic/unistd.h`; libc lacks it.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) const ALWAYS_OF_OLD: &[c_long] = &[];
+pub(super) const ALWAYS_OF_OLD: &[c_long] = &[38];
 
 /// What must hold of an argument.
 #[derive(Clone, Copy, Debug)]
