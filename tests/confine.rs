@@ -25,6 +25,7 @@ use pinfold::config;
 use pinfold::confine::Measure::{self, Capabilities, Landlock, NoNewPrivileges, SystemCalls};
 use pinfold::confine::{self, CapabilitySet, Needs};
 use pinfold::control::Sandbox;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Where the process in the sandbox has its files.
@@ -627,6 +628,60 @@ fn a_port_below_1024_takes_the_right_to_it() {
     };
     assert_eq!(tried("before"), refused);
     assert_eq!(tried("entered"), EACCES);
+}
+
+#[test]
+#[ignore = "started by the others, in a process of its own"]
+fn inside_where_something_is_missing() {
+    let needs = Needs {
+        capabilities: CapabilitySet::empty(),
+        files: Vec::new(),
+        abstract_sockets: false,
+        raw_sockets: false,
+    };
+    // A kernel without landlock, one where it is switched off, and a surrounding that lets nobody change capabilities.
+    for (missing, error) in [
+        (libc::SYS_landlock_create_ruleset, ENOSYS),
+        (libc::SYS_landlock_create_ruleset, libc::EOPNOTSUPP),
+        (libc::SYS_capset, EPERM),
+    ] {
+        let rules = [(missing, Vec::new())].into();
+        let refuse = SeccompAction::Errno(error.cast_unsigned());
+        let architecture = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, architecture);
+        let filter: BpfProgram = filter.unwrap().try_into().unwrap();
+        seccompiler::apply_filter(&filter).unwrap();
+        let outcome = confine::apply(&[Capabilities, NoNewPrivileges, Landlock].into(), &needs);
+        for refused in outcome.refused {
+            let _ = writeln!(io::stdout(), "\nREFUSED\t{refused}\t{}", refused.remedy);
+        }
+        let labels: Vec<_> = outcome.in_force.iter().map(|each| each.label()).collect();
+        let _ = writeln!(io::stdout(), "\nIN FORCE\t{}", labels.join(","));
+    }
+}
+
+#[test]
+fn what_cannot_be_had_is_told_with_its_remedy_and_the_rest_is_taken() {
+    let confined = Confined::create();
+    let output = confined.run("inside_where_something_is_missing", "true");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let of = |word: &str| -> Vec<String> {
+        let lines = said.lines().filter_map(|line| line.strip_prefix(word));
+        lines.map(Into::into).collect()
+    };
+    let refused = of("REFUSED\t");
+    let expected = [
+        ["landlock: the kernel does not have it", "Linux 5.13"],
+        ["landlock: the kernel has it and it is switched off", "lsm="],
+        ["landlock: the kernel has it and it is switched off", "lsm="],
+        ["capabilities: Operation not permitted", "capset"],
+    ];
+    assert_eq!(refused.len(), expected.len(), "{said}");
+    for (refused, words) in refused.iter().zip(expected) {
+        assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
+    }
+    let taken = "capabilities,no-new-privileges";
+    assert_eq!(of("IN FORCE\t"), [taken, taken, "no-new-privileges"]);
 }
 
 #[test]
