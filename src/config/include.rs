@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
@@ -53,12 +53,12 @@ pub(super) fn read(path: &Path, largest: u64) -> Result<String, Unreadable> {
     })
 }
 
-/// Adds to `source` the files that `document` includes; what is wrong with them.
+/// Adds to `source` the files that `document` includes; what is wrong with them, and which they are.
 pub(super) fn include(
     document: &DeTable<'_>,
     source: &mut Source,
     largest: u64,
-) -> Vec<Diagnostic> {
+) -> (Vec<Diagnostic>, Vec<PathBuf>) {
     let folder = Path::new(source.name(0)).parent().map(Path::to_path_buf);
     let folder = folder.unwrap_or_default();
     let mut mistakes = Vec::new();
@@ -87,7 +87,7 @@ pub(super) fn include(
             if seen.len() == FILES_MAX {
                 let title = format!("more than {FILES_MAX} files are included");
                 mistakes.push(Diagnostic::error(&span, title));
-                return mistakes;
+                return (mistakes, seen);
             }
             let room = largest.saturating_sub(source.text().len() as u64);
             match read(&path, room) {
@@ -100,7 +100,7 @@ pub(super) fn include(
             seen.push(path);
         }
     }
-    mistakes
+    (mistakes, seen)
 }
 
 fn patterns(document: &DeTable<'_>) -> Vec<(String, Span)> {
@@ -115,26 +115,17 @@ fn patterns(document: &DeTable<'_>) -> Vec<(String, Span)> {
     list.iter().filter_map(text).collect()
 }
 
-/// Where the files lie that `document`, which stands in `file`, includes, now or later: files, and folders that a
-/// pattern looks into.
-pub(super) fn whereabouts(document: &DeTable<'_>, file: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+/// The folders in which the patterns look that `document`, which stands in `file`, includes by.
+pub(super) fn folders(document: &DeTable<'_>, file: &Path) -> impl Iterator<Item = PathBuf> {
     let folder = file.parent().unwrap_or(file);
-    let patterns = patterns(document);
-    let (patterns, files): (Vec<_>, Vec<_>) = patterns
-        .into_iter()
-        .map(|(pattern, _)| pattern)
-        .partition(|pattern| is_pattern(pattern));
-    let fixed = |pattern: String| {
-        let parts = Path::new(&pattern).components();
-        let fixed: PathBuf = parts
-            .take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy()))
-            .collect();
-        folder.join(fixed)
-    };
-    (
-        files.iter().map(|file| folder.join(file)).collect(),
-        patterns.into_iter().map(fixed).collect(),
-    )
+    let patterns = patterns(document).into_iter().map(|(pattern, _)| pattern);
+    patterns
+        .filter(|pattern| is_pattern(pattern))
+        .map(move |pattern| {
+            let parts = Path::new(&pattern).components();
+            let is_fixed = |part: &Component<'_>| !is_pattern(&part.as_os_str().to_string_lossy());
+            folder.join(parts.take_while(is_fixed).collect::<PathBuf>())
+        })
 }
 
 fn is_pattern(text: &str) -> bool {
@@ -211,3 +202,18 @@ fn refusal(path: &Path, why: &Unreadable) -> String {
 
 /// A pattern that matches a whole disk must not be followed.
 const FILES_MAX: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_looks_into_the_folder_before_its_first_wildcard() {
+        let text = "include = [\"partners.d/*.toml\", \"one.toml\", \"/srv/site-*/partners/?.toml\", \"*.toml\"]";
+        let document = DeTable::parse(text).unwrap();
+        let found = folders(document.get_ref(), Path::new("/etc/pinfold/pinfold.toml"));
+        let found: Vec<_> = found.collect();
+        let expected = ["/etc/pinfold/partners.d", "/srv", "/etc/pinfold"];
+        assert_eq!(found, expected.map(PathBuf::from));
+    }
+}

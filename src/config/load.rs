@@ -84,8 +84,8 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
     if let Some(foreign) = read::foreign_version(document.get_ref()) {
         return Err(Diagnostics::new(source, vec![foreign]));
     }
-    let mistakes = include::include(document.get_ref(), &mut source, LARGEST);
-    let (included, folders) = include::whereabouts(document.get_ref(), Path::new(file_name));
+    let (mistakes, included) = include::include(document.get_ref(), &mut source, LARGEST);
+    let folders = include::folders(document.get_ref(), Path::new(file_name)).collect();
     // What cannot be read as it should is told together with what is wrong with the rest.
     let readable = match mistakes.is_empty() {
         true => source.text().to_owned(),
@@ -133,10 +133,7 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
         },
         warnings: diagnostics,
         source,
-        reads: Reads {
-            files,
-            folders: folders.into_iter().collect(),
-        },
+        reads: Reads { files, folders },
     })
 }
 

@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
 
 use pinfold_loadtest::process::{Signal, wait_until};
@@ -231,6 +231,18 @@ fn a_reload_reads_files_that_were_replaced_or_added_where_the_configuration_look
             .to_string()
             .contains("woodgrove")
     );
+
+    // A link leads elsewhere, and there is the file that a script replaces.
+    let generated = Directory::create();
+    let list = generated.path().join("list.toml");
+    save(&list, &partner("contoso"));
+    fs::remove_file(folder.join("adatum.toml")).unwrap();
+    symlink(&list, folder.join("list.toml")).unwrap();
+    restart(&mut world);
+    save(&list, &partner("litware"));
+    assert_eq!(world.reload().0, 200, "{}", world.pinfold.process.output());
+    let partners = world.pinfold.json("/v1/partners").to_string();
+    assert!(partners.contains("litware"), "{partners}");
 
     issue(elsewhere.path(), "renewed", &["renewed.test"]);
     for kind in ["pem", "key"] {
