@@ -26,7 +26,7 @@ mod value;
 pub mod window;
 
 pub use self::diagnostics::{Diagnostic, Diagnostics, Severity, Style};
-pub use self::load::{Loaded, load, parse};
+pub use self::load::{Loaded, Reads, load, parse};
 pub use self::machine::{Machine, machine_warnings, sessions_carried};
 pub use self::quantity::{duration as parse_duration, rate as parse_rate, show_duration};
 pub use self::value::did_you_mean;

@@ -29,6 +29,7 @@ use crate::worker::Worker;
 use self::chronicle::Chronicle;
 pub use self::error::{ReloadError, StartError, chain};
 pub use self::pins::import::Imported;
+pub use self::sandbox::Sandbox;
 pub use self::start::{Source, cores, start};
 
 pub mod admin;
@@ -49,6 +50,7 @@ mod notify;
 pub mod pins;
 mod reload;
 mod run;
+mod sandbox;
 mod start;
 mod us_or_them;
 
@@ -101,6 +103,8 @@ pub struct Shared {
     pub store: Option<Store>,
     /// The token that changes over TCP need.
     pub token: Option<String>,
+    /// What this process can no longer do.
+    pub sandbox: Sandbox,
 }
 
 /// Where the admin API can be read, and nothing be changed.

@@ -4,6 +4,7 @@ pub mod addr;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod confine;
 pub mod control;
 pub mod governor;
 pub mod inspect;

@@ -175,7 +175,7 @@ impl Floor {
 
     /// The system's configuration may be another than when it was last read.
     fn make_asker(&mut self, now: Moment) {
-        self.asker = Asker::new(&self.resolve);
+        self.asker.renew(&self.resolve);
         self.asker_made = now;
     }
 

@@ -46,7 +46,7 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
 
 /// Layers from the ground up. A module may use those of lower layers, and itself.
 const LAYERS: [&[&str]; 8] = [
-    &["addr", "clock", "sys", "telemetry", "tls"],
+    &["addr", "clock", "confine", "sys", "telemetry", "tls"],
     &["config"],
     &["pool", "partner", "inspect"],
     &["net", "snapshot"],

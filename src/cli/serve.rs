@@ -55,6 +55,7 @@ fn complain(error: &StartError) {
         | StartError::File { .. }
         | StartError::State(_)
         | StartError::System { .. }
+        | StartError::Sandbox { .. }
         | StartError::Died(_) => writeln!(stderr, "pinfold: {}", chain(error)),
     };
 }

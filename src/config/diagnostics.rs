@@ -5,8 +5,9 @@
 //! value and ends without a stop. A line that may hold a secret is never quoted.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -249,6 +250,7 @@ pub(super) struct Findings<'s> {
     list: RefCell<Vec<Diagnostic>>,
     unavailable: RefCell<Vec<(usize, Unavailable)>>,
     known: RefCell<BTreeMap<Section, Vec<&'static str>>>,
+    files: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl<'s> Findings<'s> {
@@ -258,6 +260,7 @@ impl<'s> Findings<'s> {
             list: RefCell::default(),
             unavailable: RefCell::default(),
             known: RefCell::default(),
+            files: RefCell::default(),
         }
     }
 
@@ -280,6 +283,16 @@ impl<'s> Findings<'s> {
             sorted.sort_unstable();
             sorted
         });
+    }
+
+    /// Notes a file that is read because the configuration names it.
+    pub(super) fn reads(&self, file: &Path) {
+        self.files.borrow_mut().insert(file.into());
+    }
+
+    /// The files that were noted so far.
+    pub(super) fn files(&self) -> BTreeSet<PathBuf> {
+        self.files.borrow().clone()
     }
 
     pub(super) fn into_known(self) -> BTreeMap<Section, Vec<&'static str>> {

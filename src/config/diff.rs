@@ -160,6 +160,7 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
             "admin_token_file",
             old.admin_token_file != new.admin_token_file,
         ),
+        ("sandbox", old.sandbox != new.sandbox),
         ("log.format", old_log.format != new_log.format),
     ])
 }

@@ -6,13 +6,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
 use crate::config::diagnostics::Diagnostic;
 use crate::config::load::syntax;
 use crate::config::source::{Source, Span};
+use crate::confine::files::{self, Wish};
 
 /// Why a file gave no text.
 #[derive(Debug)]
@@ -23,6 +24,16 @@ pub(super) enum Unreadable {
     TooLarge,
     /// It holds a byte that is not UTF-8.
     NotText { line: usize },
+}
+
+impl Unreadable {
+    /// What the system said, where it did.
+    pub(super) fn system(&self) -> Option<&io::Error> {
+        match self {
+            Self::System(error) => Some(error),
+            Self::TooLarge | Self::NotText { .. } => None,
+        }
+    }
 }
 
 /// The text of a file of at most `largest` bytes.
@@ -42,21 +53,30 @@ pub(super) fn read(path: &Path, largest: u64) -> Result<String, Unreadable> {
     })
 }
 
-/// Adds to `source` the files that `document` includes; what is wrong with them.
+/// Adds to `source` the files that `document` includes; what is wrong with them, and which they are.
 pub(super) fn include(
     document: &DeTable<'_>,
     source: &mut Source,
     largest: u64,
-) -> Vec<Diagnostic> {
+) -> (Vec<Diagnostic>, Vec<PathBuf>) {
     let folder = Path::new(source.name(0)).parent().map(Path::to_path_buf);
     let folder = folder.unwrap_or_default();
     let mut mistakes = Vec::new();
     let mut seen: Vec<PathBuf> = Vec::new();
+    let refused = |span: &Span, title: String, path: &Path, why: Option<&io::Error>| {
+        let mistake = Diagnostic::error(span, title);
+        match why.and_then(|why| files::remedy(path, Wish::Read, why)) {
+            Some(remedy) => mistake.help(remedy),
+            None => mistake,
+        }
+    };
     for (pattern, span) in patterns(document) {
-        let found = match files(&folder, &pattern) {
+        let found = match find(&folder, &pattern) {
             Ok(found) => found,
-            Err(title) => {
-                mistakes.push(Diagnostic::error(&span, title));
+            Err(Unfound { title, system }) => {
+                let (path, why) = system.unzip();
+                let path = path.unwrap_or_default();
+                mistakes.push(refused(&span, title, &path, why.as_ref()));
                 continue;
             }
         };
@@ -67,17 +87,20 @@ pub(super) fn include(
             if seen.len() == FILES_MAX {
                 let title = format!("more than {FILES_MAX} files are included");
                 mistakes.push(Diagnostic::error(&span, title));
-                return mistakes;
+                return (mistakes, seen);
             }
             let room = largest.saturating_sub(source.text().len() as u64);
             match read(&path, room) {
                 Ok(text) => admit(&path, &text, source, &mut mistakes),
-                Err(why) => mistakes.push(Diagnostic::error(&span, refusal(&path, &why))),
+                Err(why) => {
+                    let title = refusal(&path, &why);
+                    mistakes.push(refused(&span, title, &path, why.system()));
+                }
             }
             seen.push(path);
         }
     }
-    mistakes
+    (mistakes, seen)
 }
 
 fn patterns(document: &DeTable<'_>) -> Vec<(String, Span)> {
@@ -92,19 +115,47 @@ fn patterns(document: &DeTable<'_>) -> Vec<(String, Span)> {
     list.iter().filter_map(text).collect()
 }
 
+/// The folders in which the patterns look that `document`, which stands in `file`, includes by.
+pub(super) fn folders(document: &DeTable<'_>, file: &Path) -> impl Iterator<Item = PathBuf> {
+    let folder = file.parent().unwrap_or(file);
+    let patterns = patterns(document).into_iter().map(|(pattern, _)| pattern);
+    patterns
+        .filter(|pattern| is_pattern(pattern))
+        .map(move |pattern| {
+            let parts = Path::new(&pattern).components();
+            let is_fixed = |part: &Component<'_>| !is_pattern(&part.as_os_str().to_string_lossy());
+            folder.join(parts.take_while(is_fixed).collect::<PathBuf>())
+        })
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+/// Why a pattern led to no files; where the system would not let it, which folder, and what it said.
+struct Unfound {
+    title: String,
+    system: Option<(PathBuf, io::Error)>,
+}
+
 /// The files that `pattern` names, in the order of their names.
-fn files(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+fn find(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, Unfound> {
     let whole = folder.join(pattern);
-    if !pattern.contains(['*', '?', '[']) {
+    if !is_pattern(pattern) {
         return Ok(vec![whole]);
     }
-    let paths = glob::glob(&whole.to_string_lossy())
-        .map_err(|error| format!("include: \"{pattern}\" is no pattern: {}", error.msg))?;
+    let paths = glob::glob(&whole.to_string_lossy()).map_err(|error| Unfound {
+        title: format!("include: \"{pattern}\" is no pattern: {}", error.msg),
+        system: None,
+    })?;
     let mut files = Vec::new();
     for path in paths {
         let path = path.map_err(|error| {
-            let cause = error.error();
-            format!("include: cannot read {}: {cause}", error.path().display())
+            let (path, cause) = (error.path().to_path_buf(), io::Error::from(error));
+            Unfound {
+                title: format!("include: cannot read {}: {cause}", path.display()),
+                system: Some((path, cause)),
+            }
         })?;
         files.push(path);
     }
@@ -151,3 +202,18 @@ fn refusal(path: &Path, why: &Unreadable) -> String {
 
 /// A pattern that matches a whole disk must not be followed.
 const FILES_MAX: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_looks_into_the_folder_before_its_first_wildcard() {
+        let text = "include = [\"partners.d/*.toml\", \"one.toml\", \"/srv/site-*/partners/?.toml\", \"*.toml\"]";
+        let document = DeTable::parse(text).unwrap();
+        let found = folders(document.get_ref(), Path::new("/etc/pinfold/pinfold.toml"));
+        let found: Vec<_> = found.collect();
+        let expected = ["/etc/pinfold/partners.d", "/srv", "/etc/pinfold"];
+        assert_eq!(found, expected.map(PathBuf::from));
+    }
+}

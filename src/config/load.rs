@@ -1,7 +1,7 @@
 //! From a file, or its text, to the checked model.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
@@ -11,6 +11,7 @@ use crate::config::include::{self, Unreadable};
 use crate::config::model::Config;
 use crate::config::read::{self, Draft};
 use crate::config::source::{Source, Span};
+use crate::confine::files::{self, Wish};
 
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
@@ -21,8 +22,19 @@ pub struct Loaded {
     pub warnings: Diagnostics,
     /// The text it came from.
     pub source: Source,
+    /// What was read for it, and is read again by a reload.
+    pub reads: Reads,
     /// Where the bind addresses of each listener stand, for [`crate::config::machine`].
     pub(super) binds: BTreeMap<String, Vec<Span>>,
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// The file, and those that it names: includes, certificates, keys and authorities.
+    pub files: BTreeSet<PathBuf>,
+    /// Folders in which it looks for files to include.
+    pub folders: BTreeSet<PathBuf>,
 }
 
 /// Reads and checks the file at `path`.
@@ -33,11 +45,20 @@ pub struct Loaded {
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
     let name = path.display().to_string();
     match include::read(path, LARGEST) {
-        Ok(text) => parse(&name, &text),
-        Err(why) => Err(Diagnostics::new(
-            Source::new(&name, ""),
-            vec![Diagnostic::error_of_file(refusal(&why))],
-        )),
+        Ok(text) => parse(&name, &text).map(|mut loaded| {
+            loaded.reads.files.insert(path.into());
+            loaded
+        }),
+        Err(why) => {
+            let mut mistake = Diagnostic::error_of_file(refusal(&why));
+            let remedy = why
+                .system()
+                .and_then(|why| files::remedy(path, Wish::Read, why));
+            if let Some(remedy) = remedy {
+                mistake = mistake.help(remedy);
+            }
+            Err(Diagnostics::new(Source::new(&name, ""), vec![mistake]))
+        }
     }
 }
 
@@ -63,7 +84,8 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
     if let Some(foreign) = read::foreign_version(document.get_ref()) {
         return Err(Diagnostics::new(source, vec![foreign]));
     }
-    let mistakes = include::include(document.get_ref(), &mut source, LARGEST);
+    let (mistakes, included) = include::include(document.get_ref(), &mut source, LARGEST);
+    let folders = include::folders(document.get_ref(), Path::new(file_name)).collect();
     // What cannot be read as it should is told together with what is wrong with the rest.
     let readable = match mistakes.is_empty() {
         true => source.text().to_owned(),
@@ -77,6 +99,7 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
     mistakes.into_iter().for_each(|each| findings.push(each));
     let draft = read::document(document.get_ref(), &findings);
     check::check(&draft, &findings);
+    let files = findings.files().into_iter().chain(included).collect();
     let (list, unavailable) = findings.into_parts();
     let diagnostics = Diagnostics::new(source.clone(), list);
     if diagnostics.count(Severity::Error) > 0 {
@@ -110,6 +133,7 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
         },
         warnings: diagnostics,
         source,
+        reads: Reads { files, folders },
     })
 }
 

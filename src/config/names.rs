@@ -7,6 +7,7 @@ use crate::config::model::{
     OnNodeDown, ProbeKind, ProxySend, Service, SourceAddress, SpeaksFirst, TlsMinMode, TlsVersion,
     Transport, WhenNoNode,
 };
+use crate::confine::Measure;
 
 /// A word and its meaning.
 pub(super) type Words<T> = &'static [(&'static str, T)];
@@ -26,6 +27,13 @@ pub(super) const LOG_SESSIONS: Words<LogSessions> = &[
     ("off", LogSessions::Off),
     ("partners", LogSessions::Partners),
     ("all", LogSessions::All),
+];
+
+pub(super) const MEASURES: Words<Measure> = &[
+    (Measure::Capabilities.label(), Measure::Capabilities),
+    (Measure::NoNewPrivileges.label(), Measure::NoNewPrivileges),
+    (Measure::Landlock.label(), Measure::Landlock),
+    (Measure::SystemCalls.label(), Measure::SystemCalls),
 ];
 
 /// The least that a hello must offer.

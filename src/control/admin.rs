@@ -109,6 +109,8 @@ impl Addresses {
 ///
 /// The address is in use, or not allowed.
 pub fn bind(admin: &Admin) -> Result<Option<Socket>, StartError> {
+    // While it is within reach.
+    let _ = asker::accounts();
     let refuse = |place: String| move |cause| StartError::Admin { place, cause };
     match admin {
         Admin::Off => Ok(None),

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use super::Shared;
 use crate::clock::Moment;
+use crate::config::model::{Config, Listener, SourceAddress};
+use crate::net::divert::BUFFER;
 use crate::pool::select::Standing;
 use crate::relay::diversions::State;
 use crate::snapshot::{Endpoint, Snapshot};
+use crate::sys;
 
 /// What stands in the way of all clients: a sentence for each version of IP with the listeners that it concerns.
 pub(super) fn troubles(shared: &Shared) -> Vec<String> {
@@ -40,6 +43,21 @@ pub(super) fn troubles(shared: &Shared) -> Vec<String> {
         ))
     };
     concerned.into_iter().filter_map(sentence).collect()
+}
+
+/// Says where the system gives the sockets by which workers speak to nodes in clients' names less room than they want.
+pub(super) fn warn_of_buffers(config: &Config) {
+    let is_transparent = |each: &Listener| each.source == SourceAddress::Transparent;
+    let limits = sys::limits::socket_buffers_max();
+    let is_little = limits.is_some_and(|(receive, send)| receive.min(send) < BUFFER);
+    if is_little && config.listeners.iter().any(is_transparent) {
+        tracing::warn!(
+            wanted = BUFFER,
+            ?limits,
+            remedy = "sysctl -w net.core.rmem_max=4194304 net.core.wmem_max=4194304",
+            "buffers-small: datagrams of transparent listeners are lost when a worker is busy for a moment"
+        );
+    }
 }
 
 /// Nodes that answer their probes, and of whose answers to clients nothing has ever come here, where nothing stands in
@@ -95,8 +113,8 @@ fn sentence(
     let (what, remedy) = match state {
         State::NotAllowed => (
             "this process cannot send in the clients' names, and the log says why".to_owned(),
-            "give it CAP_NET_ADMIN and CAP_NET_RAW (AmbientCapabilities= of its unit); the UDP ports from 20550 on of \
-             the loopback addresses are its own"
+            "give it CAP_NET_RAW (AmbientCapabilities= of its unit; before Linux 5.17 CAP_NET_ADMIN as well, and \
+             `sandbox` without \"capabilities\"); the UDP ports from 20550 on of the loopback addresses are its own"
                 .to_owned(),
         ),
         State::NoRoute => (

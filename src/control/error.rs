@@ -69,6 +69,16 @@ pub enum StartError {
         #[source]
         cause: io::Error,
     },
+    /// The sandbox no longer allows what a listener needs.
+    #[error(
+        "listener \"{listener}\": source = \"transparent\" takes a right that the sandbox has given away, because \
+         no listener needed it at the start: restart pinfold, or leave `sandbox` without \"capabilities\" and \
+         \"system-calls\""
+    )]
+    Sandbox {
+        /// The listener.
+        listener: String,
+    },
     /// A thread of the data plane has ended: nothing can be relied on any more.
     #[error("{0} has died")]
     Died(&'static str),
@@ -87,6 +97,7 @@ impl StartError {
             | Self::File { .. }
             | Self::State(StateError::Unusable { .. } | StateError::Gone { .. })
             | Self::System { .. }
+            | Self::Sandbox { .. }
             | Self::Died(_) => 71,
         }
     }

@@ -55,6 +55,7 @@ impl Control {
         if !loaded.config.unavailable.is_empty() {
             return Err(StartError::Unavailable(loaded.config.unavailable).into());
         }
+        self.shared.sandbox.permit(&loaded.config)?;
         let changes = diff(&self.config, &loaded.config);
         let warnings = loaded.warnings.lines();
         let config = Arc::new(keep_what_needs_a_restart(loaded.config, &self.config));
@@ -298,6 +299,7 @@ fn keep_what_needs_a_restart(mut new: Config, old: &Config) -> Config {
     new.server
         .admin_token_file
         .clone_from(&old.server.admin_token_file);
+    new.server.sandbox.clone_from(&old.server.sandbox);
     new.log.format = old.log.format;
     new
 }

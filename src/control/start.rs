@@ -14,11 +14,12 @@ use super::doors::Doors;
 use super::error::StartError;
 use super::inventory::Inventory;
 use super::learning::Learning;
+use super::sandbox::Sandbox;
 use super::{Control, ReadAt, Shared};
-use super::{naming, nodes};
+use super::{diverting, naming, nodes};
 use crate::clock::Moment;
 use crate::config::model::Config;
-use crate::config::{Diagnostics, Loaded, load, parse, sessions_carried};
+use crate::config::{Diagnostics, Loaded, Reads, load, parse, sessions_carried};
 use crate::governor::{self, Governor};
 use crate::net::transparent::MOST_WORKERS;
 use crate::pool::pins::PinTable;
@@ -55,6 +56,11 @@ impl Source {
         }
     }
 
+    /// Whether the process gives rights away. The demo does not, since it starts other processes.
+    fn is_confined(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
     fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -74,12 +80,12 @@ pub fn start(source: Source) -> Result<Control, StartError> {
     let config = &ground.config;
     let mut registry = Registry::new(ground.workers);
     let first = Arc::new(registry.build(config));
+    let (doors, admin_sockets) = ground.open()?;
+    let sandbox = ground.enter_sandbox(&source)?;
     let pins = Arc::new(PinTable::new(config.server.max_pins));
     let mut before = ground.take_up(&pins, &first)?;
     let first = Arc::new(before.name(&mut registry, &first));
     let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
-    let doors = Doors::begin(ground.workers, config)?;
-    let admin_sockets = admin::Sockets::bind(config)?;
 
     let (reports, inbox) = Reports::new(REPORTS_MAX);
     let (recognition, chronicle) = before.recognition(ground.workers, config);
@@ -123,9 +129,10 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         restart_needed: ArcSwap::default(),
         store: before.store,
         token: ground.token,
+        sandbox,
     });
-    let admin = admin_sockets.serve(&shared);
     Ok(Control {
+        admin: admin_sockets.serve(&shared),
         shared,
         source,
         config: ground.config,
@@ -136,7 +143,6 @@ pub fn start(source: Source) -> Result<Control, StartError> {
         state_dir: ground.state_dir,
         requests,
         departures: super::reload::Departures::default(),
-        admin,
         tellers: super::Tellers::default(),
         moves: crate::pool::maintenance::Moves::default(),
         learning: before.learning,
@@ -184,6 +190,7 @@ impl Before {
 /// What everything else stands on: the configuration, the state directory, keys and limits.
 struct Ground {
     config: Arc<Config>,
+    reads: Reads,
     workers: usize,
     state_dir: Option<StateDir>,
     administered: Vec<Administered>,
@@ -204,6 +211,7 @@ impl Ground {
         if !config.unavailable.is_empty() {
             return Err(StartError::Unavailable(config.unavailable.clone()));
         }
+        diverting::warn_of_buffers(&config);
         let state_dir = config
             .server
             .state_dir
@@ -223,8 +231,23 @@ impl Ground {
             token: token(&config)?,
             capacity: Arc::new(capacity(&config)),
             state_dir,
+            reads: loaded.reads,
             config,
         })
+    }
+
+    /// Opens what clients and administrators connect to; nobody accepts there yet.
+    fn open(&self) -> Result<(Doors, admin::Sockets), StartError> {
+        let doors = Doors::begin(self.workers, &self.config)?;
+        Ok((doors, admin::Sockets::bind(&self.config)?))
+    }
+
+    /// Here no other thread exists yet, and nothing that is to come needs more than the sandbox leaves.
+    fn enter_sandbox(&self, source: &Source) -> Result<Sandbox, StartError> {
+        match source.is_confined() {
+            true => Sandbox::enter(&self.config, &self.reads),
+            false => Ok(Sandbox::default()),
+        }
     }
 
     /// Starts the store, puts the pins of the instance before this one into the table, opens its ledger,

@@ -1,7 +1,7 @@
 //! The sockets of one worker by which it speaks to nodes in its clients' names, and hears what they answer.
 //!
 //! Owns their making; which datagram belongs to whom is `relay::udp`'s. The host's rules bring the answers here: see
-//! [`transparent`](super::transparent). All of them need `CAP_NET_ADMIN`, and the raw ones `CAP_NET_RAW`.
+//! [`transparent`](super::transparent). All of them need `CAP_NET_RAW`, which since Linux 5.17 is enough.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -118,7 +118,7 @@ fn sender(mark: u32, is_ipv6: bool) -> io::Result<Socket> {
     }
     let nowhere = either(is_ipv6, NOWHERE, NOWHERE_V6);
     socket.bind(&SocketAddr::new(nowhere, 0).into())?;
-    sys::option::set_send_buffer(&socket, BUFFER)?;
+    socket.set_send_buffer_size(BUFFER)?;
     Ok(socket)
 }
 
@@ -133,7 +133,7 @@ fn answers(worker: u8, is_ipv6: bool) -> io::Result<std::net::UdpSocket> {
     }
     set_transparent(&socket, is_ipv6)?;
     sys::option::set_original_destination(&socket, is_ipv6)?;
-    sys::option::set_receive_buffer(&socket, BUFFER)?;
+    socket.set_recv_buffer_size(BUFFER)?;
     let port = interception_port(worker);
     socket.bind(&SocketAddr::new(loopback(is_ipv6), port).into())?;
     Ok(socket.into())
@@ -175,7 +175,7 @@ pub fn is_delivered_here(is_ipv6: bool) -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// `CAP_NET_ADMIN` is missing.
+/// `CAP_NET_RAW` is missing.
 pub fn set_transparent(socket: &Socket, is_ipv6: bool) -> io::Result<()> {
     if is_ipv6 {
         socket.set_ip_transparent_v6(true)
@@ -211,7 +211,8 @@ const NOWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x5046, 0);
 const ANYBODY: Ipv4Addr = Ipv4Addr::new(240, 80, 70, 1);
 const ANYBODY_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x5046, 1);
 
-/// What 25,000 packets a second bring while a worker stands still for a tenth of one.
-const BUFFER: u32 = 4 << 20;
+/// What 25,000 packets a second bring while a worker stands still for a tenth of one, in bytes. The system's limits must
+/// allow it: [`sys::limits::socket_buffers_max`].
+pub const BUFFER: usize = 4 << 20;
 /// More than a message needs to say whose datagram it quotes.
 const PACKET_MAX: usize = 576;

@@ -1,6 +1,7 @@
 //! One question to DNS servers, and what is made of whatever comes back.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 
 use super::sockets::Sockets;
 use crate::config::model::Resolve;
+use crate::confine::files::{self, Wish};
 use crate::partner::resolved::{Failure, Family, Heard, Question, Record};
 
 /// Who is asked.
@@ -23,6 +25,8 @@ use crate::partner::resolved::{Failure, Family, Heard, Question, Record};
 pub(super) struct Asker {
     /// `None`: there is no server.
     resolver: Option<Resolver<Sockets>>,
+    /// Whether it has been said that they are no longer to be found out.
+    is_told: bool,
 }
 
 impl Asker {
@@ -40,7 +44,29 @@ impl Asker {
             limit(builder.options_mut());
             builder.build().ok()
         });
-        Self { resolver }
+        Self {
+            resolver,
+            is_told: false,
+        }
+    }
+
+    /// As [`new`](Self::new), with what the system's configuration says by now. Where the sandbox hides that, because
+    /// the file has been replaced, who was asked before is asked on.
+    pub(super) fn renew(&mut self, resolve: &Resolve) {
+        let new = Self::new(resolve);
+        let is_systems = resolve.names && resolve.servers.is_empty();
+        let is_lost = is_systems && new.resolver.is_none() && self.resolver.is_some();
+        if !is_lost || !files::hides(Path::new(SERVERS), Wish::Read) {
+            *self = new;
+        } else if !self.is_told {
+            tracing::warn!(
+                file = SERVERS,
+                remedy = "restart pinfold, or write `servers` in [resolve]",
+                "resolve-servers: the file was replaced and is out of the sandbox's reach; the servers that were known \
+                 are asked"
+            );
+            self.is_told = true;
+        }
     }
 
     /// Asks; whatever happens, for no longer than [`LONGEST`].
@@ -218,6 +244,8 @@ fn plain(name: &Name) -> Arc<str> {
 }
 
 /// Of one question, all servers, attempts and further names included.
+/// Where the system says whom to ask: `resolv.conf(5)`.
+const SERVERS: &str = "/etc/resolv.conf";
 pub(super) const LONGEST: Duration = Duration::from_secs(10);
 /// More further names than any honest answer has.
 const CHAIN_MAX: usize = 10;

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::confine::files::{self, Wish};
+
 mod maintained;
 mod upkeep;
 
@@ -271,7 +273,19 @@ pub fn random_key() -> io::Result<String> {
 
 fn unusable(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
     let path = path.to_path_buf();
-    move |cause| StateError::Unusable { what, path, cause }
+    move |cause| StateError::Unusable {
+        what,
+        cause: explained(&path, cause),
+        path,
+    }
+}
+
+/// A refusal with what is behind it, where that is the sandbox.
+fn explained(path: &Path, cause: io::Error) -> io::Error {
+    match files::remedy(path, Wish::Change, &cause) {
+        Some(remedy) => io::Error::new(cause.kind(), format!("{cause}: {remedy}")),
+        None => cause,
+    }
 }
 
 const KEY: &str = "placement.key";

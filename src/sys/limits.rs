@@ -33,6 +33,17 @@ pub fn first_local_port() -> u16 {
     })
 }
 
+/// The most that a socket may have for what it receives and for what it sends, in bytes: `net.core.rmem_max` and
+/// `net.core.wmem_max`, `socket(7)`. `None`: the system does not tell.
+#[must_use]
+pub fn socket_buffers_max() -> Option<(usize, usize)> {
+    let limit = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/net/core/{name}"));
+        text.ok()?.trim().parse().ok()
+    };
+    Some((limit("rmem_max")?, limit("wmem_max")?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

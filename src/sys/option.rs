@@ -66,24 +66,6 @@ pub fn set_original_destination(socket: &impl AsFd, is_ipv6: bool) -> io::Result
     }
 }
 
-/// Gives a socket so much room for what it receives, whatever the system's limit: `socket(7)`, `SO_RCVBUFFORCE`.
-///
-/// # Errors
-///
-/// `CAP_NET_ADMIN` is missing; the descriptor is no socket.
-pub fn set_receive_buffer(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
-}
-
-/// The same for what it sends: `SO_SNDBUFFORCE`.
-///
-/// # Errors
-///
-/// `CAP_NET_ADMIN` is missing; the descriptor is no socket.
-pub fn set_send_buffer(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
-}
-
 /// Lets routers divide what is sent, instead of learning from them how large it may be: `ip(7)`, `IP_MTU_DISCOVER`.
 ///
 /// # Errors

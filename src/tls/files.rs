@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use crate::confine::files::{self, Wish};
+
 /// A file that cannot be used, and why.
 #[derive(Debug)]
 pub struct Unusable {
@@ -56,6 +58,9 @@ impl Unusable {
         let file = self.file.display();
         match &self.problem {
             Problem::System(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                if let Some(remedy) = files::remedy(&self.file, Wish::Read, error) {
+                    return remedy.to_owned();
+                }
                 "let the user that Pinfold runs as read it, and check as that user".to_owned()
             }
             Problem::System(_) => "correct the path, or put the file there".to_owned(),

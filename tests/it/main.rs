@@ -52,6 +52,7 @@ mod proxy;
 mod recognition;
 mod recovery;
 mod refusals;
+mod sandbox;
 mod scripted;
 mod setup;
 mod sip;

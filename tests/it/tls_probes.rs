@@ -9,7 +9,7 @@ use crate::http::browser::Browser;
 use crate::kamailio::Kamailio;
 use crate::terminated::{issue, pair, terminating};
 use crate::tls::s_server;
-use crate::world::{Directory, SOON, World};
+use crate::world::{Directory, SOON, WITHOUT_LANDLOCK, World};
 
 /// An OpenSSL server that tells its state by HTTP.
 fn site(directory: &Path, name: &str, more: &str) -> (Process, SocketAddr) {
@@ -41,6 +41,8 @@ fn a_whole_handshake_finds_what_keeps_a_node_from_being_spoken_to_and_condemns_n
             setup.node(name, *address);
         }
         setup.listeners[0].more = "[listener.probe]\nkind = \"tls\"\n".into();
+        // A reload names certificates of another folder.
+        setup.server = WITHOUT_LANDLOCK.into();
     });
     wait_fault(&world, "old", "nothing-in-common");
     wait_fault(&world, "picky", "refused");
@@ -110,6 +112,8 @@ fn web_services_are_asked_in_tls_and_served_passed_through_and_ended_here() {
     let (_node, address) = site(path, "node", "");
     let mut world = World::start_with(0, |setup| {
         setup.node("web1", address);
+        // As above.
+        setup.server = WITHOUT_LANDLOCK.into();
         setup.listeners[0].service = "https".into();
     });
     let asked = |world: &World| world.pinfold.json("/v1/nodes/web1/probe")["services"][0].take();

@@ -34,6 +34,10 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// Where the configured partner "fabrikam" calls from.
 pub(crate) const FABRIKAM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+/// A line of `[server]` for tests of what a service cannot do that reaches only the folders which it knew at its start.
+pub(crate) const WITHOUT_LANDLOCK: &str =
+    "sandbox = [\"capabilities\", \"no-new-privileges\", \"system-calls\"]";
+
 /// Held by tests that measure time, so that they do not measure one another.
 pub(crate) fn quiet() -> MutexGuard<'static, ()> {
     static QUIET: Mutex<()> = Mutex::new(());

@@ -49,7 +49,14 @@ fn foot(status: &Status) -> String {
         grouped(pins.partners as u64),
         grouped(pins.addresses as u64),
         grouped(pins.max as u64),
-    )
+    ) + &status.sandbox.as_deref().map_or_else(String::new, sandbox)
+}
+
+fn sandbox(measures: &[String]) -> String {
+    match measures {
+        [] => "SANDBOX off\n".into(),
+        measures => format!("SANDBOX {}\n", measures.join(", ")),
+    }
 }
 
 /// A column for each node where they fit, else the number of those that are up.

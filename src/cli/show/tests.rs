@@ -68,6 +68,7 @@ fn status_begins_with_what_needs_an_administrator() {
         ],
         "pins": {"partners": 31, "addresses": 5944, "max": 65536},
         "partners": {"configured": 46, "awaited": 1}, "last_reload_failure": null,
+        "sandbox": ["capabilities", "landlock"],
         "attention": [
             "DOWN edge1 since 2026-12-08 02:14:07Z for every listener of pool edge: probe unanswered",
             "NOT BACK woodgrove on federation",
@@ -96,6 +97,7 @@ edge1  edge  active           0  down 8m
 edge2  edge  draining     6 186  up 8m
 
 PARTNERS 46, 1 not back   PINS 31 of partners, 5 944 of 65 536 addresses
+SANDBOX capabilities, landlock
 ",
     );
 }

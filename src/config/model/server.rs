@@ -1,10 +1,12 @@
 //! `[server]`, `[log]` and `[resolve]`: the process itself.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::confine::Measure;
 use ipnet::IpNet;
 
 /// `[server]`.
@@ -35,6 +37,8 @@ pub struct Server {
     pub view: Vec<View>,
     /// Who may use those of them that are TCP; empty: this machine alone.
     pub view_from: Vec<IpNet>,
+    /// By which measures `serve` gives rights away once it has started. Needs a restart.
+    pub sandbox: BTreeSet<Measure>,
 }
 
 /// Where the admin API listens.

@@ -1,5 +1,6 @@
 //! `[server]`, `[log]`, `[resolve]` and `[cluster]`.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::config::read::view;
 use crate::config::source::Span;
 use crate::config::table::{Places, Table};
 use crate::config::value::{self, Item, show_text, spans, values};
+use crate::confine::Measure;
 
 /// `[server]`, read.
 pub(in crate::config) struct ServerDraft {
@@ -42,8 +44,8 @@ pub(super) fn server(mut table: Table<'_, '_>) -> ServerDraft {
         max_pins: table.take("max_pins", value::integer(1, 100_000_000), 100_000),
         view_from: values(table.take("view_from", value::list(value::prefix), Vec::new())),
         view: views.iter().map(|view| view.get_ref().clone()).collect(),
+        sandbox: table.take("sandbox", sandbox, Measure::ALL.into()),
     };
-    table.take_later("sandbox", value::boolean, &true);
     ServerDraft {
         views: spans(&views),
         server,
@@ -100,6 +102,50 @@ fn workers(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Option<usize>
         findings.push(Diagnostic::error(&item.span(), title).help(help));
     }
     inside.map(Some)
+}
+
+/// `true`, `false`, or a list of the measures that are taken.
+fn sandbox(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<BTreeSet<Measure>> {
+    let all = names::MEASURES
+        .iter()
+        .map(|(word, _)| format!("\"{word}\""));
+    let all = all.collect::<Vec<_>>().join(", ");
+    if let Some(whole) = item.value.get_ref().as_bool() {
+        return Some(match whole {
+            true => Measure::ALL.into(),
+            false => BTreeSet::new(),
+        });
+    }
+    if item.value.get_ref().as_array().is_none() {
+        let title = format!(
+            "sandbox = {} is neither true, false nor a list",
+            item.shown()
+        );
+        let help = format!("write sandbox = true, or the measures to take: [{all}]");
+        findings.push(Diagnostic::error(&item.span(), title).help(help));
+        return None;
+    }
+    let listed = value::list(value::choice(names::MEASURES))(item, findings)?;
+    let taken: BTreeSet<_> = listed.iter().map(|each| *each.get_ref()).collect();
+    for measure in &listed {
+        let needs = measure.get_ref().needs_no_new_privileges();
+        if needs && !taken.contains(&Measure::NoNewPrivileges) {
+            let title = format!(
+                "sandbox: \"{}\" is not to be had without \"{}\"",
+                measure.get_ref().label(),
+                Measure::NoNewPrivileges.label()
+            );
+            let why = "the kernel takes it only of a process that has given up new privileges: else it could be used \
+                       against programs that have them";
+            let help = format!("add \"{}\" to the list", Measure::NoNewPrivileges.label());
+            findings.push(
+                Diagnostic::error(&measure.span(), title)
+                    .why(why)
+                    .help(help),
+            );
+        }
+    }
+    Some(taken)
 }
 
 /// `"off"`, `"unix:PATH"` or a loopback address with a port.

@@ -278,6 +278,8 @@ fn certificate(mut table: Table<'_, '_>) -> Option<Credential> {
     let (chain, key) = pair(&mut table);
     let loaded = match (chain, key) {
         (Some(chain), Some(key)) => {
+            table.findings.reads(&chain);
+            table.findings.reads(&key);
             let refuse = |unusable: Vec<Unusable>| {
                 for each in unusable {
                     let is_key = each.file == key && each.file != chain;
@@ -310,6 +312,7 @@ fn pair(table: &mut Table<'_, '_>) -> (Option<PathBuf>, Option<PathBuf>) {
 
 fn authorities(item: &Item<'_, '_>, findings: &Findings<'_>) -> Option<Authorities> {
     let path = value::path(item, findings)?;
+    findings.reads(&path);
     let refuse = |unusable: &Unusable| findings.push(refusal(&item.span(), unusable));
     Authorities::load(&path).inspect_err(refuse).ok()
 }

@@ -64,6 +64,9 @@ pub struct Status {
     pub pins: PinCounts,
     /// How many partners there are.
     pub partners: PartnerCounts,
+    /// The measures of the sandbox in force; empty: none. `None`: of a version that does not tell.
+    #[serde(default)]
+    pub sandbox: Option<Vec<String>>,
     /// What the last reload said, if it failed.
     pub last_reload_failure: Option<String>,
     /// What an administrator must know, worst first.

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 
 use tokio::net::unix::UCred;
 
@@ -20,7 +21,7 @@ impl Asker {
     /// Whoever holds these credentials.
     pub(super) fn local(credentials: &UCred) -> Self {
         let uid = credentials.uid();
-        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let passwd = accounts();
         let login = credentials
             .pid()
             .and_then(|pid| fs::read_to_string(format!("/proc/{pid}/loginuid")).ok())
@@ -36,6 +37,17 @@ impl Asker {
             Self::Tcp(peer, _) => format!("token from {}", peer.ip().to_canonical()),
         }
     }
+}
+
+/// The local file of accounts, as it could last be read: once it is replaced, the sandbox hides it. To be called once
+/// before that.
+pub(super) fn accounts() -> String {
+    static READ: Mutex<String> = Mutex::new(String::new());
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Ok(text) = fs::read_to_string("/etc/passwd") {
+        *read = text;
+    }
+    read.clone()
 }
 
 /// `root (uid 0, login kmeier)`. Names are those of the local file: asking a directory could block.

@@ -45,10 +45,16 @@ pub(super) fn status(shared: &Shared, view: &View) -> Status {
             configured: snapshot.partners.len(),
             awaited: shared.reports.missing(),
         },
+        sandbox: Some(sandbox(shared)),
         last_reload_failure: shared.last_failure.load().as_ref().clone(),
         attention: alarms.iter().map(|alarm| alarm.text.clone()).collect(),
         alarms,
     }
+}
+
+fn sandbox(shared: &Shared) -> Vec<String> {
+    let measures = shared.sandbox.in_force.iter();
+    measures.map(|measure| measure.label().into()).collect()
 }
 
 fn listener(shared: &Shared, view: &View, each: &snapshot::Listener) -> Listener {

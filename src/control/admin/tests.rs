@@ -91,6 +91,7 @@ impl Stage {
             restart_needed: ArcSwap::default(),
             store: None,
             token: token.map(Into::into),
+            sandbox: crate::control::Sandbox::default(),
         });
         let file = format!("pinfold-admin-{}-{name}.sock", std::process::id());
         let path = std::env::temp_dir().join(file);

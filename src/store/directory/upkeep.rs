@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 use std::sync::PoisonError;
 
-use super::{StateDir, StateError, unusable, write_whole};
+use super::{StateDir, StateError, explained, unusable, write_whole};
 
 impl StateDir {
     /// Sees to it that the directory, the lock and the small files are there, and says what was not.
@@ -59,7 +59,7 @@ impl StateDir {
         make().map_err(|cause| StateError::Gone {
             path: path.into(),
             mode,
-            cause,
+            cause: explained(path, cause),
         })?;
         tell(path);
         Ok(())

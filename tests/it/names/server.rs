@@ -25,6 +25,11 @@ impl Server {
         let free = UdpSocket::bind((lonely_address(), 0)).unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
+        Self::start_at(address)
+    }
+
+    /// The same at an address of the caller's choice.
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
         let mut server = Self {
             process: None,
             directory: Directory::create(),
