@@ -34,7 +34,9 @@ make_tree() {
 }
 
 start_container() {
+    # The container's own filter does not know landlock.
     systemd-nspawn --quiet --directory="$tree" --boot --private-network --register=no --keep-unit \
+        --system-call-filter='landlock_create_ruleset landlock_add_rule landlock_restrict_self' \
         --console=pipe --machine=pinfold-test </dev/null >"$work/console" 2>&1 &
     nspawn=$!
     local until=$((SECONDS + 60))
