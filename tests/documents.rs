@@ -142,10 +142,7 @@ fn every_file_that_a_document_points_at_exists() {
         {
             if !target.starts_with("http") && !target.starts_with('#') {
                 let file = target.split('#').next().unwrap();
-                assert!(
-                    folder.join(file).exists(),
-                    "{document} points at {target}"
-                );
+                assert!(folder.join(file).exists(), "{document} points at {target}");
             }
         }
     }

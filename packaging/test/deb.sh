@@ -127,7 +127,7 @@ pid=$(main_pid)
 inside sh -c "kill -9 $pid"
 within 10 inside pinfold status --check
 [ "$(main_pid)" != "$pid" ] || fail "the same process"
-pinned() { python3 -c 'import json, sys; print(sorted((str(p.get("partner") or p.get("address")), p["node"]) for p in json.load(open(sys.argv[1]))["pins"]))' "$1"; }
+pinned() { python3 -c 'import json, sys; print(sorted((str(p["subject"]), p["node"]) for p in json.load(open(sys.argv[1]))["pins"]))' "$1"; }
 inside pinfold pins --json >"$work/pins.after"
 [ "$(pinned "$work/pins")" = "$(pinned "$work/pins.after")" ] || fail "other pins"
 [ "$(pinned "$work/pins")" != "[]" ] || fail "no pins at all"

@@ -61,9 +61,17 @@ pub enum Wish {
     Read,
     /// To make or change it.
     Change,
+    /// To make a socket there.
+    Listen,
 }
 
-/// What is within reach, and whether it may be changed, once nothing else is.
+impl Wish {
+    fn covers(self, wish: Self) -> bool {
+        self == wish || (self, wish) == (Self::Change, Self::Read)
+    }
+}
+
+/// What is within reach, and for what, once nothing else is.
 static WITHIN_REACH: OnceLock<Vec<(Identity, Wish)>> = OnceLock::new();
 
 /// Whether landlock keeps this process from `path`, so that a refusal is its doing.
@@ -74,14 +82,18 @@ pub fn hides(path: &Path, wish: Wish) -> bool {
     };
     let grants = |found: &Metadata| {
         let mut all = within_reach.iter();
-        all.any(|(each, granted)| {
-            *each == identity(found) && (*granted == Wish::Change || wish == Wish::Read)
-        })
+        all.any(|(each, granted)| *each == identity(found) && granted.covers(wish))
     };
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    // What is not there yet would lie in the nearest folder that is.
-    let there = whole.ancestors().find_map(|each| each.canonicalize().ok());
-    let there = there.unwrap_or(whole);
+    // What is not there yet would lie in the nearest folder that is; for sockets no folders can be made.
+    let mut folders = whole.ancestors();
+    let there = match wish {
+        Wish::Read | Wish::Change => folders.find_map(|each| each.canonicalize().ok()),
+        Wish::Listen => folders.nth(1).and_then(|each| each.canonicalize().ok()),
+    };
+    let Some(there) = there else {
+        return true;
+    };
     let mut above = there.ancestors();
     !above.any(|each| fs::metadata(each).is_ok_and(|found| grants(&found)))
 }
@@ -163,6 +175,9 @@ fn try_restrict(
         } else if rights.contains(AccessFs::ReadFile) {
             within_reach.push((identity(&found), Wish::Read));
         }
+        if rights.contains(AccessFs::MakeSock) {
+            within_reach.push((identity(&found), Wish::Listen));
+        }
     }
     let status = ruleset.restrict_self().map_err(plain)?;
     Ok((status, within_reach))
@@ -219,6 +234,10 @@ pub fn remedy(path: &Path, wish: Wish, refusal: &io::Error) -> Option<&'static s
         Wish::Read => {
             "the sandbox is why: since its start this process reaches only the folders that the configuration named \
              then; put the file into one of those, or restart pinfold, which allows this one"
+        }
+        Wish::Listen => {
+            "the sandbox is why: since its start this process makes sockets only in the folders of those that the \
+             configuration named then; restart pinfold, which allows this one"
         }
         Wish::Change => {
             "the sandbox is why: since its start this process writes only to the directory that was there then; make \

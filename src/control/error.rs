@@ -38,10 +38,12 @@ pub enum StartError {
         cause: io::Error,
     },
     /// An address of `view` cannot be listened on.
-    #[error("cannot open view \"{place}\"{}", hint(.cause))]
+    #[error("cannot open view \"{place}\"{}", remedy.map_or_else(|| hint(.cause).into(), |remedy| format!(" — {remedy}")))]
     View {
         /// Where.
         place: String,
+        /// What to do, where it is known better than by the cause.
+        remedy: Option<&'static str>,
         /// Why not.
         #[source]
         cause: io::Error,

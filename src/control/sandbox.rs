@@ -99,7 +99,12 @@ fn needs(config: &Config, reads: &Reads, notify_socket: Option<&OsStr>) -> Needs
     files.extend(reads.files.iter().cloned().map(Rule::ReadBeside));
     files.extend(reads.folders.iter().cloned().map(Rule::Read));
     files.extend(config.server.state_dir.iter().cloned().map(Rule::Keep));
-    files.extend(sockets(config).map(|socket| Rule::Socket(socket.into())));
+    let later = Path::new(VIEW);
+    files.extend(
+        sockets(config)
+            .chain([later])
+            .map(|socket| Rule::Socket(socket.into())),
+    );
     Needs {
         capabilities,
         files,
@@ -121,6 +126,8 @@ fn sockets(config: &Config) -> impl Iterator<Item = &Path> {
     admin.into_iter().chain(views)
 }
 
+/// Where the package means views to be, so that a reload may bring the first one.
+const VIEW: &str = "/run/pinfold-view/view.sock";
 /// The system's servers of DNS, accounts by which those who ask are named, and local time.
 const SYSTEM_FILES: [&str; 3] = ["/etc/resolv.conf", "/etc/passwd", "/etc/localtime"];
 /// Time zones of windows, and what the kernel says: of the ports that it gives, and of who has logged in.
@@ -222,7 +229,8 @@ mod tests {
         }
         let writes = |rule: &&Rule| matches!(rule, Rule::Keep(_) | Rule::Socket(_));
         let none = needs(&config("admin = \"off\"", ""), &reads, None).files;
-        assert_eq!(none.iter().filter(writes).count(), 0, "{none:?}");
+        let left: Vec<_> = none.iter().filter(writes).collect();
+        assert_eq!(left, [&Rule::Socket(VIEW.into())]);
     }
 
     #[test]

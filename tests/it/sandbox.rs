@@ -154,22 +154,13 @@ fn each_measure_can_be_left_out_and_takes_a_restart_to_change() {
         let reload = world.pinfold.post("/v1/reload").unwrap().json().unwrap();
         assert_eq!(reload["restart_needed"], json!(["sandbox"]));
         assert_eq!(world.pinfold.json("/v1/status")["sandbox"], before);
-        restart(&mut world);
+        world.restart();
         check(&world.pinfold, &measures, BIND);
         Caller::served(world.address(), FABRIKAM).unwrap();
     }
     world.rewrite(|setup| setup.server = "sandbox = false".into());
-    restart(&mut world);
+    world.restart();
     check(&world.pinfold, &[], BIND);
-}
-
-fn restart(world: &mut World) {
-    world.pinfold.process.signal(Signal::TERM).unwrap();
-    world.pinfold.process.wait_exit(SOON).expect("it ends");
-    assert!(!world.directory.admin().exists(), "its socket goes with it");
-    world.pinfold = Pinfold::start(&world.directory);
-    world.pinfold.wait_ready();
-    world.wait_all_up();
 }
 
 /// Puts a file in place as editors do.
@@ -216,7 +207,7 @@ fn a_reload_reads_files_that_were_replaced_or_added_where_the_configuration_look
     let folder = world.directory.path().join("partners.d");
     fs::create_dir(&folder).unwrap();
     world.write_including("partners.d/*.toml");
-    restart(&mut world);
+    world.restart();
     assert_eq!(world.partners(), 1);
 
     save(&folder.join("adatum.toml"), &partner("adatum"));
@@ -238,7 +229,7 @@ fn a_reload_reads_files_that_were_replaced_or_added_where_the_configuration_look
     save(&list, &partner("contoso"));
     fs::remove_file(folder.join("adatum.toml")).unwrap();
     symlink(&list, folder.join("list.toml")).unwrap();
-    restart(&mut world);
+    world.restart();
     save(&list, &partner("litware"));
     assert_eq!(world.reload().0, 200, "{}", world.pinfold.process.output());
     let partners = world.pinfold.json("/v1/partners").to_string();
@@ -283,7 +274,7 @@ fn a_reload_that_needs_a_file_out_of_reach_says_why_and_a_restart_allows_it() {
     assert_eq!(world.pinfold.revision(), before);
 
     world.write_including(&format!("{folder}/*.toml"));
-    restart(&mut world);
+    world.restart();
     assert_eq!(world.partners(), 2);
     assert_eq!(world.reload().0, 200);
 }
@@ -306,7 +297,7 @@ fn the_first_transparent_listener_is_refused_to_a_reload_before_anything_changes
     }
     assert_eq!(world.pinfold.json("/v1/status")["listeners"], before);
     Caller::served(world.address(), FABRIKAM).unwrap();
-    restart(&mut world);
+    world.restart();
     check(&world.pinfold, &ALL, BIND | RAW);
     assert_eq!(
         world.pinfold.json("/v1/status")["listeners"][1]["name"],
@@ -372,9 +363,9 @@ fn a_state_directory_that_is_another_one_by_now_takes_a_restart() {
     let answer = pin(&world);
     assert_eq!(answer.status, 500, "{}", answer.body);
     assert!(wait_until(SOON, told).is_some(), "it is another one");
-    restart(&mut world);
+    world.restart();
     assert_eq!(pin(&world).status, 200);
-    restart(&mut world);
+    world.restart();
     assert_eq!(world.pinfold.pin("fabrikam").as_deref(), Some("edge2"));
 }
 
@@ -458,7 +449,7 @@ fn root_is_told_at_the_start_of_what_it_can_no_longer_reach() {
     let unreadable = "a reload will not be able to read this file again";
     assert!(!world.pinfold.process.output().contains(unreadable));
     chown(&key, SOMEBODY, SOMEBODY).unwrap();
-    restart(&mut world);
+    world.restart();
     let log = world.pinfold.process.output();
     let line = log.lines().find(|line| line.contains(unreadable));
     assert!(

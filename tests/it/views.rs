@@ -28,9 +28,8 @@ fn view_socket(directory: &Directory) -> PathBuf {
 fn start(view: impl FnOnce(&Directory) -> String) -> World {
     let mut world = World::start(1);
     let line = view(&world.directory);
-    let is_new = |world: &World| world.pinfold.json("/v1/status")["views"] != Value::Array(vec![]);
-    world.reload_with(|setup| setup.server = line);
-    wait_until(SOON, || is_new(&world).then_some(())).expect("the views open");
+    world.rewrite(|setup| setup.server = line);
+    world.restart();
     world
 }
 
@@ -340,4 +339,19 @@ fn a_view_that_is_full_holds_up_neither_the_admin_api_nor_another_view() {
         (!said.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)).then_some(())
     };
     assert!(wait_until(SOON, gave_way).is_some(), "the oldest gave way");
+}
+
+#[test]
+fn a_view_in_a_folder_that_the_sandbox_hides_is_refused_and_a_restart_allows_it() {
+    let mut world = World::start(1);
+    let view = view_socket(&world.directory);
+    world.rewrite(|setup| setup.server = format!("view = [\"unix:{}\"]", view.display()));
+    let output = world.pinfold(&["reload"]);
+    assert_eq!(output.status.code(), Some(71));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for word in ["cannot open view", "the sandbox is why", "restart pinfold"] {
+        assert!(said.contains(word), "{said}");
+    }
+    world.restart();
+    assert!(view.exists());
 }

@@ -141,6 +141,16 @@ impl World {
             .expect("the reload comes into force");
     }
 
+    /// Stops it in order and starts it anew by the file as it is.
+    pub(crate) fn restart(&mut self) {
+        self.pinfold.process.signal(Signal::TERM).unwrap();
+        self.pinfold.process.wait_exit(SOON).expect("it ends");
+        assert!(!self.directory.admin().exists(), "its socket goes with it");
+        self.pinfold = Pinfold::start(&self.directory);
+        self.pinfold.wait_ready();
+        self.wait_all_up();
+    }
+
     /// `count` reloads, each with a change that changes nothing for anybody.
     pub(crate) fn reload_harmlessly(&mut self, count: usize) {
         for _ in 0..count {

@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use super::connection::{Gate, Realm};
 use super::{Socket, bind_unix};
 use crate::config::model::{Config, View};
+use crate::confine::files::{self, Wish};
 use crate::control::Shared;
 use crate::control::error::StartError;
 use crate::net::listen::{self, Listening, Local, Transport};
@@ -61,6 +62,7 @@ impl Views {
             }
             let socket = bind(view, config.server.freebind).map_err(|cause| StartError::View {
                 place: view.to_string(),
+                remedy: remedy(view, &cause),
                 cause,
             })?;
             prepared.opened.push((view.clone(), socket));
@@ -100,6 +102,17 @@ impl Views {
     /// Closes them all.
     pub(in crate::control) fn close(&mut self) {
         self.0.drain(..).for_each(Open::close);
+    }
+}
+
+/// What helps where the file of a socket cannot be made.
+fn remedy(view: &View, cause: &io::Error) -> Option<&'static str> {
+    match view {
+        View::Unix(path) if cause.kind() == io::ErrorKind::PermissionDenied => {
+            let ours = files::remedy(path, Wish::Listen, cause);
+            Some(ours.unwrap_or("let the user that pinfold runs as write to its folder"))
+        }
+        View::Unix(_) | View::Tcp(_) => None,
     }
 }
 
