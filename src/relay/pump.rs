@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+pub(super) use self::direction::give_way;
 use self::direction::{Direction, Fault};
 pub use self::leg::{Leg, NodeLeg};
 use super::memory::{Budget, Hold, Pipes};

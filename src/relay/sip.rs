@@ -17,6 +17,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use tokio::task::yield_now;
+
 use self::gate::{Gate, Identity, with_lower_case};
 use self::line::Line;
 use self::side::Inbound;
@@ -24,7 +26,7 @@ use self::talk::{Refusal, Stop, Talk};
 pub use self::traffic::{ANSWERS, CLASSES, CODES, Counts, METHODS, Slot, Traffic, Way};
 use super::life::Life;
 use super::placing::Hold;
-use super::pump::{Leg, Meter, Side};
+use super::pump::{Leg, Meter, Side, give_way};
 use super::session::{Interrupt, outcome_of};
 use super::tcp::{Arrival, failed};
 use super::terminated::ClientStream;
@@ -48,8 +50,8 @@ mod traffic;
 
 /// Seconds after which a client may ask again: its next node is dialled at once, and what it may say grows by then.
 const RETRY_AFTER: u32 = 1;
-/// Reads of each side before others have their turn.
-const READS: usize = 16;
+/// Reads of each side before others have their turn: each may bring thousands of messages.
+const READS: usize = 4;
 
 /// Serves one client until its connection ends.
 pub(super) async fn serve(
@@ -228,7 +230,7 @@ impl Visit<'_> {
                 return Poll::Pending;
             }
         }
-        context.waker().wake_by_ref();
+        give_way(context);
         Poll::Pending
     }
 
@@ -357,6 +359,8 @@ impl Visit<'_> {
                 }
                 if line.is_none() {
                     self.talk.give_up_parked();
+                    // The next request stops here as well.
+                    yield_now().await;
                 }
                 self.has_news = true;
             }
@@ -454,7 +458,7 @@ impl Visit<'_> {
                 let read = |room: &mut [u8]| client.poll_read(context, room, &mut waiting);
                 // Once more, until the client has finished.
                 if ready!(gear.with_buffer(read))? > 0 {
-                    context.waker().wake_by_ref();
+                    give_way(context);
                     return Poll::Pending;
                 }
             }
