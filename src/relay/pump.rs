@@ -62,6 +62,12 @@ impl Gear {
         self.memory.has_room(bytes).then(|| self.memory.hold(bytes))
     }
 
+    /// Counts so many bytes as held, which are there, whether there is room for them or not.
+    #[must_use]
+    pub fn count(&self, bytes: usize) -> Hold {
+        self.memory.hold(bytes)
+    }
+
     /// Lends the shared buffer to `work`, which must not await.
     pub fn with_buffer<R>(&self, work: impl FnOnce(&mut [u8]) -> R) -> R {
         work(&mut self.buffer())

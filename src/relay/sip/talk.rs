@@ -123,7 +123,8 @@ impl<'a> Talk<'a> {
 
     /// Whether the client may be read: it takes what it is told.
     pub(super) fn may_say_more(&self) -> bool {
-        self.to_client.owed() + self.deferred.len() <= OWED_MAX
+        let owed = self.to_client.owed() + self.deferred.len();
+        owed == 0 || owed <= OWED_MAX && self.gear().memory().has_room(OWED_MAX)
     }
 
     /// Whether a message has come.
