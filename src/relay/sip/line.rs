@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::side::{Inbound, Outbound};
 use super::{RETRY_AFTER, Visit};
 use crate::clock::Moment;
+use crate::config::model::Protocol;
 use crate::net::options::LegOptions;
 use crate::pool::select::Choice;
 use crate::relay::Policy;
@@ -132,12 +133,13 @@ impl Visit<'_> {
         Ok(None)
     }
 
-    /// The policy by which a node is found now.
+    /// The policy by which a node is found now. One that does not end clients' TLS to speak SIP any more says nothing of
+    /// how nodes are spoken to, and what is within must not go out in clear.
     fn policy_of_today(&self) -> Rc<Policy> {
         let own = self.life.policy();
         match self.life.context().names.today(own) {
-            Today::Changed(policy) => Rc::new(policy),
-            Today::Same | Today::Gone => Rc::clone(own),
+            Today::Changed(policy) if speaks_sip(&policy) => Rc::new(policy),
+            Today::Changed(_) | Today::Same | Today::Gone => Rc::clone(own),
         }
     }
 
@@ -151,4 +153,9 @@ impl Visit<'_> {
             self.talk.rename();
         }
     }
+}
+
+fn speaks_sip(policy: &Policy) -> bool {
+    let termination = policy.listener.termination.as_ref();
+    termination.is_some_and(|termination| matches!(termination.protocol, Protocol::Sip(_)))
 }

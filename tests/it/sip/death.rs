@@ -2,12 +2,12 @@
 
 use std::io::ErrorKind;
 
-use pinfold_loadtest::process::wait_until;
+use pinfold_loadtest::process::{Signal, wait_until};
 
 use super::node::SipNode;
 use super::phone::Phone;
-use super::{answer_to, counted, read_answer, request, world_of};
-use crate::tls::certify;
+use super::{answer_to, counted, read_answer, request, speaking_sip, world_of};
+use crate::tls::{certify, s_server};
 use crate::world::{Directory, FABRIKAM, SOON, Setup, World, find};
 
 /// Two nodes, one of which is fabrikam's.
@@ -303,4 +303,33 @@ fn where_sessions_are_left_to_a_dead_node_they_go_on_when_it_ends() {
     one.kill();
     wait_for_session(&world, "edge2");
     assert_eq!(phone.ask("OPTIONS", 3), (200, Some("edge2".into())));
+}
+
+#[test]
+fn a_reload_that_passes_tls_through_takes_no_living_session_out_of_tls() {
+    let directory = Directory::create();
+    let path = directory.path();
+    certify(path);
+    let (mut inside, address) = s_server(path, "server", "-www -state");
+    let plain = SipNode::start("edge2");
+    let mut world = World::start_with(0, |setup| {
+        setup.node("edge1", address);
+        setup.node("edge2", plain.address());
+        setup.fabrikam = "node = \"edge1\"".into();
+        setup.listeners[0].more = speaking_sip(path, "[listener.node_tls]\nmode = \"insecure\"\n");
+    });
+    let mut phone = Phone::connect(world.address(), FABRIKAM);
+    phone.say(request("MESSAGE", 1, "fabrikam.com", "secret"));
+    let done = inside.wait_line(SOON, |line| line.contains("read finished"));
+    assert!(done.is_some(), "{}", inside.output());
+    world.reload_with(|setup| {
+        setup.listeners[0].more = "probe = { kind = \"tcp\" }\n".into();
+    });
+    inside.signal(Signal::KILL).unwrap();
+    assert_eq!(read_answer(&phone.hear().unwrap()), (503, None));
+    phone.say(request("MESSAGE", 2, "fabrikam.com", "secret"));
+    // The next node is spoken to in TLS, as the one before was, and does not understand it.
+    let hello = wait_until(SOON, || plain.heard().into_iter().next());
+    let hello = hello.expect("the other node is dialled");
+    assert_eq!(hello[0], 22, "{}", String::from_utf8_lossy(&hello));
 }
