@@ -43,6 +43,9 @@ pub(super) enum Refusal {
     /// It would be compressed.
     #[error("what follows would be compressed, and this client's messages must be readable")]
     Compressed,
+    /// It is framed as a message is, and its first line is none of SIP.
+    #[error("its first line cannot be read, and this client's messages must be readable")]
+    Unreadable,
 }
 
 /// The conversation of one client.
@@ -73,8 +76,8 @@ pub(super) struct Talk<'a> {
     has_framed: bool,
     /// Compression was declined, and no message has come since.
     has_declined: bool,
-    /// The client has agreed on the compression that its node has offered: what follows cannot be read.
-    is_agreed: bool,
+    /// What becomes of all that follows what was found last.
+    stop: Option<Stop>,
     /// A request has come, by whose domain the client may be known.
     has_claimed: bool,
 }
@@ -102,7 +105,7 @@ impl<'a> Talk<'a> {
             is_discarding: false,
             has_framed: false,
             has_declined: false,
-            is_agreed: false,
+            stop: None,
             has_claimed: false,
         }
     }
@@ -167,11 +170,8 @@ impl<'a> Talk<'a> {
             }
             done = end;
             self.is_discarding &= !ends(found);
-            if std::mem::take(&mut self.is_agreed) {
-                break Some(match self.gate.is_open() {
-                    true => Stop::Opaque("the client has agreed on compression"),
-                    false => Stop::Refused(Refusal::Compressed),
-                });
+            if let Some(stop) = self.stop.take() {
+                break Some(stop);
             }
         };
         let passing = bytes.get(begin..done).unwrap_or_default();
@@ -214,12 +214,15 @@ impl<'a> Talk<'a> {
             Found::Head { length, .. } => {
                 (self.has_framed, self.has_declined) = (true, false);
                 let head = bytes.get(..length).unwrap_or_default();
-                // What cannot be read is a node's to refuse.
-                let message = Message::read(head);
-                let passes = message.is_none_or(|message| match message.start {
-                    Start::Request { method, .. } => self.request_up(&message, method, has_node),
-                    Start::Response { code, .. } => self.response_up(&message, code, has_node),
-                });
+                let passes = match Message::read(head) {
+                    Some(message) => match message.start {
+                        Start::Request { method, .. } => {
+                            self.request_up(&message, method, has_node)
+                        }
+                        Start::Response { code, .. } => self.response_up(&message, code, has_node),
+                    },
+                    None => self.unreadable_up(),
+                };
                 self.is_discarding = !passes;
                 passes
             }
@@ -233,6 +236,9 @@ impl<'a> Talk<'a> {
         }
         self.slot().count_request(Way::Up, method);
         let key = Key::of(message);
+        if method == "ACK" && self.refused.take(key) {
+            return false;
+        }
         let names = &self.life.context().names;
         let judge = |partners: &_| self.gate.judge(message, partners, Moment::now());
         if let Some(answer) = names.with_partners(judge) {
@@ -244,7 +250,7 @@ impl<'a> Talk<'a> {
             return false;
         }
         if method == "ACK" {
-            return !self.refused.take(key) && has_node;
+            return has_node;
         }
         self.remember(key, message);
         true
@@ -280,11 +286,24 @@ impl<'a> Talk<'a> {
             }
             return false;
         }
-        if is_final {
-            self.asked.take(key);
+        let answers = is_final && self.asked.take(key);
+        let passes = has_node && (answers || self.gate.may_respond(Moment::now()));
+        if passes && message.accepts_compression() {
+            self.stop = Some(match self.gate.is_open() {
+                true => Stop::Opaque("the client has agreed on compression"),
+                false => Stop::Refused(Refusal::Compressed),
+            });
         }
-        self.is_agreed = has_node && message.accepts_compression();
-        has_node
+        passes
+    }
+
+    /// A head that cannot be read is a node's to refuse, unless it could hide what does not pass.
+    fn unreadable_up(&mut self) -> bool {
+        let passes = self.gate.is_open();
+        if !passes {
+            self.stop = Some(Stop::Refused(Refusal::Unreadable));
+        }
+        passes
     }
 
     /// What becomes of bytes that cannot be framed.

@@ -6,7 +6,7 @@ use pinfold_loadtest::process::wait_until;
 
 use super::node::SipNode;
 use super::phone::{Openssl, Phone};
-use super::{counted, read_answer, request, speaking_sip, take_message, world_of};
+use super::{answer_to, counted, read_answer, request, speaking_sip, take_message, world_of};
 use crate::terminated::issue;
 use crate::tls::certify;
 use crate::world::{Directory, FABRIKAM, SOON, Setup, World};
@@ -141,6 +141,60 @@ fn who_was_not_configured_may_say_so_much_and_a_partner_what_it_will() {
         counted(&world, "pinfold_sip_answers_total", &["\"503\""]),
         4
     );
+}
+
+#[test]
+fn what_belongs_to_no_request_passes_only_so_often_and_what_a_node_has_asked_is_answered() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |setup| {
+        setup.listeners[0].more = speaking_sip(
+            directory.path(),
+            "[listener.sip]\ndiscovered_rate = \"1/m\"\n",
+        );
+    });
+    let mut stranger = Phone::connect(world.address(), STRANGER);
+    assert_eq!(stranger.ask("OPTIONS", 1).0, 200);
+    let asked = |number| request("INFO", number, "contoso.com", "");
+    for number in 100..120 {
+        node.say(asked(number).as_bytes());
+        assert_eq!(stranger.hear().unwrap(), asked(number));
+    }
+    let answer = |number| answer_to(asked(number).as_bytes(), "200 OK", "phone").unwrap();
+    for number in 200..250 {
+        stranger.say(answer(number));
+        stranger.say(request("ACK", number, "fabrikam.com", ""));
+    }
+    for number in 300..320 {
+        assert_eq!(stranger.ask("CANCEL", number), (503, None));
+    }
+    // What was asked is answered all the same.
+    (100..120).for_each(|number| stranger.say(answer(number)));
+    let text = node.wait_heard(|text| text.contains("CSeq: 119 INFO"));
+    let heard = |start: &str| text.matches(start).count();
+    assert_eq!(heard("SIP/2.0 200 OK"), 20 + 2);
+    assert_eq!((heard("ACK sip:"), heard("CANCEL sip:")), (2, 0));
+}
+
+#[test]
+fn a_message_that_cannot_be_read_hides_nothing() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |setup| setup.rest = BLOCKED.into());
+    let unreadable = |domain| {
+        let text = request("MESSAGE", 2, domain, "hello");
+        text.replacen("MESSAGE", "MESS\"AGE", 1)
+    };
+    let mut stranger = Phone::connect(world.address(), STRANGER);
+    assert_eq!(stranger.ask("OPTIONS", 1).0, 200);
+    stranger.say(unreadable("bad.example"));
+    assert_eq!(stranger.ends(), Some(std::io::ErrorKind::UnexpectedEof));
+    // Of whom nothing is asked, the node may refuse it.
+    let mut partner = Phone::connect(world.address(), FABRIKAM);
+    partner.say(unreadable("fabrikam.com"));
+    assert_eq!(read_answer(&partner.hear().unwrap()).0, 200);
+    let text = String::from_utf8(node.heard().concat()).unwrap();
+    assert_eq!(text.matches("MESS\"AGE").count(), 1, "{text}");
+    let told = |line: &str| line.contains("sip-refused") && line.contains("first line");
+    assert!(world.pinfold.process.wait_line(SOON, told).is_some());
 }
 
 #[test]
