@@ -43,6 +43,7 @@ mod gate;
 mod line;
 mod opaque;
 mod outstanding;
+mod passage;
 mod rehoming;
 mod side;
 mod talk;

@@ -9,6 +9,7 @@ use std::task::Context;
 use super::gate::Gate;
 use super::line::Line;
 use super::outstanding::{Key, Keys, Outstanding};
+use super::passage::Passage;
 use super::side::Outbound;
 use super::traffic::{Counts, Slot, Way};
 use super::{RETRY_AFTER, claim};
@@ -68,10 +69,7 @@ pub(super) struct Talk<'a> {
     deferred: Vec<u8>,
     /// The client gets a node's message, and has not got its end.
     is_client_within: bool,
-    /// What was found, and waits for a node.
-    parked: Option<Found>,
-    /// The rest of the client's message does not pass.
-    is_discarding: bool,
+    passage: Passage,
     /// A message has been framed.
     has_framed: bool,
     /// Compression was declined, and no message has come since.
@@ -101,8 +99,7 @@ impl<'a> Talk<'a> {
             to_client: Outbound::default(),
             deferred: Vec::new(),
             is_client_within: false,
-            parked: None,
-            is_discarding: false,
+            passage: Passage::default(),
             has_framed: false,
             has_declined: false,
             stop: None,
@@ -146,8 +143,8 @@ impl<'a> Talk<'a> {
         let (mut begin, mut done) = (0, 0);
         let stop = loop {
             let rest = bytes.get(done..).unwrap_or_default();
-            let (found, passes) = match self.parked.take() {
-                Some(found) => (found, !self.is_discarding),
+            let (found, passes) = match self.passage.resume() {
+                Some(waiting) => waiting,
                 None => match framer.look(rest) {
                     Ok(Found::Incomplete) => break None,
                     Ok(found) => (found, self.judge_up(found, rest, line.is_some())),
@@ -155,7 +152,7 @@ impl<'a> Talk<'a> {
                 },
             };
             if passes && line.is_none() {
-                self.parked = Some(found);
+                self.passage.park(found);
                 break Some(Stop::NeedsNode);
             }
             let end = done + found.length();
@@ -163,13 +160,13 @@ impl<'a> Talk<'a> {
                 let passing = bytes.get(begin..done).unwrap_or_default();
                 if let Err(error) = self.give_up(context, line.as_deref_mut(), passing) {
                     // It was found, and is still to be left out.
-                    self.parked = Some(found);
+                    self.passage.park(found);
                     return (done, Some(Stop::Failed(error)));
                 }
                 begin = end;
             }
             done = end;
-            self.is_discarding &= !ends(found);
+            self.passage.done(found);
             if let Some(stop) = self.stop.take() {
                 break Some(stop);
             }
@@ -223,10 +220,10 @@ impl<'a> Talk<'a> {
                     },
                     None => self.unreadable_up(),
                 };
-                self.is_discarding = !passes;
+                self.passage.begin(passes);
                 passes
             }
-            Found::Body { .. } => !self.is_discarding,
+            Found::Body { .. } => self.passage.goes_on(),
         }
     }
 
@@ -390,15 +387,16 @@ impl<'a> Talk<'a> {
 
     /// The node is gone: what it owes answers to is answered in its place, how many that were; what its own requests
     /// are answered goes nowhere. `is_within` a message of the client whose beginning it had: the rest goes nowhere.
+    /// What waited for that node goes nowhere either, since it is answered with the others.
     pub(super) fn lose_node(&mut self, is_within: bool) -> usize {
-        self.is_discarding |= is_within;
+        self.passage.lose_node(is_within);
         self.orphaned.take_over(&mut self.asked);
         self.answer_outstanding()
     }
 
     /// There is no node for what waits.
     pub(super) fn give_up_parked(&mut self) -> usize {
-        self.is_discarding = true;
+        self.passage.begin(false);
         self.answer_outstanding()
     }
 
@@ -443,16 +441,6 @@ fn counts(life: Life<'_>) -> Counts {
     let listener = &life.policy().listener.state.name;
     let traffic = &life.context().recognition.sip;
     traffic.of(listener, partner.unwrap_or_default())
-}
-
-/// Whether a message ends with what was found.
-const fn ends(found: Found) -> bool {
-    match found {
-        Found::Incomplete => false,
-        Found::LineEnd { .. } => true,
-        Found::Head { body, .. } => body == 0,
-        Found::Body { is_last, .. } => is_last,
-    }
 }
 
 /// The whole lines of a head that has no end, or is wrong.
