@@ -70,6 +70,7 @@ pub(super) async fn serve(
     let certificate = Certificate::of_peer(client.get_ref().1);
     let names = certificate.map(|certificate| certificate.names);
     let names = names.unwrap_or_default();
+    let gate_turn = life.context().names.turn();
     let gate = gate(life, &names, terms);
     let mut visit = Visit {
         life,
@@ -81,6 +82,7 @@ pub(super) async fn serve(
         client,
         up: Inbound::new(terms.max_body),
         talk: Talk::new(life, gate),
+        gate_turn,
         hold: None,
         has_news: false,
         talk_has_begun: false,
@@ -103,14 +105,13 @@ pub(super) async fn serve(
     }
 }
 
-/// What the client may say, as is known now.
+/// What the client may say, as is known now: a partner may have come to be allowed, limited or blocked since it came.
 fn gate(life: Life<'_>, names: &[Box<str>], terms: &model::Sip) -> Gate {
-    let partner = life.account.partner();
-    let configured = partner.filter(|_| life.account.is_configured());
     life.context().names.with_partners(|partners| {
+        let configured = partners.find(life.account.client().ip());
         let who = Identity {
             names,
-            configured: configured.as_deref(),
+            configured: configured.map(|known| &**known),
         };
         Gate::new(partners, who, terms.discovered_rate)
     })
@@ -148,6 +149,8 @@ struct Visit<'a> {
     client: ClientStream,
     up: Inbound,
     talk: Talk<'a>,
+    /// The turn of the names by which its gate was made.
+    gate_turn: u64,
     /// On its pin.
     hold: Option<Hold>,
     /// Something that was kept can go on now.
@@ -257,6 +260,9 @@ impl Visit<'_> {
         if !self.talk.may_say_more() {
             return Poll::Pending;
         }
+        if self.life.context().names.turn() != self.gate_turn {
+            self.renew();
+        }
         let Self { talk, client, .. } = self;
         let gear = &self.life.context().gear;
         let has_node = line.is_some();
@@ -325,6 +331,7 @@ impl Visit<'_> {
             ..
         } = line;
         let (life, turn, hold) = (self.life, self.turn, &mut self.hold);
+        let is_settled = unsettled.is_none();
         let mut stop = None;
         let take = |context: &mut Context<'_>, framer: &mut _, bytes: &[u8]| {
             // The client gets nothing before its pin stands.
@@ -340,6 +347,10 @@ impl Visit<'_> {
             line.has_spoken = true;
             life.seat.mark_heard();
             life.account.meter(endpoint).came_down(count as u64);
+            if !is_settled {
+                // It may have been named by that.
+                self.renew();
+            }
         }
         Poll::Ready(match (read, stop) {
             (Err(error), _) => Err(Event::NodeGone(Some(error))),
@@ -430,6 +441,7 @@ impl Visit<'_> {
 
     /// More is known of the client than before.
     fn renew(&mut self) {
+        self.gate_turn = self.life.context().names.turn();
         self.talk
             .gate
             .renew(gate(self.life, &self.names, self.terms));

@@ -32,7 +32,8 @@ impl Gate {
     /// The gate for `who`; `rate` is what others than known partners may say.
     pub(super) fn new(partners: &PartnerTable, who: Identity<'_>, rate: Option<Rate>) -> Self {
         let mut names = who.names.iter();
-        let is_blocked = names.any(|name| partners.blocked(name).is_some());
+        let is_blocked = names.any(|name| partners.blocked(name).is_some())
+            || who.configured.is_some_and(|known| known.blocked);
         let known = who.configured.or_else(|| {
             let owner = partners.by_certificate(who.names);
             owner.map(|owner| &**owner)
@@ -259,6 +260,13 @@ mod tests {
         assert_eq!(judge(&mut known, "MESSAGE", "BAD.example", 1), Some(403));
         assert_eq!(judge(&mut known, "MESSAGE", &"b".repeat(300), 1), None);
         assert!(!gate("sip.bad.example").is_open());
+        let partners = partners();
+        let who = Identity {
+            names: &[],
+            configured: partners.by_name("bad").map(|known| &**known),
+        };
+        let mut at_its_address = Gate::new(&partners, who, None);
+        assert_eq!(judge(&mut at_its_address, "INFO", "a.b", 1), Some(403));
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Visit<'_> {
                 .life
                 .settle(&placing, &choice, &line.endpoint, self.turn);
             self.hold = settled;
-            self.talk.rename();
+            self.renew();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Who may say what: blocked partners, those that were only found, messages that are too large, and compression.
 
 use std::io::{Read as _, Write as _};
+use std::process::{ChildStdin, ChildStdout};
 
 use pinfold_loadtest::process::wait_until;
 
@@ -63,25 +64,72 @@ fn certified(
     })
 }
 
-/// Codes of the answers to so many requests of whoever shows the certificate `name`.
-fn codes(directory: &Directory, world: &World, name: &str, count: u32) -> Vec<u16> {
-    let more = format!(" -cert {name}.pem -key {name}.key");
-    let (_client, mut input, mut output) =
-        Openssl::connect(directory.path(), world.address(), &more);
-    let (mut heard, mut block) = (Vec::new(), [0; 4096]);
-    let mut ask = |number| {
-        let text = request("OPTIONS", number, "elsewhere.example", "");
-        input.write_all(text.as_bytes()).unwrap();
+/// Whoever shows the certificate `name`.
+struct Shower {
+    _client: Openssl,
+    input: ChildStdin,
+    output: ChildStdout,
+    heard: Vec<u8>,
+    number: u32,
+}
+
+impl Shower {
+    fn connect(directory: &Directory, world: &World, name: &str) -> Self {
+        let more = format!(" -cert {name}.pem -key {name}.key");
+        let (client, input, output) = Openssl::connect(directory.path(), world.address(), &more);
+        Self {
+            _client: client,
+            input,
+            output,
+            heard: Vec::new(),
+            number: 0,
+        }
+    }
+
+    /// The code of the answer to a request.
+    fn ask(&mut self) -> u16 {
+        self.number += 1;
+        let text = request("OPTIONS", self.number, "elsewhere.example", "");
+        self.input.write_all(text.as_bytes()).unwrap();
+        let mut block = [0; 4096];
         loop {
-            if let Some(message) = take_message(&mut heard) {
+            if let Some(message) = take_message(&mut self.heard) {
                 return read_answer(&String::from_utf8_lossy(&message)).0;
             }
-            let count = output.read(&mut block).unwrap();
-            assert!(count > 0, "{}", world.pinfold.process.output());
-            heard.extend_from_slice(&block[..count]);
+            let count = self.output.read(&mut block).unwrap();
+            assert!(count > 0, "the connection has ended");
+            self.heard.extend_from_slice(&block[..count]);
         }
+    }
+}
+
+/// Codes of the answers to so many requests of whoever shows the certificate `name`.
+fn codes(directory: &Directory, world: &World, name: &str, count: u32) -> Vec<u16> {
+    let mut shower = Shower::connect(directory, world, name);
+    (0..count).map(|_| shower.ask()).collect()
+}
+
+#[test]
+fn a_reload_says_also_of_those_who_are_there_what_they_may_say() {
+    let directory = Directory::create();
+    let name = "sip.found.example";
+    let rate = "[listener.sip]\ndiscovered_rate = \"2/m\"\n";
+    let partners = |federation| {
+        format!(
+            "[[partner]]\nname = \"found\"\ndomains = [\"found.example\"]\n\
+             federation = \"{federation}\"\n"
+        )
     };
-    (1..=count).map(&mut ask).collect()
+    let (mut world, _node) = certified(&directory, &[name], rate, &partners("allowed-domain"));
+    let mut shower = Shower::connect(&directory, &world, name);
+    assert!((0..4).all(|_| shower.ask() == 200));
+    world.reload_with(|setup| setup.rest = partners("blocked"));
+    let is_blocked = || (shower.ask() == 403).then_some(());
+    assert!(wait_until(SOON, is_blocked).is_some());
+    world.reload_with(|setup| setup.rest = partners("discovered-domain"));
+    let code = wait_until(SOON, || Some(shower.ask()).filter(|code| *code != 403));
+    assert_eq!(code, Some(200));
+    assert_eq!([shower.ask(), shower.ask()], [200, 503]);
 }
 
 #[test]
