@@ -76,7 +76,7 @@ pub(super) struct Talk<'a> {
     has_declined: bool,
     /// What becomes of all that follows what was found last.
     stop: Option<Stop>,
-    /// A request has come, by whose domain the client may be known.
+    /// A request has come, other than NEGOTIATE, by whose domain the client may be known.
     has_claimed: bool,
 }
 
@@ -228,7 +228,11 @@ impl<'a> Talk<'a> {
     }
 
     fn request_up(&mut self, message: &Message<'_>, method: &str, has_node: bool) -> bool {
-        if !std::mem::replace(&mut self.has_claimed, true) && claim(self.life, message) {
+        // From there comes the name of a server: domain.md 2.4.
+        if method != "NEGOTIATE"
+            && !std::mem::replace(&mut self.has_claimed, true)
+            && claim(self.life, message)
+        {
             self.rename();
         }
         self.slot().count_request(Way::Up, method);

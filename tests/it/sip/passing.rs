@@ -2,7 +2,7 @@
 
 use super::node::SipNode;
 use super::phone::Phone;
-use super::{answer_to, counted, request, world_of};
+use super::{answer_to, counted, read_answer, request, world_of};
 use crate::tls::certify;
 use crate::world::{Directory, FABRIKAM};
 
@@ -131,6 +131,10 @@ fn a_partner_that_is_only_known_by_its_domain_comes_to_its_node() {
     });
     for _ in 0..3 {
         let mut phone = Phone::connect(world.address(), FABRIKAM);
+        // Every Access Edge begins so, in the name of the server that it is.
+        let begin = request("NEGOTIATE", 7, "sip.fabrikam.com", "");
+        phone.say(begin.replace("Max-Forwards", "Compression: LZ77-8K\r\nMax-Forwards"));
+        assert_eq!(read_answer(&phone.hear().unwrap()), (488, None));
         assert_eq!(phone.ask("OPTIONS", 1), (200, Some("edge2".into())));
     }
     assert_eq!(world.pinfold.pin("fabrikam").as_deref(), Some("edge2"));
