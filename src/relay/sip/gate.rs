@@ -99,8 +99,10 @@ fn is_from_blocked(request: &Message<'_>, partners: &PartnerTable) -> bool {
         .is_some_and(|domain| with_lower_case(domain, |domain| partners.blocked(domain).is_some()))
 }
 
-/// Looks at `domain` in lower case, without allocating. What is longer than a domain can be is none.
+/// Looks at `domain` in lower case and without the dot that may end it (RFC 3261, section 25.1: `hostname`), without
+/// allocating. What is longer than a domain can be is none.
 pub(super) fn with_lower_case<A: Default>(domain: &str, look: impl FnOnce(&str) -> A) -> A {
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
     let mut room = [0; 253];
     let Some(room) = room.get_mut(..domain.len()) else {
         return A::default();
@@ -257,7 +259,9 @@ mod tests {
             Some(403)
         );
         let mut known = gate("sip.fabrikam.com");
-        assert_eq!(judge(&mut known, "MESSAGE", "BAD.example", 1), Some(403));
+        for from in ["BAD.example", "bad.example.", "bad.example.:5061"] {
+            assert_eq!(judge(&mut known, "MESSAGE", from, 1), Some(403), "{from}");
+        }
         assert_eq!(judge(&mut known, "MESSAGE", &"b".repeat(300), 1), None);
         assert!(!gate("sip.bad.example").is_open());
         let partners = partners();
