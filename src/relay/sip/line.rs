@@ -2,8 +2,10 @@
 //!
 //! A session goes by the nodes that its listener has by then, not by those of the day when it began.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::side::{Inbound, Outbound};
@@ -52,6 +54,8 @@ impl Visit<'_> {
     /// A connection with a node; `None` where none can be had now. The node that the session has `left` is not asked
     /// again. An error ends the session.
     pub(super) async fn find_node(&mut self, left: Option<u32>) -> Result<Option<Line>, Outcome> {
+        // A dial may take its time; the client is told before it. Whether that has failed is seen when it is read.
+        let _ = poll_fn(|context| Poll::Ready(self.poll_tell(context))).await;
         loop {
             let policy = self.policy_of_today();
             match self.find_by(&policy, left).await {

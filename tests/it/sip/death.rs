@@ -7,6 +7,7 @@ use pinfold_loadtest::process::{Signal, wait_until};
 use super::node::SipNode;
 use super::phone::Phone;
 use super::{answer_to, counted, read_answer, request, speaking_sip, world_of};
+use crate::timeouts::Full;
 use crate::tls::{certify, s_server};
 use crate::world::{Directory, FABRIKAM, SOON, Setup, World, find};
 
@@ -202,6 +203,29 @@ fn what_answers_a_dead_nodes_request_reaches_nobody() {
     assert_eq!(phone.hear().unwrap(), asked);
     phone.say(answer("200 OK"));
     other.wait_heard(|text| text.contains("NOTIFY"));
+}
+
+#[test]
+fn a_client_is_told_at_once_also_where_the_next_node_does_not_answer() {
+    let directory = Directory::create();
+    certify(directory.path());
+    let mut one = SipNode::start("edge1");
+    let mut silent = Full::open();
+    let world = World::start_with(0, |setup| {
+        setup.node("edge1", one.address());
+        setup.node("edge2", silent.address);
+        setup.fabrikam = "node = \"edge1\"".into();
+        let more = speaking_sip(directory.path(), "");
+        let more = more.replace("probe = { kind = \"tcp\" }", "probe = { kind = \"none\" }");
+        setup.listeners[0].more = format!("connect_timeout = \"10m\"\n{more}");
+    });
+    let mut phone = served(&world);
+    one.answer(false);
+    silent.fill();
+    phone.say(request("MESSAGE", 2, "fabrikam.com", ""));
+    one.wait_heard(|text| text.contains("CSeq: 2 MESSAGE"));
+    one.kill();
+    assert_eq!(read_answer(&phone.hear().unwrap()), (503, None));
 }
 
 #[test]
