@@ -6,6 +6,7 @@ mod node;
 mod passing;
 mod phone;
 mod policy;
+mod pressure;
 mod sipp;
 mod torture;
 

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ struct Shared {
     address: SocketAddr,
     /// Whether requests are answered, by 200.
     answers: AtomicBool,
+    /// Whether it reads.
+    reads: (Mutex<bool>, Condvar),
     /// Nobody else is let in.
     deaf: AtomicBool,
     closing: AtomicBool,
@@ -49,6 +51,7 @@ impl SipNode {
             name: name.to_owned(),
             address: listener.local_addr().unwrap(),
             answers: AtomicBool::new(true),
+            reads: (Mutex::new(true), Condvar::new()),
             deaf: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             connections: Mutex::default(),
@@ -77,6 +80,13 @@ impl SipNode {
     /// From here on requests are answered, or heard in silence.
     pub(crate) fn answer(&self, answers: bool) {
         self.shared.answers.store(answers, SeqCst);
+    }
+
+    /// From here on it reads what it is sent, or nothing.
+    pub(crate) fn read(&self, reads: bool) {
+        let (lock, told) = &self.shared.reads;
+        *lock.lock().unwrap_or_else(PoisonError::into_inner) = reads;
+        told.notify_all();
     }
 
     /// What each connection has said, in the order in which they began to.
@@ -121,11 +131,19 @@ impl SipNode {
 
 impl Drop for SipNode {
     fn drop(&mut self) {
+        self.read(true);
         self.kill();
     }
 }
 
 impl Shared {
+    fn wait_until_it_reads(&self) {
+        let (lock, told) = &self.reads;
+        let reads = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = told.wait_while(reads, |reads| !*reads);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.connections
             .lock()
@@ -137,6 +155,7 @@ impl Shared {
 fn serve(node: &Shared, mut stream: TcpStream) {
     let (mut place, mut block) = (None, [0; 16 * 1024]);
     let mut waiting = Vec::new();
+    let _ = stream.set_write_timeout(Some(SOON * 6));
     while let Ok(count @ 1..) = stream.read(&mut block) {
         let read = &block[..count];
         waiting.extend_from_slice(read);
@@ -149,6 +168,7 @@ fn serve(node: &Shared, mut stream: TcpStream) {
         });
         all[place].heard.extend_from_slice(read);
         drop(all);
+        node.wait_until_it_reads();
         while let Some(message) = super::take_message(&mut waiting) {
             if node.answers.load(SeqCst)
                 && let Some(answer) = super::answer_to(&message, "200 OK", &node.name)
