@@ -76,7 +76,7 @@ impl Outstanding {
 
     /// Bytes that it holds.
     pub(super) fn held(&self) -> usize {
-        self.texts.capacity()
+        self.texts.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
     /// A request passes, whose answer `write` appends. One that comes again is the same request.
@@ -128,7 +128,7 @@ impl Outstanding {
         if self.entries.is_empty() {
             self.wasted = 0;
             self.texts.clear();
-            if self.texts.capacity() > KEPT_MAX {
+            if self.held() > KEPT_MAX {
                 *self = Self::default();
             }
         } else if self.wasted > KEPT_MAX && self.wasted > self.texts.len() / 2 {

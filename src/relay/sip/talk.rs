@@ -257,8 +257,8 @@ impl<'a> Talk<'a> {
         true
     }
 
-    /// The client waits for the answer to a request. Where there is no memory its node's death will leave that to the
-    /// client's own timers.
+    /// The client waits for the answer to a request. Where there is no memory for it, or for all that it waits for, its
+    /// node's death will leave that to the client's own timers.
     fn remember(&mut self, key: Key, message: &Message<'_>) {
         let answer = Answer::Unavailable {
             retry_after: RETRY_AFTER,
@@ -275,6 +275,10 @@ impl<'a> Talk<'a> {
         if held != self.counted.0 {
             self.counted = (held, None);
             self.counted.1 = self.gear().hold(held);
+            if self.counted.1.is_none() && held > ANSWER_ROOM {
+                self.outstanding = Outstanding::default();
+                self.counted = (0, None);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use pinfold_loadtest::process::wait_until;
 
 use super::node::SipNode;
 use super::phone::Phone;
-use super::{read_answer, request, world_of};
+use super::{counted, read_answer, request, world_of};
 use crate::tls::certify;
 use crate::world::{Directory, FABRIKAM, SOON, World};
 
@@ -89,4 +89,34 @@ fn a_client_that_reads_nothing_holds_its_node_up_and_nothing_is_lost() {
     assert!(grown < GROWTH_MAX, "{grown}");
     assert!(is_whole);
     assert_eq!(phone.ask("OPTIONS", 5).0, 200);
+}
+
+#[test]
+fn what_is_not_answered_counts_in_the_memory_of_slow_readers_and_is_forgotten_beyond_it() {
+    let directory = Directory::create();
+    let node = SipNode::start("edge1");
+    let world = world_with_little_memory(&directory, &node);
+    node.answer(false);
+    let resident = world.pinfold.resident();
+    let phones: Vec<_> = (0..100_u32)
+        .map(|at| {
+            let mut phone = Phone::connect(world.address(), FABRIKAM);
+            // What each is answered if its node dies has all of this.
+            let long = format!("/TLS edge{at};x={};", "v".repeat(2500));
+            let all = (1..=90).map(|number| request("INFO", number, "fabrikam.com", ""));
+            phone.say(
+                all.map(|text| text.replace("/TLS edge", &long))
+                    .collect::<String>(),
+            );
+            phone
+        })
+        .collect();
+    let said = || {
+        let infos = ["method=\"INFO\"", "\"up\""];
+        counted(&world, "pinfold_sip_requests_total", &infos)
+    };
+    let all_said = || (said() == 90 * phones.len() as u64).then_some(());
+    assert!(wait_until(SOON * 6, all_said).is_some());
+    let grown = world.pinfold.resident().saturating_sub(resident);
+    assert!(grown < 12 * 1024, "{grown} KiB");
 }
