@@ -2,6 +2,7 @@
 //! what, and a node's death that its clients do not feel.
 
 mod death;
+mod finishing;
 mod node;
 mod passing;
 mod phone;

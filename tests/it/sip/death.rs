@@ -12,7 +12,10 @@ use crate::tls::{certify, s_server};
 use crate::world::{Directory, FABRIKAM, SOON, Setup, World, find};
 
 /// Two nodes, one of which is fabrikam's.
-fn two(directory: &Directory, differ: impl FnOnce(&mut Setup)) -> (World, SipNode, SipNode) {
+pub(crate) fn two(
+    directory: &Directory,
+    differ: impl FnOnce(&mut Setup),
+) -> (World, SipNode, SipNode) {
     certify(directory.path());
     let nodes = [SipNode::start("edge1"), SipNode::start("edge2")];
     let world = world_of(directory.path(), &[&nodes[0], &nodes[1]], |setup| {
@@ -25,7 +28,7 @@ fn two(directory: &Directory, differ: impl FnOnce(&mut Setup)) -> (World, SipNod
 }
 
 /// A partner that its own node serves.
-fn served(world: &World) -> Phone {
+pub(crate) fn served(world: &World) -> Phone {
     let mut phone = Phone::connect(world.address(), FABRIKAM);
     assert_eq!(phone.ask("OPTIONS", 1), (200, Some("edge1".into())));
     phone

@@ -38,6 +38,8 @@ struct Shared {
 struct Connection {
     stream: TcpStream,
     heard: Vec<u8>,
+    /// The peer has finished.
+    has_ended: bool,
 }
 
 impl SipNode {
@@ -102,6 +104,22 @@ impl SipNode {
         heard.unwrap_or_else(|| panic!("{} has not heard that: {}", self.shared.name, text()))
     }
 
+    /// Waits until whoever came last has finished; it is not let go.
+    pub(crate) fn wait_finished(&self) {
+        let has_ended = || {
+            let connections = self.shared.lock();
+            connections.last()?.has_ended.then_some(())
+        };
+        assert!(wait_until(SOON, has_ended).is_some());
+    }
+
+    /// Lets go in order of whoever came last.
+    pub(crate) fn finish(&self) {
+        let connections = self.shared.lock();
+        let newest = connections.last().expect("somebody is there");
+        newest.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
     /// Says `bytes` over its newest connection.
     pub(crate) fn say(&self, bytes: &[u8]) {
         let connections = self.shared.lock();
@@ -162,8 +180,11 @@ fn serve(node: &Shared, mut stream: TcpStream) {
         let mut all = node.lock();
         let place = *place.get_or_insert_with(|| {
             let stream = stream.try_clone().unwrap();
-            let heard = Vec::new();
-            all.push(Connection { stream, heard });
+            all.push(Connection {
+                stream,
+                heard: Vec::new(),
+                has_ended: false,
+            });
             all.len() - 1
         });
         all[place].heard.extend_from_slice(read);
@@ -176,6 +197,9 @@ fn serve(node: &Shared, mut stream: TcpStream) {
                 let _ = stream.write_all(answer.as_bytes());
             }
         }
+    }
+    if let Some(place) = place {
+        node.lock()[place].has_ended = true;
     }
     if node.closing.load(SeqCst) {
         // The other one is closed with it, and so the peer is reset.
