@@ -62,7 +62,7 @@ pub(super) struct Talk<'a> {
     asked: Keys,
     /// Those of nodes that are gone: what answers them goes nowhere.
     orphaned: Keys,
-    /// Requests that Pinfold has answered: the ACK is for it.
+    /// INVITEs that Pinfold has answered: the ACK is for it.
     refused: Keys,
     pub(super) to_client: Outbound,
     /// Answers that wait until a node's message has passed to its end.
@@ -82,6 +82,8 @@ pub(super) struct Talk<'a> {
 
 /// Answers that may be owed to a client whose next messages are read.
 const OWED_MAX: usize = 16 * 1024;
+/// Whose final response is acknowledged.
+const INVITE: &str = "INVITE";
 /// What an answer may take.
 const ANSWER_ROOM: usize = 1024;
 
@@ -246,7 +248,9 @@ impl<'a> Talk<'a> {
             self.has_declined = answer == Answer::NotCompressed;
             if self.say(|text| answer.write(message, fastrand::u64(..), text)) {
                 self.slot().count_answers(answer, 1);
-                self.refused.add(key);
+                if method == INVITE {
+                    self.refused.add(key);
+                }
             }
             return false;
         }
@@ -265,7 +269,8 @@ impl<'a> Talk<'a> {
         };
         if self.gear().memory().has_room(ANSWER_ROOM) {
             let write = |text: &mut Vec<u8>| answer.write(message, fastrand::u64(..), text);
-            self.outstanding.begin(key, write);
+            let is_invite = message.method() == Some(INVITE);
+            self.outstanding.begin(key, is_invite, write);
             self.count_outstanding();
         }
     }
@@ -379,7 +384,8 @@ impl<'a> Talk<'a> {
         match message.start {
             Start::Request { method, .. } => {
                 self.slot().count_request(Way::Down, method);
-                if method != "ACK" {
+                // Of these nobody answers any: RFC 3261, section 17; `[MS-SIPRE]`.
+                if !matches!(method, "ACK" | "BENOTIFY") {
                     self.asked.add(Key::of(&message));
                 }
             }
@@ -419,7 +425,9 @@ impl<'a> Talk<'a> {
         let mut answer = |text: &mut Vec<u8>| {
             outstanding.answer(|key, answer| {
                 text.extend(answer);
-                refused.add(key);
+                if let Some(key) = key {
+                    refused.add(key);
+                }
             });
         };
         match is_deferred {

@@ -192,6 +192,12 @@ fn what_answers_a_dead_nodes_request_reaches_nobody() {
     let asked = request("NOTIFY", 9, "contoso.com", "");
     one.say(asked.as_bytes());
     assert_eq!(phone.hear().unwrap(), asked);
+    // Of these no answer is awaited, however many come.
+    for number in 1000..2100 {
+        let told = request("BENOTIFY", number, "contoso.com", "");
+        one.say(told.as_bytes());
+        assert_eq!(phone.hear().unwrap(), told);
+    }
     one.kill();
     wait_for_session(&world, "edge2");
     assert_eq!(phone.ask("OPTIONS", 2), (200, Some("edge2".into())));
@@ -206,6 +212,39 @@ fn what_answers_a_dead_nodes_request_reaches_nobody() {
     assert_eq!(phone.hear().unwrap(), asked);
     phone.say(answer("200 OK"));
     other.wait_heard(|text| text.contains("NOTIFY"));
+}
+
+#[test]
+fn the_acks_of_all_that_was_refused_reach_nobody() {
+    let directory = Directory::create();
+    let (world, mut one, other) = two(&directory, |_| {});
+    let mut phone = served(&world);
+    one.answer(false);
+    let numbers = 100..700;
+    for number in numbers.clone() {
+        phone.say(request("INVITE", number, "fabrikam.com", ""));
+        phone.say(request("MESSAGE", number, "fabrikam.com", ""));
+    }
+    one.wait_heard(|text| text.contains("CSeq: 699 MESSAGE"));
+    one.kill();
+    let mut refused = Vec::new();
+    while refused.last() != Some(&699) {
+        let answer = phone.hear().unwrap();
+        assert_eq!(read_answer(&answer), (503, None));
+        let mut words = answer.split("CSeq: ").nth(1).unwrap().split_whitespace();
+        let number: u32 = words.next().unwrap().parse().unwrap();
+        refused.extend((words.next() == Some("INVITE")).then_some(number));
+    }
+    assert!(refused.len() > 400, "{refused:?}");
+    for number in &refused {
+        let ack = request("INVITE", *number, "fabrikam.com", "").replace("INVITE", "ACK");
+        phone.say(ack.replace(&format!("{number}ACK\r"), &format!("{number}INVITE\r")));
+    }
+    // The last MESSAGE was answered behind the last INVITE.
+    assert_eq!(read_answer(&phone.hear().unwrap()), (503, None));
+    assert_eq!(phone.ask("OPTIONS", 4), (200, Some("edge2".into())));
+    let heard = String::from_utf8(other.heard().concat()).unwrap();
+    assert_eq!(heard, request("OPTIONS", 4, "fabrikam.com", ""));
 }
 
 #[test]
