@@ -318,9 +318,11 @@ impl<'a> Talk<'a> {
 
     /// What becomes of bytes that cannot be framed.
     fn fault(&mut self, fault: Fault, bytes: &[u8]) -> Stop {
-        let is_no_sip = self.has_declined || !self.has_framed && fault == Fault::NoStartLine;
+        // Whose head is whole says a message, however large that is.
+        let is_compressed = self.has_declined && !matches!(fault, Fault::BodyTooLarge { .. });
+        let is_no_sip = is_compressed || !self.has_framed && fault == Fault::NoStartLine;
         if is_no_sip && self.gate.is_open() {
-            return Stop::Opaque(match self.has_declined {
+            return Stop::Opaque(match is_compressed {
                 true => "the client does not take no for an answer to NEGOTIATE",
                 false => "the client does not begin as SIP does",
             });

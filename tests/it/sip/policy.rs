@@ -297,6 +297,20 @@ fn compression_is_declined_and_the_client_goes_on_without() {
 }
 
 #[test]
+fn a_message_that_is_too_large_is_no_compression() {
+    let directory = Directory::create();
+    let (world, _node) = one(&directory, |setup| {
+        setup.listeners[0].more =
+            speaking_sip(directory.path(), "[listener.sip]\nmax_body = \"1KB\"\n");
+    });
+    let mut phone = Phone::connect(world.address(), FABRIKAM);
+    phone.say(negotiate());
+    assert_eq!(read_answer(&phone.hear().unwrap()), (488, None));
+    phone.say(request("MESSAGE", 2, "fabrikam.com", &"x".repeat(1001)));
+    assert_eq!(read_answer(&phone.hear().unwrap()), (413, None));
+}
+
+#[test]
 fn who_compresses_all_the_same_is_relayed_unread_and_that_is_said() {
     let directory = Directory::create();
     let (world, mut node) = one(&directory, |_| {});
