@@ -33,7 +33,6 @@ use super::terminated::ClientStream;
 use crate::clock::Moment;
 use crate::config::model::{self, OnNodeDown};
 use crate::inspect::sip::Message;
-use crate::inspect::tls::Certificate;
 use crate::net::options::reset_on_close;
 use crate::net::wire::Waiting;
 use crate::snapshot::Ticket;
@@ -54,11 +53,12 @@ const RETRY_AFTER: u32 = 1;
 /// Reads of each side before others have their turn: each may bring thousands of messages.
 const READS: usize = 4;
 
-/// Serves one client until its connection ends.
+/// Serves one client, whose certificate has these `names`, until its connection ends.
 pub(super) async fn serve(
     life: Life<'_>,
     terms: &model::Sip,
     client: ClientStream,
+    names: Vec<Box<str>>,
     arrival: Arrival,
 ) -> Outcome {
     let Arrival {
@@ -67,9 +67,6 @@ pub(super) async fn serve(
         turn,
         ..
     } = arrival;
-    let certificate = Certificate::of_peer(client.get_ref().1);
-    let names = certificate.map(|certificate| certificate.names);
-    let names = names.unwrap_or_default();
     let gate_turn = life.context().names.turn();
     let gate = gate(life, &names, terms);
     let mut visit = Visit {
