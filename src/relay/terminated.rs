@@ -189,7 +189,7 @@ impl Approach<'_> {
             let Some(terms) = terms else {
                 return Ok(NodeLeg::Plain(connection));
             };
-            let node = endpoint.address.socket().ip();
+            let node = endpoint.address.socket();
             let secured = terms.connect(node, connection).await?;
             Ok(NodeLeg::Tls(Box::new(secured.into())))
         };
