@@ -267,7 +267,7 @@ impl<'a> Talk<'a> {
         let answer = Answer::Unavailable {
             retry_after: RETRY_AFTER,
         };
-        if self.gear().memory().has_room(ANSWER_ROOM) {
+        if self.gear().memory().leaves_half(ANSWER_ROOM) {
             let write = |text: &mut Vec<u8>| answer.write(message, fastrand::u64(..), text);
             let is_invite = message.method() == Some(INVITE);
             self.outstanding.begin(key, is_invite, write);
@@ -279,7 +279,9 @@ impl<'a> Talk<'a> {
         let held = self.outstanding.held();
         if held != self.counted.0 {
             self.counted = (held, None);
-            self.counted.1 = self.gear().hold(held);
+            let gear = self.gear();
+            let has_room = gear.memory().leaves_half(held);
+            self.counted.1 = has_room.then(|| gear.count(held));
             if self.counted.1.is_none() && held > ANSWER_ROOM {
                 self.outstanding = Outstanding::default();
                 self.counted = (0, None);
