@@ -164,6 +164,13 @@ impl Unanswered {
 }
 
 fn judge(error: &io::Error) -> Unanswered {
+    let cause = tls::cause(error);
+    if cause.is_some_and(tls::is_no_tls) {
+        return Unanswered {
+            error: Some(error.kind()),
+            ..Unanswered::WRONG
+        };
+    }
     let how = match Refusal::of(error) {
         Refusal::Node => Some(ProbeFailure::Refused),
         Refusal::Silence => Some(ProbeFailure::TimedOut),
@@ -172,7 +179,7 @@ fn judge(error: &io::Error) -> Unanswered {
     Unanswered {
         how,
         error: Some(error.kind()),
-        finding: tls::cause(error).map(Finding::of),
+        finding: cause.map(Finding::of),
     }
 }
 

@@ -17,7 +17,7 @@ pub use self::authorities::Authorities;
 pub use self::certificate::Certificate;
 pub use self::client::{Client, ClientTerms};
 pub use self::credential::Credential;
-pub use self::failure::{Finding, TOO_OLD, cause, remedy};
+pub use self::failure::{Finding, TOO_OLD, cause, is_no_tls, remedy};
 pub use self::files::{Problem, Unusable};
 pub use self::server::{ClientAuth, InForce, Server, ServerTerms};
 

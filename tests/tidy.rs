@@ -1,4 +1,4 @@
-//! The house rules that a compiler does not hold: layers, purity, where `unsafe` may stand.
+//! The house rules that a compiler does not hold: layers, purity, where `unsafe` may stand, who gives way.
 
 #![expect(
     clippy::unwrap_used,
@@ -123,6 +123,17 @@ fn unsafe_stands_only_in_sys_and_is_counted() {
         blocks, 18,
         "raise this only with a reason in docs/decisions/0008"
     );
+}
+
+#[test]
+fn a_session_that_has_more_to_do_gives_way() {
+    // Who wakes itself at once is polled again before the runtime looks at sockets: `give_way` of the pump does not.
+    // Connections of HTTP do it once an event, never for each read.
+    for (path, text) in sources("src/relay") {
+        let wakes_itself = code(&text).any(|line| line.contains("waker().wake_by_ref()"));
+        let may = path.ends_with("src/relay/http.rs");
+        assert!(!wakes_itself || may, "{}", path.display());
+    }
 }
 
 #[test]

@@ -36,6 +36,12 @@ impl Budget {
         self.used.get().saturating_add(bytes) <= self.limit.get()
     }
 
+    /// Whether `bytes` more would leave half of it free, for what must be held while it is read.
+    #[must_use]
+    pub fn leaves_half(&self, bytes: usize) -> bool {
+        self.used.get().saturating_add(bytes) <= self.limit.get() / 2
+    }
+
     /// Bytes held.
     #[cfg(test)]
     pub(super) fn used(&self) -> usize {
@@ -212,6 +218,7 @@ mod tests {
         let budget = Rc::new(Budget::new(100));
         let mut unsent = Unsent::keep(&[1; 60], &budget);
         assert!(!budget.has_room(41));
+        assert!(!budget.leaves_half(0) && Budget::new(100).leaves_half(50));
         unsent.take(59);
         assert_eq!(unsent.rest(), &[1]);
         drop(unsent);

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+pub(super) use self::direction::give_way;
 use self::direction::{Direction, Fault};
 pub use self::leg::{Leg, NodeLeg};
 use super::memory::{Budget, Hold, Pipes};
@@ -59,6 +60,12 @@ impl Gear {
     #[must_use]
     pub fn hold(&self, bytes: usize) -> Option<Hold> {
         self.memory.has_room(bytes).then(|| self.memory.hold(bytes))
+    }
+
+    /// Counts so many bytes as held, which are there, whether there is room for them or not.
+    #[must_use]
+    pub fn count(&self, bytes: usize) -> Hold {
+        self.memory.hold(bytes)
     }
 
     /// Lends the shared buffer to `work`, which must not await.

@@ -17,6 +17,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use tokio::task::yield_now;
+
 use self::gate::{Gate, Identity, with_lower_case};
 use self::line::Line;
 use self::side::Inbound;
@@ -24,14 +26,13 @@ use self::talk::{Refusal, Stop, Talk};
 pub use self::traffic::{ANSWERS, CLASSES, CODES, Counts, METHODS, Slot, Traffic, Way};
 use super::life::Life;
 use super::placing::Hold;
-use super::pump::{Leg, Meter, Side};
+use super::pump::{Leg, Meter, Side, give_way};
 use super::session::{Interrupt, outcome_of};
 use super::tcp::{Arrival, failed};
 use super::terminated::ClientStream;
 use crate::clock::Moment;
 use crate::config::model::{self, OnNodeDown};
 use crate::inspect::sip::Message;
-use crate::inspect::tls::Certificate;
 use crate::net::options::reset_on_close;
 use crate::net::wire::Waiting;
 use crate::snapshot::Ticket;
@@ -41,6 +42,7 @@ mod gate;
 mod line;
 mod opaque;
 mod outstanding;
+mod passage;
 mod rehoming;
 mod side;
 mod talk;
@@ -48,14 +50,15 @@ mod traffic;
 
 /// Seconds after which a client may ask again: its next node is dialled at once, and what it may say grows by then.
 const RETRY_AFTER: u32 = 1;
-/// Reads of each side before others have their turn.
-const READS: usize = 16;
+/// Reads of each side before others have their turn: each may bring thousands of messages.
+const READS: usize = 4;
 
-/// Serves one client until its connection ends.
+/// Serves one client, whose certificate has these `names`, until its connection ends.
 pub(super) async fn serve(
     life: Life<'_>,
     terms: &model::Sip,
     client: ClientStream,
+    names: Vec<Box<str>>,
     arrival: Arrival,
 ) -> Outcome {
     let Arrival {
@@ -64,9 +67,7 @@ pub(super) async fn serve(
         turn,
         ..
     } = arrival;
-    let certificate = Certificate::of_peer(client.get_ref().1);
-    let names = certificate.map(|certificate| certificate.names);
-    let names = names.unwrap_or_default();
+    let gate_turn = life.context().names.turn();
     let gate = gate(life, &names, terms);
     let mut visit = Visit {
         life,
@@ -78,6 +79,7 @@ pub(super) async fn serve(
         client,
         up: Inbound::new(terms.max_body),
         talk: Talk::new(life, gate),
+        gate_turn,
         hold: None,
         has_news: false,
         talk_has_begun: false,
@@ -100,14 +102,13 @@ pub(super) async fn serve(
     }
 }
 
-/// What the client may say, as is known now.
+/// What the client may say, as is known now: a partner may have come to be allowed, limited or blocked since it came.
 fn gate(life: Life<'_>, names: &[Box<str>], terms: &model::Sip) -> Gate {
-    let partner = life.account.partner();
-    let configured = partner.filter(|_| life.account.is_configured());
     life.context().names.with_partners(|partners| {
+        let configured = partners.find(life.account.client().ip());
         let who = Identity {
             names,
-            configured: configured.as_deref(),
+            configured: configured.map(|known| &**known),
         };
         Gate::new(partners, who, terms.discovered_rate)
     })
@@ -145,6 +146,8 @@ struct Visit<'a> {
     client: ClientStream,
     up: Inbound,
     talk: Talk<'a>,
+    /// The turn of the names by which its gate was made.
+    gate_turn: u64,
     /// On its pin.
     hold: Option<Hold>,
     /// Something that was kept can go on now.
@@ -228,7 +231,7 @@ impl Visit<'_> {
                 return Poll::Pending;
             }
         }
-        context.waker().wake_by_ref();
+        give_way(context);
         Poll::Pending
     }
 
@@ -253,6 +256,9 @@ impl Visit<'_> {
         }
         if !self.talk.may_say_more() {
             return Poll::Pending;
+        }
+        if self.life.context().names.turn() != self.gate_turn {
+            self.renew();
         }
         let Self { talk, client, .. } = self;
         let gear = &self.life.context().gear;
@@ -322,6 +328,7 @@ impl Visit<'_> {
             ..
         } = line;
         let (life, turn, hold) = (self.life, self.turn, &mut self.hold);
+        let is_settled = unsettled.is_none();
         let mut stop = None;
         let take = |context: &mut Context<'_>, framer: &mut _, bytes: &[u8]| {
             // The client gets nothing before its pin stands.
@@ -337,6 +344,10 @@ impl Visit<'_> {
             line.has_spoken = true;
             life.seat.mark_heard();
             life.account.meter(endpoint).came_down(count as u64);
+            if !is_settled {
+                // It may have been named by that.
+                self.renew();
+            }
         }
         Poll::Ready(match (read, stop) {
             (Err(error), _) => Err(Event::NodeGone(Some(error))),
@@ -357,6 +368,8 @@ impl Visit<'_> {
                 }
                 if line.is_none() {
                     self.talk.give_up_parked();
+                    // The next request stops here as well.
+                    yield_now().await;
                 }
                 self.has_news = true;
             }
@@ -425,6 +438,7 @@ impl Visit<'_> {
 
     /// More is known of the client than before.
     fn renew(&mut self) {
+        self.gate_turn = self.life.context().names.turn();
         self.talk
             .gate
             .renew(gate(self.life, &self.names, self.terms));
@@ -454,7 +468,7 @@ impl Visit<'_> {
                 let read = |room: &mut [u8]| client.poll_read(context, room, &mut waiting);
                 // Once more, until the client has finished.
                 if ready!(gear.with_buffer(read))? > 0 {
-                    context.waker().wake_by_ref();
+                    give_way(context);
                     return Poll::Pending;
                 }
             }

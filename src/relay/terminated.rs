@@ -46,9 +46,12 @@ pub(super) async fn serve(life: Life<'_>, client: TcpStream, place: Place) -> Ou
         }
     };
     match life.shake_hands(termination, client, &arrival.said).await {
-        Ok(client) => match &termination.protocol {
+        Ok((client, names)) => match &termination.protocol {
             Protocol::Raw => life.relay(termination, client, arrival).await,
-            Protocol::Sip(terms) => Box::pin(sip::serve(life, terms, client, arrival)).await,
+            Protocol::Sip(terms) => {
+                let names = names.unwrap_or_default();
+                Box::pin(sip::serve(life, terms, client, names, arrival)).await
+            }
             Protocol::Http(terms) => {
                 let Arrival {
                     header,
@@ -63,13 +66,14 @@ pub(super) async fn serve(life: Life<'_>, client: TcpStream, place: Place) -> Ou
 }
 
 impl Life<'_> {
-    /// Ends the client's TLS, which has begun with `said`.
+    /// Ends the client's TLS, which has begun with `said`; with it come the names in the certificate that the client has
+    /// shown.
     async fn shake_hands(
         self,
         termination: &Termination,
         client: TcpStream,
         said: &[u8],
-    ) -> Result<ClientStream, Outcome> {
+    ) -> Result<(ClientStream, Option<Vec<Box<str>>>), Outcome> {
         let acceptor = TlsAcceptor::from(termination.clients.clone());
         let accepting = acceptor.accept_with(client, |connection| take_in(connection, said));
         match self.seat.guard(accepting.into_fallible()).await {
@@ -77,11 +81,12 @@ impl Life<'_> {
                 let (_, connection) = stream.get_ref();
                 let version = connection.protocol_version().map(version);
                 let certificate = Certificate::of_peer(connection);
+                let names = certificate.as_ref().map(|shown| shown.names.clone());
                 self.account.note_terminated(version, certificate);
                 if let Some(partner) = self.account.partner() {
                     self.seat.mark_partner(&partner);
                 }
-                Ok(Box::new(stream.into()))
+                Ok((Box::new(stream.into()), names))
             }
             Ok(Err((error, client))) => {
                 let outcome = self.refused_handshake(&error);
@@ -184,7 +189,7 @@ impl Approach<'_> {
             let Some(terms) = terms else {
                 return Ok(NodeLeg::Plain(connection));
             };
-            let node = endpoint.address.socket().ip();
+            let node = endpoint.address.socket();
             let secured = terms.connect(node, connection).await?;
             Ok(NodeLeg::Tls(Box::new(secured.into())))
         };

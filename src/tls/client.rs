@@ -1,9 +1,10 @@
 //! What is needed to speak TLS to nodes.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -35,13 +36,14 @@ pub struct ClientTerms {
 /// One listener's side of TLS towards its nodes.
 #[derive(Clone)]
 pub struct Client {
-    /// For rustls.
+    /// For rustls; it keeps no tickets.
     pub config: Arc<ClientConfig>,
     /// The name that nodes are asked for; `None`: none.
     pub server_name: Option<ServerName<'static>>,
     /// What nodes are shown where they ask.
     pub certificate: Option<Credential>,
     fingerprint: Fingerprint,
+    by_node: Arc<Mutex<HashMap<SocketAddr, Arc<ClientConfig>>>>,
 }
 
 impl Client {
@@ -76,7 +78,7 @@ impl Client {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = terms.protocols.iter().map(|name| name.to_vec()).collect();
-        config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
+        config.resumption = Resumption::disabled();
         let server_name = terms.server_name.map(ServerName::try_from).transpose();
         let server_name = server_name.map_err(|error| Error::General(error.to_string()))?;
         Ok(Self {
@@ -84,6 +86,7 @@ impl Client {
             server_name,
             certificate: terms.certificate,
             fingerprint,
+            by_node: Arc::default(),
         })
     }
 }
@@ -103,15 +106,30 @@ impl Client {
         })
     }
 
-    /// Shakes hands with the node at `address` over `stream`.
+    /// Shakes hands with `node` over `stream`.
     pub fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        address: IpAddr,
+        node: SocketAddr,
         stream: S,
     ) -> Connect<S> {
         let name = self.server_name.clone();
-        let name = name.unwrap_or_else(|| ServerName::IpAddress(address.into()));
-        TlsConnector::from(Arc::clone(&self.config)).connect(name, stream)
+        let name = name.unwrap_or_else(|| ServerName::IpAddress(node.ip().into()));
+        TlsConnector::from(self.config_of(node)).connect(name, stream)
+    }
+
+    /// The same with tickets of this node alone: rustls keeps them by name, and nodes that are asked for one name would
+    /// be shown one another's, which they do not take.
+    fn config_of(&self, node: SocketAddr) -> Arc<ClientConfig> {
+        let mut by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_node.len() >= NODES_MAX && !by_node.contains_key(&node) {
+            by_node.clear();
+        }
+        let config = by_node.entry(node).or_insert_with(|| {
+            let mut config = ClientConfig::clone(&self.config);
+            config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
+            Arc::new(config)
+        });
+        Arc::clone(config)
     }
 }
 
@@ -196,5 +214,7 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// A pool has few nodes, and a ticket serves once (RFC 8446, appendix C.4).
-const SESSIONS_KEPT: usize = 256;
+/// Tickets of one node, which are all of one name; each serves once (RFC 8446, appendix C.4).
+const SESSIONS_KEPT: usize = 8;
+/// Beyond so many nodes, which the reloads of a long life may bring, tickets are begun anew.
+const NODES_MAX: usize = 256;

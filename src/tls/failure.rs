@@ -3,12 +3,26 @@
 use std::fmt;
 use std::io;
 
-use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 /// The cause of a stream's failure, where TLS itself has found it.
 #[must_use]
 pub fn cause(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
+}
+
+/// Whether what came cannot even be framed as TLS: whoever says it speaks something else.
+#[must_use]
+pub const fn is_no_tls(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType
+                | InvalidMessage::InvalidEmptyPayload
+                | InvalidMessage::MessageTooLarge
+                | InvalidMessage::UnknownProtocolVersion
+        )
+    )
 }
 
 /// What a node's TLS is like, where it cannot be spoken to. Whoever answers so lives.

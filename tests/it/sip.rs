@@ -2,10 +2,12 @@
 //! what, and a node's death that its clients do not feel.
 
 mod death;
+mod finishing;
 mod node;
 mod passing;
 mod phone;
 mod policy;
+mod pressure;
 mod sipp;
 mod torture;
 

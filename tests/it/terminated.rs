@@ -14,6 +14,7 @@ use pinfold_loadtest::tls::{TlsVersion, client_config};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
+use crate::http::browser::Browser;
 use crate::scripted::{Script, ScriptedNode};
 use crate::tls::{certify, openssl, s_server};
 use crate::world::{Directory, SOON, World};
@@ -598,4 +599,41 @@ fn a_node_that_accepts_and_dies_is_replaced_without_the_client_noticing() {
             .metric("pinfold_replays_total{listener=\"federation\"}")
             >= Some(1.0)
     );
+}
+
+#[test]
+fn each_node_is_shown_the_tickets_that_it_has_given_also_where_all_have_one_name() {
+    let directory = Directory::create();
+    let path = directory.path();
+    certify(path);
+    let nodes = [(); 2].map(|()| s_server(path, "server", "-www"));
+    let world = World::start_with(0, |setup| {
+        for (number, (_, address)) in (1..).zip(&nodes) {
+            setup.node(&format!("web{number}"), *address);
+        }
+        setup.pool = "balance = \"round-robin\"".into();
+        setup.listeners[0].service = "https".into();
+        let ends = terminating(path, "server");
+        setup.listeners[0].more = format!(
+            "protocol = \"http\"\n{ends}[listener.node_tls]\nmode = \"insecure\"\n\
+             server_name = \"pool.contoso.net\"\n"
+        );
+    });
+    let mut known = Vec::new();
+    for _ in 0..8 {
+        let mut browser = Browser::connect(world.address());
+        let answer = browser.get("/", "").unwrap();
+        let node = answer.cookie().unwrap();
+        let is_known = known.contains(&node);
+        let mut page = String::new();
+        while !page.contains(", Cipher is") {
+            page.push(char::from(browser.hear(1).unwrap()[0]));
+        }
+        let shown = ["New, TLSv1.3", "Reused, TLSv1.3"][usize::from(is_known)];
+        assert!(page.contains(shown), "{shown}: {page}");
+        known.push(node);
+    }
+    known.sort();
+    known.dedup();
+    assert_eq!(known.len(), 2, "both were asked");
 }

@@ -99,14 +99,14 @@ fn a_session_half_finished_is_ended_after_fin_timeout() {
 }
 
 /// A node that has stopped accepting: once its queue is full, its kernel answers no more.
-struct Full {
+pub(crate) struct Full {
     listener: Socket,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     waiting: Vec<Socket>,
 }
 
 impl Full {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         listener.bind(&any.into()).unwrap();
@@ -119,7 +119,7 @@ impl Full {
         }
     }
 
-    fn fill(&mut self) {
+    pub(crate) fn fill(&mut self) {
         for _ in 0..8 {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             let limit = Duration::from_millis(100);

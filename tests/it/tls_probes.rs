@@ -7,6 +7,7 @@ use pinfold_loadtest::process::{Process, wait_until};
 
 use crate::http::browser::Browser;
 use crate::kamailio::Kamailio;
+use crate::scripted::{Script, ScriptedNode};
 use crate::terminated::{issue, pair, terminating};
 use crate::tls::s_server;
 use crate::world::{Directory, SOON, WITHOUT_LANDLOCK, World};
@@ -183,4 +184,31 @@ fn options_are_asked_of_a_node_that_wants_a_certificate() {
     let found = wait_until(SOON, || (!fault(&world, "edge1").is_null()).then_some(()));
     assert!(found.is_some(), "{}", world.pinfold.node("edge1"));
     world.pinfold.wait_health("edge1", "up");
+}
+
+#[test]
+fn a_node_that_speaks_no_tls_is_down_where_it_is_asked_in_tls() {
+    let directory = Directory::create();
+    let path = directory.path();
+    issue(path, "node", &["pool.contoso.net"]);
+    let (_node, address) = site(path, "node", "");
+    let others = [
+        b"220 smtp.contoso.net ESMTP\r\n".as_slice(),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ];
+    let others = others.map(|text| ScriptedNode::start(Script::Greet(text)));
+    let mut world = World::start_with(0, |setup| {
+        setup.node("web1", address);
+        setup.listeners[0].service = "https".into();
+    });
+    world.reload_with(|setup| {
+        for (name, node) in ["smtp", "plain"].into_iter().zip(&others) {
+            setup.node(name, node.address());
+        }
+    });
+    for name in ["smtp", "plain"] {
+        world.pinfold.wait_health(name, "down");
+    }
+    assert!(fault(&world, "plain").is_null());
+    assert_eq!(world.pinfold.node("web1")["services"][0]["health"], "up");
 }

@@ -30,14 +30,17 @@ pub(super) struct Patient {
     patience: Duration,
     /// While a part is waited for.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// It is sent on in chunks, behind which its trailers have a place.
+    has_trailers: bool,
 }
 
 impl Patient {
-    pub(super) const fn new(inner: Incoming, patience: Duration) -> Self {
+    pub(super) const fn new(inner: Incoming, patience: Duration, has_trailers: bool) -> Self {
         Self {
             inner,
             patience,
             alarm: None,
+            has_trailers,
         }
     }
 }
@@ -91,7 +94,10 @@ impl Body for Patient {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match self.has_trailers {
+            true => SizeHint::default(),
+            false => self.inner.size_hint(),
+        }
     }
 }
 

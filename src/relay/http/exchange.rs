@@ -146,6 +146,9 @@ impl<'a> Exchange<'a> {
         head.version = Version::HTTP_11;
         head.extensions.clear();
         let has_body = !body.is_end_stream();
+        let has_trailers = version == Version::HTTP_2
+            && has_body
+            && heads::make_room_for_trailers(&mut head.headers);
         let patience = terms.request_timeout;
         Ok(Self {
             visit,
@@ -154,7 +157,7 @@ impl<'a> Exchange<'a> {
             may_run_twice: heads::is_idempotent(&head.method) && !has_body,
             head,
             body: Some(match has_body {
-                true => Either::Left(Patient::new(body, patience)),
+                true => Either::Left(Patient::new(body, patience, has_trailers)),
                 false => Either::Right(Empty::new()),
             }),
             upgrade: protocol.map(|protocol| (protocol, on_upgrade)),

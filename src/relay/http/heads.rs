@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use hyper::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderName,
-    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
-    WWW_AUTHENTICATE,
+    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    VIA, WWW_AUTHENTICATE,
 };
 use hyper::{HeaderMap, Method, Uri, Version};
 
@@ -65,6 +65,16 @@ pub(super) fn frame_once(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
+}
+
+/// Whether a message announces trailers; its length is taken off then: HTTP/1.1 has them behind chunks alone (RFC 9112
+/// section 7.1.2).
+pub(super) fn make_room_for_trailers(headers: &mut HeaderMap) -> bool {
+    let has_trailers = headers.contains_key(TRAILER);
+    if has_trailers {
+        headers.remove(CONTENT_LENGTH);
+    }
+    has_trailers
 }
 
 /// Writes what asks for an upgrade, or grants it.

@@ -473,7 +473,7 @@ fn poll_drain(
 
 /// Goes on once the runtime has looked at all sockets. To wake itself at once would keep the run queue
 /// from being empty, and then the runtime looks only after every 61 turns.
-fn give_way(context: &mut Context<'_>) {
+pub(in crate::relay) fn give_way(context: &mut Context<'_>) {
     let turn = pin!(tokio::task::yield_now());
     // Pending: it has told the runtime whom to wake.
     let _ = turn.poll(context);

@@ -16,7 +16,7 @@ use crate::partner::table::{Known, PartnerTable};
 pub(super) struct Gate {
     is_blocked: bool,
     /// Who may only say so much.
-    allowance: Option<Allowance>,
+    limits: Option<Limits>,
 }
 
 /// What is known of a client beyond its own words.
@@ -32,7 +32,8 @@ impl Gate {
     /// The gate for `who`; `rate` is what others than known partners may say.
     pub(super) fn new(partners: &PartnerTable, who: Identity<'_>, rate: Option<Rate>) -> Self {
         let mut names = who.names.iter();
-        let is_blocked = names.any(|name| partners.blocked(name).is_some());
+        let is_blocked = names.any(|name| partners.blocked(name).is_some())
+            || who.configured.is_some_and(|known| known.blocked);
         let known = who.configured.or_else(|| {
             let owner = partners.by_certificate(who.names);
             owner.map(|owner| &**owner)
@@ -40,25 +41,25 @@ impl Gate {
         let is_limited = known.is_none_or(|known| known.discovered);
         Self {
             is_blocked,
-            allowance: rate.filter(|_| is_limited).map(Allowance::new),
+            limits: rate.filter(|_| is_limited).map(Limits::new),
         }
     }
 
     /// Whether nothing is asked of what the client says: then it may also say what cannot be read.
     pub(super) const fn is_open(&self) -> bool {
-        !self.is_blocked && self.allowance.is_none()
+        !self.is_blocked && self.limits.is_none()
     }
 
     /// Whom it is for by now; what was said already still counts.
     pub(super) fn renew(&mut self, anew: Self) {
         self.is_blocked = anew.is_blocked;
-        match (&mut self.allowance, anew.allowance) {
-            (Some(old), Some(new)) if old.between == new.between && old.burst == new.burst => {}
-            (allowance, new) => *allowance = new,
+        match (&mut self.limits, anew.limits) {
+            (Some(old), Some(new)) if old.rate == new.rate => {}
+            (limits, new) => *limits = new,
         }
     }
 
-    /// The answer to `request`, if it must not pass.
+    /// The answer to `request`, if it must not pass; to an ACK nobody is given one.
     pub(super) fn judge(
         &mut self,
         request: &Message<'_>,
@@ -71,15 +72,21 @@ impl Gate {
         if request.offers_compression() {
             return Some(Answer::NotCompressed);
         }
-        // They belong to a request that has passed, and nobody could be told to send them later.
-        if matches!(request.method(), Some("ACK" | "CANCEL")) {
-            return None;
-        }
-        let allowance = self.allowance.as_mut()?;
+        let limits = self.limits.as_mut()?;
+        let allowance = match request.method() {
+            Some("ACK" | "CANCEL") => &mut limits.dependent,
+            _ => &mut limits.requests,
+        };
         let answer = Answer::Unavailable {
             retry_after: RETRY_AFTER,
         };
         (!allowance.take(now)).then_some(answer)
+    }
+
+    /// Whether a response may pass that answers nothing which was asked, as far as that is remembered, or not finally.
+    pub(super) fn may_respond(&mut self, now: Moment) -> bool {
+        let limits = self.limits.as_mut();
+        limits.is_none_or(|limits| limits.dependent.take(now))
     }
 }
 
@@ -92,8 +99,10 @@ fn is_from_blocked(request: &Message<'_>, partners: &PartnerTable) -> bool {
         .is_some_and(|domain| with_lower_case(domain, |domain| partners.blocked(domain).is_some()))
 }
 
-/// Looks at `domain` in lower case, without allocating. What is longer than a domain can be is none.
+/// Looks at `domain` in lower case and without the dot that may end it (RFC 3261, section 25.1: `hostname`), without
+/// allocating. What is longer than a domain can be is none.
 pub(super) fn with_lower_case<A: Default>(domain: &str, look: impl FnOnce(&str) -> A) -> A {
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
     let mut room = [0; 253];
     let Some(room) = room.get_mut(..domain.len()) else {
         return A::default();
@@ -103,7 +112,33 @@ pub(super) fn with_lower_case<A: Default>(domain: &str, look: impl FnOnce(&str) 
     std::str::from_utf8(room).map(look).unwrap_or_default()
 }
 
-/// So many requests in so much time, all of them at once if nothing came before.
+/// How much may be said.
+#[derive(Debug)]
+struct Limits {
+    rate: Rate,
+    requests: Allowance,
+    /// What belongs to a request that has passed: ACK, CANCEL and responses. Nobody could be told to send them later,
+    /// so there is room for all that a call has.
+    dependent: Allowance,
+}
+
+impl Limits {
+    fn new(rate: Rate) -> Self {
+        Self {
+            rate,
+            requests: Allowance::new(rate),
+            dependent: Allowance::new(Rate {
+                count: rate.count.saturating_mul(DEPENDENT),
+                ..rate
+            }),
+        }
+    }
+}
+
+/// So many messages may belong to one request.
+const DEPENDENT: u32 = 4;
+
+/// So many messages in so much time, all of them at once if nothing came before.
 #[derive(Debug)]
 struct Allowance {
     between: Duration,
@@ -187,9 +222,24 @@ mod tests {
                 judge(&mut gate, "MESSAGE", "found.example", 9_000),
                 Some(503)
             );
-            assert_eq!(judge(&mut gate, "ACK", "found.example", 9_000), None);
-            assert_eq!(judge(&mut gate, "CANCEL", "found.example", 9_000), None);
         }
+    }
+
+    #[test]
+    fn what_belongs_to_a_request_has_room_of_its_own_and_that_ends_as_well() {
+        let mut gate = gate("stranger.example");
+        (0..20).for_each(|_| assert_eq!(judge(&mut gate, "INVITE", "a.b", 1), None));
+        for _ in 0..20 {
+            assert_eq!(judge(&mut gate, "ACK", "a.b", 1), None);
+            assert_eq!(judge(&mut gate, "CANCEL", "a.b", 1), None);
+            let now = Moment::from_micros(1000);
+            assert!(gate.may_respond(now) && gate.may_respond(now));
+        }
+        for method in ["INVITE", "ACK", "CANCEL"] {
+            assert_eq!(judge(&mut gate, method, "a.b", 1), Some(503));
+        }
+        assert!(!gate.may_respond(Moment::from_micros(1000)));
+        assert!(gate.may_respond(Moment::from_micros(14_000)), "80 a second");
     }
 
     #[test]
@@ -209,9 +259,18 @@ mod tests {
             Some(403)
         );
         let mut known = gate("sip.fabrikam.com");
-        assert_eq!(judge(&mut known, "MESSAGE", "BAD.example", 1), Some(403));
+        for from in ["BAD.example", "bad.example.", "bad.example.:5061"] {
+            assert_eq!(judge(&mut known, "MESSAGE", from, 1), Some(403), "{from}");
+        }
         assert_eq!(judge(&mut known, "MESSAGE", &"b".repeat(300), 1), None);
         assert!(!gate("sip.bad.example").is_open());
+        let partners = partners();
+        let who = Identity {
+            names: &[],
+            configured: partners.by_name("bad").map(|known| &**known),
+        };
+        let mut at_its_address = Gate::new(&partners, who, None);
+        assert_eq!(judge(&mut at_its_address, "INFO", "a.b", 1), Some(403));
     }
 
     #[test]

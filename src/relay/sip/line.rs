@@ -2,13 +2,16 @@
 //!
 //! A session goes by the nodes that its listener has by then, not by those of the day when it began.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::side::{Inbound, Outbound};
 use super::{RETRY_AFTER, Visit};
 use crate::clock::Moment;
+use crate::config::model::Protocol;
 use crate::net::options::LegOptions;
 use crate::pool::select::Choice;
 use crate::relay::Policy;
@@ -51,6 +54,8 @@ impl Visit<'_> {
     /// A connection with a node; `None` where none can be had now. The node that the session has `left` is not asked
     /// again. An error ends the session.
     pub(super) async fn find_node(&mut self, left: Option<u32>) -> Result<Option<Line>, Outcome> {
+        // A dial may take its time; the client is told before it. Whether that has failed is seen when it is read.
+        let _ = poll_fn(|context| Poll::Ready(self.poll_tell(context))).await;
         loop {
             let policy = self.policy_of_today();
             match self.find_by(&policy, left).await {
@@ -132,12 +137,13 @@ impl Visit<'_> {
         Ok(None)
     }
 
-    /// The policy by which a node is found now.
+    /// The policy by which a node is found now. One that does not end clients' TLS to speak SIP any more says nothing of
+    /// how nodes are spoken to, and what is within must not go out in clear.
     fn policy_of_today(&self) -> Rc<Policy> {
         let own = self.life.policy();
         match self.life.context().names.today(own) {
-            Today::Changed(policy) => Rc::new(policy),
-            Today::Same | Today::Gone => Rc::clone(own),
+            Today::Changed(policy) if speaks_sip(&policy) => Rc::new(policy),
+            Today::Changed(_) | Today::Same | Today::Gone => Rc::clone(own),
         }
     }
 
@@ -148,7 +154,12 @@ impl Visit<'_> {
                 .life
                 .settle(&placing, &choice, &line.endpoint, self.turn);
             self.hold = settled;
-            self.talk.rename();
+            self.renew();
         }
     }
+}
+
+fn speaks_sip(policy: &Policy) -> bool {
+    let termination = policy.listener.termination.as_ref();
+    termination.is_some_and(|termination| matches!(termination.protocol, Protocol::Sip(_)))
 }

@@ -1,12 +1,14 @@
 //! A connection that is not looked at any more: its bytes pass as those of any other session.
 
+use std::pin::pin;
+
 use tokio::io::AsyncWriteExt;
 
 use super::line::Line;
 use super::{Visit, outcome_of_failure};
 use crate::net::options::reset_on_close;
 use crate::relay::life::Life;
-use crate::relay::pump::{FirstBytes, Leg, Pump, Side};
+use crate::relay::pump::{End, FirstBytes, Leg, Pump, Side};
 use crate::relay::session::outcome_of;
 use crate::telemetry::outcome::Outcome;
 
@@ -30,14 +32,21 @@ impl Visit<'_> {
         tell_opaque(life, why);
         let mut owed = talk.to_client.into_unsent();
         owed.extend(line.down.into_kept());
-        let owing = async {
-            client.write_all(&owed).await?;
-            client.flush().await
-        };
-        match life.seat.guard(owing).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return outcome_of_failure(Side::Client, &error),
-            Err(interrupt) => return outcome_of(interrupt),
+        {
+            let mut owing = pin!(async {
+                client.write_all(&owed).await?;
+                client.flush().await
+            });
+            loop {
+                match life.seat.guard(owing.as_mut()).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(error)) => return outcome_of_failure(Side::Client, &error),
+                    // As later on, not every interrupt ends it.
+                    Err(interrupt)
+                        if life.goes_on(&mut hold, &End::Interrupted(interrupt, None)) => {}
+                    Err(interrupt) => return outcome_of(interrupt),
+                }
+            }
         }
         let finished = up.has_finished;
         let mut bytes = line.to_node.into_unsent();

@@ -64,6 +64,8 @@ pub(super) struct Outstanding {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     key: Key,
+    /// Its answer is acknowledged.
+    is_invite: bool,
     begin: usize,
     length: usize,
 }
@@ -76,11 +78,16 @@ impl Outstanding {
 
     /// Bytes that it holds.
     pub(super) fn held(&self) -> usize {
-        self.texts.capacity()
+        self.texts.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
     /// A request passes, whose answer `write` appends. One that comes again is the same request.
-    pub(super) fn begin(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+    pub(super) fn begin(
+        &mut self,
+        key: Key,
+        is_invite: bool,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) {
         if self.position(key).is_some() {
             return;
         }
@@ -91,7 +98,12 @@ impl Outstanding {
             self.texts.truncate(begin);
             return;
         }
-        self.entries.push_back(Entry { key, begin, length });
+        self.entries.push_back(Entry {
+            key,
+            is_invite,
+            begin,
+            length,
+        });
         while self.entries.len() > REQUESTS_MAX || self.texts.len() - self.wasted > TEXT_MAX {
             let Some(oldest) = self.entries.pop_front() else {
                 break;
@@ -111,11 +123,15 @@ impl Outstanding {
         true
     }
 
-    /// Nobody will answer any more: hands out each key and its answer, oldest first.
-    pub(super) fn answer(&mut self, mut give: impl FnMut(Key, &[u8])) {
+    /// Nobody will answer any more: hands out each answer, oldest first, and its key where it will be acknowledged.
+    pub(super) fn answer(&mut self, mut give: impl FnMut(Option<Key>, &[u8])) {
         let texts = std::mem::take(&mut self.texts);
-        for Entry { key, begin, length } in self.entries.drain(..) {
-            give(key, texts.get(begin..begin + length).unwrap_or_default());
+        for entry in self.entries.drain(..) {
+            let answer = texts.get(entry.begin..entry.begin + entry.length);
+            give(
+                Some(entry.key).filter(|_| entry.is_invite),
+                answer.unwrap_or_default(),
+            );
         }
         *self = Self::default();
     }
@@ -128,7 +144,7 @@ impl Outstanding {
         if self.entries.is_empty() {
             self.wasted = 0;
             self.texts.clear();
-            if self.texts.capacity() > KEPT_MAX {
+            if self.held() > KEPT_MAX {
                 *self = Self::default();
             }
         } else if self.wasted > KEPT_MAX && self.wasted > self.texts.len() / 2 {
@@ -150,8 +166,8 @@ impl Outstanding {
 pub(super) struct Keys(VecDeque<Key>);
 
 impl Keys {
-    /// Many more than a peer has under way.
-    pub(super) const MAX: usize = 256;
+    /// Many more than a peer has under way, and all that may be refused at once.
+    pub(super) const MAX: usize = REQUESTS_MAX;
 
     /// Remembers one more.
     pub(super) fn add(&mut self, key: Key) {

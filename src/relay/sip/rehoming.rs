@@ -29,7 +29,9 @@ impl Visit<'_> {
         if outcome == Outcome::Shortage {
             return Err(Ending::reset(outcome));
         }
-        if self.up.has_finished {
+        if self.up.has_finished && error.is_none() {
+            // So has the node, and what it has not answered it will not answer.
+            self.talk.lose_node(false);
             return Err(Ending::in_order(Outcome::ClientClosed));
         }
         if let Some(line) = line.as_ref().filter(|_| error.is_some()) {
@@ -66,6 +68,10 @@ impl Visit<'_> {
             });
         }
         let answered = self.talk.lose_node(self.up.is_within_body());
+        if self.up.has_finished {
+            // It ends with its node: another one has nothing to hear from it.
+            return Err(Ending::in_order(outcome));
+        }
         life.account.leave(life.seat);
         self.has_news = self.up.has_kept();
         let now = Moment::now();

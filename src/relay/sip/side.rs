@@ -174,9 +174,12 @@ impl Outbound {
 
     /// What `write` appends is owed.
     pub(super) fn add<A>(&mut self, gear: &Gear, write: impl FnOnce(&mut Vec<u8>) -> A) -> A {
+        // A reader that takes a little each time must not have all kept that it was ever owed.
+        self.unsent.drain(..self.sent.min(self.unsent.len()));
+        self.sent = 0;
         let answer = write(&mut self.unsent);
         self.hold = None;
-        self.hold = gear.hold(self.unsent.capacity());
+        self.hold = Some(gear.count(self.unsent.capacity()));
         answer
     }
 
@@ -211,5 +214,88 @@ impl Outbound {
     pub(super) fn into_unsent(mut self) -> Vec<u8> {
         self.unsent.drain(..self.sent.min(self.unsent.len()));
         self.unsent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// A reader that takes only so much.
+    #[derive(Default)]
+    struct Reader {
+        room: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Leg for Reader {
+        fn socket(&self) -> &TcpStream {
+            unreachable!("there is none")
+        }
+
+        fn is_plain(&self) -> bool {
+            true
+        }
+
+        fn poll_read(
+            &mut self,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+            _: &mut Waiting,
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let count = bytes.len().min(self.room);
+            if count == 0 {
+                return Poll::Pending;
+            }
+            self.room -= count;
+            self.taken.extend(&bytes[..count]);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn who_takes_a_little_each_time_has_no_more_kept_than_it_is_owed() {
+        let (gear, mut context) = (Gear::new(1 << 20, 0), Context::from_waker(Waker::noop()));
+        let (mut owed, mut reader) = (Outbound::default(), Reader::default());
+        let mut all: Vec<u8> = Vec::new();
+        for round in 0..1000_u32 {
+            let piece = round.to_be_bytes().repeat(100);
+            owed.add(&gear, |text| text.extend(&piece));
+            all.extend(&piece);
+            // Never all of it: 4,000 bytes are left.
+            reader.room = 400 * usize::from(round >= 10);
+            assert!(owed.poll_drain(&mut context, &mut reader).is_pending());
+            assert!(owed.owed() <= 4_000);
+            assert!(owed.unsent.capacity() < 16_000, "round {round}");
+        }
+        reader.room = usize::MAX;
+        assert!(owed.poll_drain(&mut context, &mut reader).is_ready());
+        assert!(reader.taken == all, "each byte once, in order");
+    }
+
+    #[test]
+    fn what_is_owed_is_counted_also_beyond_what_there_is_room_for() {
+        let gear = Gear::new(1000, 0);
+        let mut owed = Outbound::default();
+        owed.add(&gear, |text| text.extend([0; 2000]));
+        assert!(!gear.memory().has_room(0));
+        drop(owed);
+        assert!(gear.memory().has_room(1000));
     }
 }

@@ -9,6 +9,7 @@ use std::task::Context;
 use super::gate::Gate;
 use super::line::Line;
 use super::outstanding::{Key, Keys, Outstanding};
+use super::passage::Passage;
 use super::side::Outbound;
 use super::traffic::{Counts, Slot, Way};
 use super::{RETRY_AFTER, claim};
@@ -43,6 +44,9 @@ pub(super) enum Refusal {
     /// It would be compressed.
     #[error("what follows would be compressed, and this client's messages must be readable")]
     Compressed,
+    /// It is framed as a message is, and its first line is none of SIP.
+    #[error("its first line cannot be read, and this client's messages must be readable")]
+    Unreadable,
 }
 
 /// The conversation of one client.
@@ -58,29 +62,28 @@ pub(super) struct Talk<'a> {
     asked: Keys,
     /// Those of nodes that are gone: what answers them goes nowhere.
     orphaned: Keys,
-    /// Requests that Pinfold has answered: the ACK is for it.
+    /// INVITEs that Pinfold has answered: the ACK is for it.
     refused: Keys,
     pub(super) to_client: Outbound,
     /// Answers that wait until a node's message has passed to its end.
     deferred: Vec<u8>,
     /// The client gets a node's message, and has not got its end.
     is_client_within: bool,
-    /// What was found, and waits for a node.
-    parked: Option<Found>,
-    /// The rest of the client's message does not pass.
-    is_discarding: bool,
+    passage: Passage,
     /// A message has been framed.
     has_framed: bool,
     /// Compression was declined, and no message has come since.
     has_declined: bool,
-    /// The client has agreed on the compression that its node has offered: what follows cannot be read.
-    is_agreed: bool,
-    /// A request has come, by whose domain the client may be known.
+    /// What becomes of all that follows what was found last.
+    stop: Option<Stop>,
+    /// A request has come, other than NEGOTIATE, by whose domain the client may be known.
     has_claimed: bool,
 }
 
 /// Answers that may be owed to a client whose next messages are read.
 const OWED_MAX: usize = 16 * 1024;
+/// Whose final response is acknowledged.
+const INVITE: &str = "INVITE";
 /// What an answer may take.
 const ANSWER_ROOM: usize = 1024;
 
@@ -98,11 +101,10 @@ impl<'a> Talk<'a> {
             to_client: Outbound::default(),
             deferred: Vec::new(),
             is_client_within: false,
-            parked: None,
-            is_discarding: false,
+            passage: Passage::default(),
             has_framed: false,
             has_declined: false,
-            is_agreed: false,
+            stop: None,
             has_claimed: false,
         }
     }
@@ -123,7 +125,8 @@ impl<'a> Talk<'a> {
 
     /// Whether the client may be read: it takes what it is told.
     pub(super) fn may_say_more(&self) -> bool {
-        self.to_client.owed() + self.deferred.len() <= OWED_MAX
+        let owed = self.to_client.owed() + self.deferred.len();
+        owed == 0 || owed <= OWED_MAX && self.gear().memory().has_room(OWED_MAX)
     }
 
     /// Whether a message has come.
@@ -142,8 +145,8 @@ impl<'a> Talk<'a> {
         let (mut begin, mut done) = (0, 0);
         let stop = loop {
             let rest = bytes.get(done..).unwrap_or_default();
-            let (found, passes) = match self.parked.take() {
-                Some(found) => (found, !self.is_discarding),
+            let (found, passes) = match self.passage.resume() {
+                Some(waiting) => waiting,
                 None => match framer.look(rest) {
                     Ok(Found::Incomplete) => break None,
                     Ok(found) => (found, self.judge_up(found, rest, line.is_some())),
@@ -151,7 +154,7 @@ impl<'a> Talk<'a> {
                 },
             };
             if passes && line.is_none() {
-                self.parked = Some(found);
+                self.passage.park(found);
                 break Some(Stop::NeedsNode);
             }
             let end = done + found.length();
@@ -159,18 +162,15 @@ impl<'a> Talk<'a> {
                 let passing = bytes.get(begin..done).unwrap_or_default();
                 if let Err(error) = self.give_up(context, line.as_deref_mut(), passing) {
                     // It was found, and is still to be left out.
-                    self.parked = Some(found);
+                    self.passage.park(found);
                     return (done, Some(Stop::Failed(error)));
                 }
                 begin = end;
             }
             done = end;
-            self.is_discarding &= !ends(found);
-            if std::mem::take(&mut self.is_agreed) {
-                break Some(match self.gate.is_open() {
-                    true => Stop::Opaque("the client has agreed on compression"),
-                    false => Stop::Refused(Refusal::Compressed),
-                });
+            self.passage.done(found);
+            if let Some(stop) = self.stop.take() {
+                break Some(stop);
             }
         };
         let passing = bytes.get(begin..done).unwrap_or_default();
@@ -213,51 +213,64 @@ impl<'a> Talk<'a> {
             Found::Head { length, .. } => {
                 (self.has_framed, self.has_declined) = (true, false);
                 let head = bytes.get(..length).unwrap_or_default();
-                // What cannot be read is a node's to refuse.
-                let message = Message::read(head);
-                let passes = message.is_none_or(|message| match message.start {
-                    Start::Request { method, .. } => self.request_up(&message, method, has_node),
-                    Start::Response { code, .. } => self.response_up(&message, code, has_node),
-                });
-                self.is_discarding = !passes;
+                let passes = match Message::read(head) {
+                    Some(message) => match message.start {
+                        Start::Request { method, .. } => {
+                            self.request_up(&message, method, has_node)
+                        }
+                        Start::Response { code, .. } => self.response_up(&message, code, has_node),
+                    },
+                    None => self.unreadable_up(),
+                };
+                self.passage.begin(passes);
                 passes
             }
-            Found::Body { .. } => !self.is_discarding,
+            Found::Body { .. } => self.passage.goes_on(),
         }
     }
 
     fn request_up(&mut self, message: &Message<'_>, method: &str, has_node: bool) -> bool {
-        if !std::mem::replace(&mut self.has_claimed, true) && claim(self.life, message) {
+        // From there comes the name of a server: domain.md 2.4.
+        if method != "NEGOTIATE"
+            && !std::mem::replace(&mut self.has_claimed, true)
+            && claim(self.life, message)
+        {
             self.rename();
         }
         self.slot().count_request(Way::Up, method);
         let key = Key::of(message);
+        if method == "ACK" && self.refused.take(key) {
+            return false;
+        }
         let names = &self.life.context().names;
         let judge = |partners: &_| self.gate.judge(message, partners, Moment::now());
         if let Some(answer) = names.with_partners(judge) {
             self.has_declined = answer == Answer::NotCompressed;
             if self.say(|text| answer.write(message, fastrand::u64(..), text)) {
                 self.slot().count_answers(answer, 1);
-                self.refused.add(key);
+                if method == INVITE {
+                    self.refused.add(key);
+                }
             }
             return false;
         }
         if method == "ACK" {
-            return !self.refused.take(key) && has_node;
+            return has_node;
         }
         self.remember(key, message);
         true
     }
 
-    /// The client waits for the answer to a request. Where there is no memory its node's death will leave that to the
-    /// client's own timers.
+    /// The client waits for the answer to a request. Where there is no memory for it, or for all that it waits for, its
+    /// node's death will leave that to the client's own timers.
     fn remember(&mut self, key: Key, message: &Message<'_>) {
         let answer = Answer::Unavailable {
             retry_after: RETRY_AFTER,
         };
-        if self.gear().memory().has_room(ANSWER_ROOM) {
+        if self.gear().memory().leaves_half(ANSWER_ROOM) {
             let write = |text: &mut Vec<u8>| answer.write(message, fastrand::u64(..), text);
-            self.outstanding.begin(key, write);
+            let is_invite = message.method() == Some(INVITE);
+            self.outstanding.begin(key, is_invite, write);
             self.count_outstanding();
         }
     }
@@ -266,7 +279,13 @@ impl<'a> Talk<'a> {
         let held = self.outstanding.held();
         if held != self.counted.0 {
             self.counted = (held, None);
-            self.counted.1 = self.gear().hold(held);
+            let gear = self.gear();
+            let has_room = gear.memory().leaves_half(held);
+            self.counted.1 = has_room.then(|| gear.count(held));
+            if self.counted.1.is_none() && held > ANSWER_ROOM {
+                self.outstanding = Outstanding::default();
+                self.counted = (0, None);
+            }
         }
     }
 
@@ -279,18 +298,33 @@ impl<'a> Talk<'a> {
             }
             return false;
         }
-        if is_final {
-            self.asked.take(key);
+        let answers = is_final && self.asked.take(key);
+        let passes = has_node && (answers || self.gate.may_respond(Moment::now()));
+        if passes && message.accepts_compression() {
+            self.stop = Some(match self.gate.is_open() {
+                true => Stop::Opaque("the client has agreed on compression"),
+                false => Stop::Refused(Refusal::Compressed),
+            });
         }
-        self.is_agreed = has_node && message.accepts_compression();
-        has_node
+        passes
+    }
+
+    /// A head that cannot be read is a node's to refuse, unless it could hide what does not pass.
+    fn unreadable_up(&mut self) -> bool {
+        let passes = self.gate.is_open();
+        if !passes {
+            self.stop = Some(Stop::Refused(Refusal::Unreadable));
+        }
+        passes
     }
 
     /// What becomes of bytes that cannot be framed.
     fn fault(&mut self, fault: Fault, bytes: &[u8]) -> Stop {
-        let is_no_sip = self.has_declined || !self.has_framed && fault == Fault::NoStartLine;
+        // Whose head is whole says a message, however large that is.
+        let is_compressed = self.has_declined && !matches!(fault, Fault::BodyTooLarge { .. });
+        let is_no_sip = is_compressed || !self.has_framed && fault == Fault::NoStartLine;
         if is_no_sip && self.gate.is_open() {
-            return Stop::Opaque(match self.has_declined {
+            return Stop::Opaque(match is_compressed {
                 true => "the client does not take no for an answer to NEGOTIATE",
                 false => "the client does not begin as SIP does",
             });
@@ -354,7 +388,8 @@ impl<'a> Talk<'a> {
         match message.start {
             Start::Request { method, .. } => {
                 self.slot().count_request(Way::Down, method);
-                if method != "ACK" {
+                // Of these nobody answers any: RFC 3261, section 17; `[MS-SIPRE]`.
+                if !matches!(method, "ACK" | "BENOTIFY") {
                     self.asked.add(Key::of(&message));
                 }
             }
@@ -370,15 +405,16 @@ impl<'a> Talk<'a> {
 
     /// The node is gone: what it owes answers to is answered in its place, how many that were; what its own requests
     /// are answered goes nowhere. `is_within` a message of the client whose beginning it had: the rest goes nowhere.
+    /// What waited for that node goes nowhere either, since it is answered with the others.
     pub(super) fn lose_node(&mut self, is_within: bool) -> usize {
-        self.is_discarding |= is_within;
+        self.passage.lose_node(is_within);
         self.orphaned.take_over(&mut self.asked);
         self.answer_outstanding()
     }
 
     /// There is no node for what waits.
     pub(super) fn give_up_parked(&mut self) -> usize {
-        self.is_discarding = true;
+        self.passage.begin(false);
         self.answer_outstanding()
     }
 
@@ -393,7 +429,9 @@ impl<'a> Talk<'a> {
         let mut answer = |text: &mut Vec<u8>| {
             outstanding.answer(|key, answer| {
                 text.extend(answer);
-                refused.add(key);
+                if let Some(key) = key {
+                    refused.add(key);
+                }
             });
         };
         match is_deferred {
@@ -423,16 +461,6 @@ fn counts(life: Life<'_>) -> Counts {
     let listener = &life.policy().listener.state.name;
     let traffic = &life.context().recognition.sip;
     traffic.of(listener, partner.unwrap_or_default())
-}
-
-/// Whether a message ends with what was found.
-const fn ends(found: Found) -> bool {
-    match found {
-        Found::Incomplete => false,
-        Found::LineEnd { .. } => true,
-        Found::Head { body, .. } => body == 0,
-        Found::Body { is_last, .. } => is_last,
-    }
 }
 
 /// The whole lines of a head that has no end, or is wrong.

@@ -64,6 +64,31 @@ fn before_nginx(directory: &Directory) -> Option<(World, [Process; 2])> {
 }
 
 #[test]
+fn trailers_of_a_request_over_http_2_pass_where_they_are_announced() {
+    let directory = Directory::create();
+    let Some(nghttp) = program("nghttp", "nghttp2-client") else {
+        return;
+    };
+    let site = Site::start("web1");
+    let world = before(&[&site], &directory, "pin = \"cookie\"");
+    let file = directory.path().join("body");
+    fs::write(&file, "0123456789").unwrap();
+    for target in ["/with-length", "/without"] {
+        let mut command = Command::new(&nghttp);
+        command.args(["--trailer", "x-sum: 42", "-H", "trailer: x-sum", "-d"]);
+        command.arg(&file);
+        if target == "/without" {
+            command.arg("--no-content-length");
+        }
+        command.arg(format!("https://{}{target}", world.address()));
+        run(&mut command, &directory);
+        let asked = site.wait_asked(target);
+        assert_eq!(asked.body, b"0123456789", "{asked:?}");
+        assert_eq!(asked.trailers, "x-sum: 42\n", "{asked:?}");
+    }
+}
+
+#[test]
 fn thousands_of_requests_over_http_2_and_1_are_all_answered_by_nginx() {
     let directory = Directory::create();
     let Some(h2load) = program("h2load", "nghttp2-client") else {

@@ -18,6 +18,7 @@ pub(crate) struct Asked {
     /// Request line and headers, one a line.
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: String,
 }
 
 impl Asked {
@@ -204,12 +205,21 @@ fn read(reader: &mut impl BufRead) -> io::Result<Asked> {
             let mut line = String::new();
             reader.read_line(&mut line)?;
             let length = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+            if length == 0 {
+                break;
+            }
             let mut part = vec![0; length + 2];
             reader.read_exact(&mut part)?;
             asked.body.extend_from_slice(&part[..length]);
-            if length == 0 {
+        }
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            if line.trim_end().is_empty() {
                 return Ok(asked);
             }
+            asked.trailers += line.trim_end();
+            asked.trailers += "\n";
         }
     }
     asked.body.resize(length.unwrap_or(0), 0);

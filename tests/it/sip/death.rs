@@ -2,16 +2,20 @@
 
 use std::io::ErrorKind;
 
-use pinfold_loadtest::process::wait_until;
+use pinfold_loadtest::process::{Signal, wait_until};
 
 use super::node::SipNode;
 use super::phone::Phone;
-use super::{answer_to, counted, read_answer, request, world_of};
-use crate::tls::certify;
+use super::{answer_to, counted, read_answer, request, speaking_sip, world_of};
+use crate::timeouts::Full;
+use crate::tls::{certify, s_server};
 use crate::world::{Directory, FABRIKAM, SOON, Setup, World, find};
 
 /// Two nodes, one of which is fabrikam's.
-fn two(directory: &Directory, differ: impl FnOnce(&mut Setup)) -> (World, SipNode, SipNode) {
+pub(crate) fn two(
+    directory: &Directory,
+    differ: impl FnOnce(&mut Setup),
+) -> (World, SipNode, SipNode) {
     certify(directory.path());
     let nodes = [SipNode::start("edge1"), SipNode::start("edge2")];
     let world = world_of(directory.path(), &[&nodes[0], &nodes[1]], |setup| {
@@ -24,7 +28,7 @@ fn two(directory: &Directory, differ: impl FnOnce(&mut Setup)) -> (World, SipNod
 }
 
 /// A partner that its own node serves.
-fn served(world: &World) -> Phone {
+pub(crate) fn served(world: &World) -> Phone {
     let mut phone = Phone::connect(world.address(), FABRIKAM);
     assert_eq!(phone.ask("OPTIONS", 1), (200, Some("edge1".into())));
     phone
@@ -188,6 +192,12 @@ fn what_answers_a_dead_nodes_request_reaches_nobody() {
     let asked = request("NOTIFY", 9, "contoso.com", "");
     one.say(asked.as_bytes());
     assert_eq!(phone.hear().unwrap(), asked);
+    // Of these no answer is awaited, however many come.
+    for number in 1000..2100 {
+        let told = request("BENOTIFY", number, "contoso.com", "");
+        one.say(told.as_bytes());
+        assert_eq!(phone.hear().unwrap(), told);
+    }
     one.kill();
     wait_for_session(&world, "edge2");
     assert_eq!(phone.ask("OPTIONS", 2), (200, Some("edge2".into())));
@@ -202,6 +212,62 @@ fn what_answers_a_dead_nodes_request_reaches_nobody() {
     assert_eq!(phone.hear().unwrap(), asked);
     phone.say(answer("200 OK"));
     other.wait_heard(|text| text.contains("NOTIFY"));
+}
+
+#[test]
+fn the_acks_of_all_that_was_refused_reach_nobody() {
+    let directory = Directory::create();
+    let (world, mut one, other) = two(&directory, |_| {});
+    let mut phone = served(&world);
+    one.answer(false);
+    let numbers = 100..700;
+    for number in numbers.clone() {
+        phone.say(request("INVITE", number, "fabrikam.com", ""));
+        phone.say(request("MESSAGE", number, "fabrikam.com", ""));
+    }
+    one.wait_heard(|text| text.contains("CSeq: 699 MESSAGE"));
+    one.kill();
+    let mut refused = Vec::new();
+    while refused.last() != Some(&699) {
+        let answer = phone.hear().unwrap();
+        assert_eq!(read_answer(&answer), (503, None));
+        let mut words = answer.split("CSeq: ").nth(1).unwrap().split_whitespace();
+        let number: u32 = words.next().unwrap().parse().unwrap();
+        refused.extend((words.next() == Some("INVITE")).then_some(number));
+    }
+    assert!(refused.len() > 400, "{refused:?}");
+    for number in &refused {
+        let ack = request("INVITE", *number, "fabrikam.com", "").replace("INVITE", "ACK");
+        phone.say(ack.replace(&format!("{number}ACK\r"), &format!("{number}INVITE\r")));
+    }
+    // The last MESSAGE was answered behind the last INVITE.
+    assert_eq!(read_answer(&phone.hear().unwrap()), (503, None));
+    assert_eq!(phone.ask("OPTIONS", 4), (200, Some("edge2".into())));
+    let heard = String::from_utf8(other.heard().concat()).unwrap();
+    assert_eq!(heard, request("OPTIONS", 4, "fabrikam.com", ""));
+}
+
+#[test]
+fn a_client_is_told_at_once_also_where_the_next_node_does_not_answer() {
+    let directory = Directory::create();
+    certify(directory.path());
+    let mut one = SipNode::start("edge1");
+    let mut silent = Full::open();
+    let world = World::start_with(0, |setup| {
+        setup.node("edge1", one.address());
+        setup.node("edge2", silent.address);
+        setup.fabrikam = "node = \"edge1\"".into();
+        let more = speaking_sip(directory.path(), "");
+        let more = more.replace("probe = { kind = \"tcp\" }", "probe = { kind = \"none\" }");
+        setup.listeners[0].more = format!("connect_timeout = \"10m\"\n{more}");
+    });
+    let mut phone = served(&world);
+    one.answer(false);
+    silent.fill();
+    phone.say(request("MESSAGE", 2, "fabrikam.com", ""));
+    one.wait_heard(|text| text.contains("CSeq: 2 MESSAGE"));
+    one.kill();
+    assert_eq!(read_answer(&phone.hear().unwrap()), (503, None));
 }
 
 #[test]
@@ -303,4 +369,33 @@ fn where_sessions_are_left_to_a_dead_node_they_go_on_when_it_ends() {
     one.kill();
     wait_for_session(&world, "edge2");
     assert_eq!(phone.ask("OPTIONS", 3), (200, Some("edge2".into())));
+}
+
+#[test]
+fn a_reload_that_passes_tls_through_takes_no_living_session_out_of_tls() {
+    let directory = Directory::create();
+    let path = directory.path();
+    certify(path);
+    let (mut inside, address) = s_server(path, "server", "-www -state");
+    let plain = SipNode::start("edge2");
+    let mut world = World::start_with(0, |setup| {
+        setup.node("edge1", address);
+        setup.node("edge2", plain.address());
+        setup.fabrikam = "node = \"edge1\"".into();
+        setup.listeners[0].more = speaking_sip(path, "[listener.node_tls]\nmode = \"insecure\"\n");
+    });
+    let mut phone = Phone::connect(world.address(), FABRIKAM);
+    phone.say(request("MESSAGE", 1, "fabrikam.com", "secret"));
+    let done = inside.wait_line(SOON, |line| line.contains("read finished"));
+    assert!(done.is_some(), "{}", inside.output());
+    world.reload_with(|setup| {
+        setup.listeners[0].more = "probe = { kind = \"tcp\" }\n".into();
+    });
+    inside.signal(Signal::KILL).unwrap();
+    assert_eq!(read_answer(&phone.hear().unwrap()), (503, None));
+    phone.say(request("MESSAGE", 2, "fabrikam.com", "secret"));
+    // The next node is spoken to in TLS, as the one before was, and does not understand it.
+    let hello = wait_until(SOON, || plain.heard().into_iter().next());
+    let hello = hello.expect("the other node is dialled");
+    assert_eq!(hello[0], 22, "{}", String::from_utf8_lossy(&hello));
 }

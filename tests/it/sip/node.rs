@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ struct Shared {
     address: SocketAddr,
     /// Whether requests are answered, by 200.
     answers: AtomicBool,
+    /// Whether it reads.
+    reads: (Mutex<bool>, Condvar),
     /// Nobody else is let in.
     deaf: AtomicBool,
     closing: AtomicBool,
@@ -36,6 +38,8 @@ struct Shared {
 struct Connection {
     stream: TcpStream,
     heard: Vec<u8>,
+    /// The peer has finished.
+    has_ended: bool,
 }
 
 impl SipNode {
@@ -49,6 +53,7 @@ impl SipNode {
             name: name.to_owned(),
             address: listener.local_addr().unwrap(),
             answers: AtomicBool::new(true),
+            reads: (Mutex::new(true), Condvar::new()),
             deaf: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             connections: Mutex::default(),
@@ -79,6 +84,13 @@ impl SipNode {
         self.shared.answers.store(answers, SeqCst);
     }
 
+    /// From here on it reads what it is sent, or nothing.
+    pub(crate) fn read(&self, reads: bool) {
+        let (lock, told) = &self.shared.reads;
+        *lock.lock().unwrap_or_else(PoisonError::into_inner) = reads;
+        told.notify_all();
+    }
+
     /// What each connection has said, in the order in which they began to.
     pub(crate) fn heard(&self) -> Vec<Vec<u8>> {
         let connections = self.shared.lock();
@@ -90,6 +102,22 @@ impl SipNode {
         let text = || String::from_utf8_lossy(&self.heard().concat()).into_owned();
         let heard = wait_until(SOON, || Some(text()).filter(|text| pleases(text)));
         heard.unwrap_or_else(|| panic!("{} has not heard that: {}", self.shared.name, text()))
+    }
+
+    /// Waits until whoever came last has finished; it is not let go.
+    pub(crate) fn wait_finished(&self) {
+        let has_ended = || {
+            let connections = self.shared.lock();
+            connections.last()?.has_ended.then_some(())
+        };
+        assert!(wait_until(SOON, has_ended).is_some());
+    }
+
+    /// Lets go in order of whoever came last.
+    pub(crate) fn finish(&self) {
+        let connections = self.shared.lock();
+        let newest = connections.last().expect("somebody is there");
+        newest.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Says `bytes` over its newest connection.
@@ -121,11 +149,19 @@ impl SipNode {
 
 impl Drop for SipNode {
     fn drop(&mut self) {
+        self.read(true);
         self.kill();
     }
 }
 
 impl Shared {
+    fn wait_until_it_reads(&self) {
+        let (lock, told) = &self.reads;
+        let reads = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = told.wait_while(reads, |reads| !*reads);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.connections
             .lock()
@@ -137,18 +173,23 @@ impl Shared {
 fn serve(node: &Shared, mut stream: TcpStream) {
     let (mut place, mut block) = (None, [0; 16 * 1024]);
     let mut waiting = Vec::new();
+    let _ = stream.set_write_timeout(Some(SOON * 6));
     while let Ok(count @ 1..) = stream.read(&mut block) {
         let read = &block[..count];
         waiting.extend_from_slice(read);
         let mut all = node.lock();
         let place = *place.get_or_insert_with(|| {
             let stream = stream.try_clone().unwrap();
-            let heard = Vec::new();
-            all.push(Connection { stream, heard });
+            all.push(Connection {
+                stream,
+                heard: Vec::new(),
+                has_ended: false,
+            });
             all.len() - 1
         });
         all[place].heard.extend_from_slice(read);
         drop(all);
+        node.wait_until_it_reads();
         while let Some(message) = super::take_message(&mut waiting) {
             if node.answers.load(SeqCst)
                 && let Some(answer) = super::answer_to(&message, "200 OK", &node.name)
@@ -156,6 +197,9 @@ fn serve(node: &Shared, mut stream: TcpStream) {
                 let _ = stream.write_all(answer.as_bytes());
             }
         }
+    }
+    if let Some(place) = place {
+        node.lock()[place].has_ended = true;
     }
     if node.closing.load(SeqCst) {
         // The other one is closed with it, and so the peer is reset.

@@ -94,6 +94,12 @@ impl Phone {
         super::read_answer(&answer)
     }
 
+    /// Says that it will say no more.
+    pub(crate) fn finish(&mut self) {
+        self.stream.conn.send_close_notify();
+        self.stream.flush().unwrap();
+    }
+
     /// How the connection ends, with nothing more to be heard.
     pub(crate) fn ends(&mut self) -> Option<ErrorKind> {
         assert!(

@@ -1,12 +1,13 @@
 //! Who may say what: blocked partners, those that were only found, messages that are too large, and compression.
 
 use std::io::{Read as _, Write as _};
+use std::process::{ChildStdin, ChildStdout};
 
 use pinfold_loadtest::process::wait_until;
 
 use super::node::SipNode;
 use super::phone::{Openssl, Phone};
-use super::{counted, read_answer, request, speaking_sip, take_message, world_of};
+use super::{answer_to, counted, read_answer, request, speaking_sip, take_message, world_of};
 use crate::terminated::issue;
 use crate::tls::certify;
 use crate::world::{Directory, FABRIKAM, SOON, Setup, World};
@@ -63,25 +64,72 @@ fn certified(
     })
 }
 
-/// Codes of the answers to so many requests of whoever shows the certificate `name`.
-fn codes(directory: &Directory, world: &World, name: &str, count: u32) -> Vec<u16> {
-    let more = format!(" -cert {name}.pem -key {name}.key");
-    let (_client, mut input, mut output) =
-        Openssl::connect(directory.path(), world.address(), &more);
-    let (mut heard, mut block) = (Vec::new(), [0; 4096]);
-    let mut ask = |number| {
-        let text = request("OPTIONS", number, "elsewhere.example", "");
-        input.write_all(text.as_bytes()).unwrap();
+/// Whoever shows the certificate `name`.
+struct Shower {
+    _client: Openssl,
+    input: ChildStdin,
+    output: ChildStdout,
+    heard: Vec<u8>,
+    number: u32,
+}
+
+impl Shower {
+    fn connect(directory: &Directory, world: &World, name: &str) -> Self {
+        let more = format!(" -cert {name}.pem -key {name}.key");
+        let (client, input, output) = Openssl::connect(directory.path(), world.address(), &more);
+        Self {
+            _client: client,
+            input,
+            output,
+            heard: Vec::new(),
+            number: 0,
+        }
+    }
+
+    /// The code of the answer to a request.
+    fn ask(&mut self) -> u16 {
+        self.number += 1;
+        let text = request("OPTIONS", self.number, "elsewhere.example", "");
+        self.input.write_all(text.as_bytes()).unwrap();
+        let mut block = [0; 4096];
         loop {
-            if let Some(message) = take_message(&mut heard) {
+            if let Some(message) = take_message(&mut self.heard) {
                 return read_answer(&String::from_utf8_lossy(&message)).0;
             }
-            let count = output.read(&mut block).unwrap();
-            assert!(count > 0, "{}", world.pinfold.process.output());
-            heard.extend_from_slice(&block[..count]);
+            let count = self.output.read(&mut block).unwrap();
+            assert!(count > 0, "the connection has ended");
+            self.heard.extend_from_slice(&block[..count]);
         }
+    }
+}
+
+/// Codes of the answers to so many requests of whoever shows the certificate `name`.
+fn codes(directory: &Directory, world: &World, name: &str, count: u32) -> Vec<u16> {
+    let mut shower = Shower::connect(directory, world, name);
+    (0..count).map(|_| shower.ask()).collect()
+}
+
+#[test]
+fn a_reload_says_also_of_those_who_are_there_what_they_may_say() {
+    let directory = Directory::create();
+    let name = "sip.found.example";
+    let rate = "[listener.sip]\ndiscovered_rate = \"2/m\"\n";
+    let partners = |federation| {
+        format!(
+            "[[partner]]\nname = \"found\"\ndomains = [\"found.example\"]\n\
+             federation = \"{federation}\"\n"
+        )
     };
-    (1..=count).map(&mut ask).collect()
+    let (mut world, _node) = certified(&directory, &[name], rate, &partners("allowed-domain"));
+    let mut shower = Shower::connect(&directory, &world, name);
+    assert!((0..4).all(|_| shower.ask() == 200));
+    world.reload_with(|setup| setup.rest = partners("blocked"));
+    let is_blocked = || (shower.ask() == 403).then_some(());
+    assert!(wait_until(SOON, is_blocked).is_some());
+    world.reload_with(|setup| setup.rest = partners("discovered-domain"));
+    let code = wait_until(SOON, || Some(shower.ask()).filter(|code| *code != 403));
+    assert_eq!(code, Some(200));
+    assert_eq!([shower.ask(), shower.ask()], [200, 503]);
 }
 
 #[test]
@@ -144,6 +192,60 @@ fn who_was_not_configured_may_say_so_much_and_a_partner_what_it_will() {
 }
 
 #[test]
+fn what_belongs_to_no_request_passes_only_so_often_and_what_a_node_has_asked_is_answered() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |setup| {
+        setup.listeners[0].more = speaking_sip(
+            directory.path(),
+            "[listener.sip]\ndiscovered_rate = \"1/m\"\n",
+        );
+    });
+    let mut stranger = Phone::connect(world.address(), STRANGER);
+    assert_eq!(stranger.ask("OPTIONS", 1).0, 200);
+    let asked = |number| request("INFO", number, "contoso.com", "");
+    for number in 100..120 {
+        node.say(asked(number).as_bytes());
+        assert_eq!(stranger.hear().unwrap(), asked(number));
+    }
+    let answer = |number| answer_to(asked(number).as_bytes(), "200 OK", "phone").unwrap();
+    for number in 200..250 {
+        stranger.say(answer(number));
+        stranger.say(request("ACK", number, "fabrikam.com", ""));
+    }
+    for number in 300..320 {
+        assert_eq!(stranger.ask("CANCEL", number), (503, None));
+    }
+    // What was asked is answered all the same.
+    (100..120).for_each(|number| stranger.say(answer(number)));
+    let text = node.wait_heard(|text| text.contains("CSeq: 119 INFO"));
+    let heard = |start: &str| text.matches(start).count();
+    assert_eq!(heard("SIP/2.0 200 OK"), 20 + 2);
+    assert_eq!((heard("ACK sip:"), heard("CANCEL sip:")), (2, 0));
+}
+
+#[test]
+fn a_message_that_cannot_be_read_hides_nothing() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |setup| setup.rest = BLOCKED.into());
+    let unreadable = |domain| {
+        let text = request("MESSAGE", 2, domain, "hello");
+        text.replacen("MESSAGE", "MESS\"AGE", 1)
+    };
+    let mut stranger = Phone::connect(world.address(), STRANGER);
+    assert_eq!(stranger.ask("OPTIONS", 1).0, 200);
+    stranger.say(unreadable("bad.example"));
+    assert_eq!(stranger.ends(), Some(std::io::ErrorKind::UnexpectedEof));
+    // Of whom nothing is asked, the node may refuse it.
+    let mut partner = Phone::connect(world.address(), FABRIKAM);
+    partner.say(unreadable("fabrikam.com"));
+    assert_eq!(read_answer(&partner.hear().unwrap()).0, 200);
+    let text = String::from_utf8(node.heard().concat()).unwrap();
+    assert_eq!(text.matches("MESS\"AGE").count(), 1, "{text}");
+    let told = |line: &str| line.contains("sip-refused") && line.contains("first line");
+    assert!(world.pinfold.process.wait_line(SOON, told).is_some());
+}
+
+#[test]
 fn what_is_too_large_or_cannot_be_framed_is_told_so_and_ends_the_connection() {
     let directory = Directory::create();
     let (world, node) = one(&directory, |setup| {
@@ -192,6 +294,20 @@ fn compression_is_declined_and_the_client_goes_on_without() {
     assert_eq!(phone.ask("OPTIONS", 2), (200, Some("edge1".into())));
     let text = node.wait_heard(|text| text.contains("OPTIONS"));
     assert!(!text.contains("NEGOTIATE"), "{text}");
+}
+
+#[test]
+fn a_message_that_is_too_large_is_no_compression() {
+    let directory = Directory::create();
+    let (world, _node) = one(&directory, |setup| {
+        setup.listeners[0].more =
+            speaking_sip(directory.path(), "[listener.sip]\nmax_body = \"1KB\"\n");
+    });
+    let mut phone = Phone::connect(world.address(), FABRIKAM);
+    phone.say(negotiate());
+    assert_eq!(read_answer(&phone.hear().unwrap()), (488, None));
+    phone.say(request("MESSAGE", 2, "fabrikam.com", &"x".repeat(1001)));
+    assert_eq!(read_answer(&phone.hear().unwrap()), (413, None));
 }
 
 #[test]

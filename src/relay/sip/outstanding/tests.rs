@@ -34,11 +34,11 @@ fn a_response_is_known_by_branch_sender_and_method() {
 #[test]
 fn what_nobody_can_be_told_is_not_outstanding() {
     let mut outstanding = Outstanding::default();
-    outstanding.begin(Key(1), |text| {
+    outstanding.begin(Key(1), false, |text| {
         text.extend(b"half");
         false
     });
-    outstanding.begin(Key(2), |text| {
+    outstanding.begin(Key(2), false, |text| {
         text.extend(vec![b'x'; TEXT_MAX + 1]);
         true
     });
@@ -50,7 +50,7 @@ fn what_nobody_can_be_told_is_not_outstanding() {
 fn idle_it_holds_little() {
     let mut outstanding = Outstanding::default();
     for number in 0..100 {
-        outstanding.begin(Key(number), |text| {
+        outstanding.begin(Key(number), false, |text| {
             text.extend([b'x'; 500]);
             true
         });
@@ -58,6 +58,36 @@ fn idle_it_holds_little() {
     assert!(outstanding.held() >= 50_000);
     (0..100).for_each(|number| assert!(outstanding.end(Key(number))));
     assert!(outstanding.held() <= KEPT_MAX, "{}", outstanding.held());
+}
+
+#[test]
+fn what_it_holds_is_counted_to_the_entry() {
+    let mut outstanding = Outstanding::default();
+    for number in 0..REQUESTS_MAX as u64 {
+        outstanding.begin(Key(number), false, |text| {
+            text.push(b'x');
+            true
+        });
+    }
+    assert!(outstanding.held() >= REQUESTS_MAX * (1 + size_of::<Entry>()));
+}
+
+#[test]
+fn only_what_is_acknowledged_is_told_by_its_key() {
+    let mut outstanding = Outstanding::default();
+    for number in 0..4 {
+        outstanding.begin(Key(number), number % 2 == 0, |text| {
+            text.extend(number.to_be_bytes());
+            true
+        });
+    }
+    let mut told = Vec::new();
+    outstanding.answer(|key, text| told.push((key, text.to_vec())));
+    let expected = (0..4_u64).map(|number| {
+        let key = Some(Key(number)).filter(|_| number % 2 == 0);
+        (key, number.to_be_bytes().to_vec())
+    });
+    assert_eq!(told, expected.collect::<Vec<_>>());
 }
 
 #[test]
@@ -112,7 +142,7 @@ proptest! {
             match step {
                 Step::Begin(key, length) => {
                     let text = vec![u8::try_from(turn % 251).unwrap(); length];
-                    outstanding.begin(Key(key), |all| {
+                    outstanding.begin(Key(key), true, |all| {
                         all.extend(&text);
                         true
                     });
@@ -125,7 +155,7 @@ proptest! {
                 }
                 Step::Answer => {
                     let mut told = Vec::new();
-                    outstanding.answer(|key, text| told.push((key, text.to_vec())));
+                    outstanding.answer(|key, text| told.push((key.unwrap(), text.to_vec())));
                     prop_assert_eq!(&told, &naive.0);
                     naive.0.clear();
                 }
