@@ -127,6 +127,18 @@ class Host:
         self.children.append(child)
         return child
 
+    def processes(self):
+        """All that run here, the keeper apart."""
+        mine = os.readlink(f"/proc/{self.keeper.pid}/ns/net")
+        found = []
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if os.readlink(process / "ns/net") == mine and int(process.name) != self.keeper.pid:
+                    found.append(int(process.name))
+            except OSError:
+                pass
+        return found
+
     def stop(self):
         for child in self.children:
             child.kill()
@@ -163,25 +175,15 @@ class Appliance(Host):
         for link in self.links:
             self.run(f"ip link set {link} down")
         self.stop()
-        kill_all_in(self)
+        # keepalived has children that its end by SIGKILL leaves behind.
+        for process in self.processes():
+            os.kill(process, signal.SIGKILL)
 
     def holds_vip(self):
         return VIP in self.run("ip -4 -oneline address show dev ens192")
 
     def is_well(self):
         return subprocess.run(self.within([PINFOLD, "vrrp-check"]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
-
-
-def kill_all_in(host):
-    """keepalived has children that its end by SIGKILL leaves behind."""
-    mine = os.readlink(f"/proc/{host.keeper.pid}/ns/net")
-    for process in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            there = os.readlink(process / "ns/net")
-        except OSError:
-            continue
-        if there == mine and int(process.name) != host.keeper.pid:
-            os.kill(int(process.name), signal.SIGKILL)
 
 
 class Partner:
@@ -242,6 +244,19 @@ def scenes(directory):
     partner = Partner(Host("partner", [("outside", "203.0.113.200")]))
     _, node = partner.served_after(0)
     print(f"{first.name} has the VIPs; the partner is on {node}")
+
+    paused = first.processes()
+    for process in paused:
+        os.kill(process, signal.SIGSTOP)
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        assert not second.holds_vip(), "a pause of a second moves nothing"
+        time.sleep(0.02)
+    for process in paused:
+        os.kill(process, signal.SIGCONT)
+    partner.served_after(time.monotonic())
+    assert alone() is first
+    print(f"{first.name} stood still for a second, as in a snapshot, and keeps the VIPs")
 
     moment = time.monotonic()
     first.kill_pinfold()

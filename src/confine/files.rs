@@ -32,8 +32,24 @@ pub enum Rule {
 }
 
 /// Folders in which files of many lie side by side.
-pub const SHARED: [&str; 8] = [
-    "/", "/etc", "/home", "/run", "/tmp", "/usr", "/var", "/var/lib",
+pub const SHARED: [&str; 17] = [
+    "/",
+    "/dev/shm",
+    "/etc",
+    "/etc/ssl",
+    "/etc/ssl/private",
+    "/home",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/lib",
+    "/var/tmp",
 ];
 
 /// What is asked of the kernel: the newest that this was tested with. Beyond it the kernel would guard connecting to

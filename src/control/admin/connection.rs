@@ -215,7 +215,9 @@ fn admit(
         (Realm::Everything, Asker::Tcp(_, port)) => {
             guard::admit(method, headers, *port, shared.token.as_deref())
         }
-        (Realm::Reading | Realm::Readiness, _) => guard::only_read(method, headers),
+        (Realm::Reading | Realm::Readiness, _) => {
+            guard::only_read(method, headers, request.uri().path())
+        }
     }
 }
 
