@@ -39,7 +39,7 @@ fn where_the_file_cannot_be_everything_goes_on_and_is_written_once_it_can() {
         assert!(store.condition().trouble.is_some());
         fs::create_dir(scratch.0.join("not yet")).unwrap();
         store.flush().await.unwrap();
-        assert!(store.condition().trouble.is_none());
+        wait_for_end_of_trouble(&store);
         store.finish().await.unwrap();
         let again = table();
         let (_, tally) = started(&path, &again, &usual()).await;
