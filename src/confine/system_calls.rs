@@ -1,4 +1,4 @@
-//! A filter of system calls: what is not in the [`table`] is not answered.
+//! A filter of system calls: what is not in the `table` is not answered.
 //!
 //! Nothing is killed for a call. A library that is updated below this program may try what it did not try before, and
 //! must get an error that it can live with: `EPERM`; `ENOSYS` for what came with Linux 5.1 or later, because libraries
