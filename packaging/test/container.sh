@@ -6,6 +6,7 @@
 #
 # What was made is taken away at the exit, unless PINFOLD_KEEP is set.
 
+PATH=$PATH:/usr/sbin:/sbin
 work=$(mktemp -d)
 tree=$work/tree
 leader=

@@ -21,6 +21,8 @@ import time
 import urllib.parse
 import urllib.request
 
+# Where daemons and `ip` are, wherever this is started from.
+os.environ["PATH"] += ":/usr/sbin:/sbin"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PINFOLD = os.environ.get("PINFOLD", str(ROOT / "target/release/pinfold"))
 RULES = ROOT / "packaging/prometheus/pinfold.rules.yml"

@@ -21,6 +21,8 @@ import tempfile
 import threading
 import time
 
+# Where daemons and `ip` are, wherever this is started from.
+os.environ["PATH"] += ":/usr/sbin:/sbin"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PINFOLD = os.environ.get("PINFOLD", str(ROOT / "target/release/pinfold"))
 VIP = "203.0.113.10"
