@@ -9,7 +9,6 @@
 # PINFOLD_KEEP=1 leaves the tree for a look. All traffic stays in the container's own network, which is its loopback.
 set -Eeuo pipefail
 cd "$(dirname "$0")/../.."
-
 source packaging/test/container.sh
 
 say() { printf "\n-- %s (%s s)\n" "$*" "$SECONDS"; }

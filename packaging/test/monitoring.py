@@ -9,7 +9,6 @@ Needs root, util-linux, iproute2 and prometheus. PINFOLD is the program (target/
 """
 
 import json
-import os
 import pathlib
 import re
 import socket
@@ -17,17 +16,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.parse
 import urllib.request
 
-# Where daemons and `ip` are, wherever this is started from.
-os.environ["PATH"] += ":/usr/sbin:/sbin"
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PINFOLD = os.environ.get("PINFOLD", str(ROOT / "target/release/pinfold"))
+import apart
+from apart import PINFOLD, ROOT
+
 RULES = ROOT / "packaging/prometheus/pinfold.rules.yml"
 DASHBOARD = ROOT / "packaging/grafana/pinfold.json"
-PATIENCE = 60
 
 CONFIG = """
 version = 1
@@ -60,16 +56,8 @@ scrape_configs:
 
 
 def until(what, condition):
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        try:
-            found = condition()
-        except OSError:
-            found = None
-        if found:
-            return found
-        time.sleep(0.1)
-    raise SystemExit(f"FAILED: not within {PATIENCE} s: {what}")
+    """Servers that are starting refuse connections."""
+    return apart.until(what, condition, patience=60, pause=0.1, passing=OSError)
 
 
 def get(address):
@@ -124,10 +112,7 @@ def known_metrics():
 
 
 def main():
-    if os.environ.get("PINFOLD_MONITORING") != "inside":
-        os.environ["PINFOLD_MONITORING"] = "inside"
-        apart = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        os.execvp(apart[0], [*apart, sys.executable, __file__])
+    apart.go_apart()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
     subprocess.run(["promtool", "check", "rules", RULES], check=True)

@@ -10,7 +10,6 @@ partner is on the node where it was; who returns takes nothing back; without any
 Needs root, util-linux, iproute2, keepalived. PINFOLD is the program (target/release/pinfold).
 """
 
-import json
 import os
 import pathlib
 import re
@@ -21,13 +20,9 @@ import tempfile
 import threading
 import time
 
-# Where daemons and `ip` are, wherever this is started from.
-os.environ["PATH"] += ":/usr/sbin:/sbin"
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PINFOLD = os.environ.get("PINFOLD", str(ROOT / "target/release/pinfold"))
+from apart import PINFOLD, ROOT, go_apart, until
+
 VIP = "203.0.113.10"
-# Beyond it nothing is waited for; what is waited for takes a second or two.
-PATIENCE = 30
 
 CONFIG = """
 version = 1
@@ -86,16 +81,6 @@ while True:
 
 def sh(command):
     subprocess.run(["sh", "-ec", command], check=True)
-
-
-def until(what, condition, patience=PATIENCE):
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise SystemExit(f"FAILED: not within {patience} s: {what}")
 
 
 class Host:
@@ -211,11 +196,7 @@ class Partner:
 
 
 def main():
-    if os.environ.get("PINFOLD_PAIR") != "inside":
-        os.environ["PINFOLD_PAIR"] = "inside"
-        apart = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        os.execvp(apart[0], [*apart, sys.executable, __file__])
-
+    go_apart("--mount")
     for network in ("outside", "inside"):
         sh(f"ip link add {network} type bridge; ip link set {network} up")
     directory = pathlib.Path(tempfile.mkdtemp(prefix="pinfold-pair-"))
@@ -238,8 +219,12 @@ def scenes(directory):
     for each in (a, b):
         each.start_pinfold()
         each.start_keepalived()
-    holder = lambda: [each for each in (a, b) if each.holds_vip()]
-    alone = lambda: len(holder()) == 1 and holder()[0]
+
+    def alone():
+        """The one that has the VIPs, if it is one."""
+        holders = [each for each in (a, b) if each.holds_vip()]
+        return holders[0] if len(holders) == 1 else None
+
 
     first = until("one of them has the VIPs", alone)
     second = b if first is a else a
