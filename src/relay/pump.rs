@@ -2,10 +2,11 @@
 //!
 //! Adaptive, because measured: small messages are cheapest read into one buffer that the whole worker
 //! shares and written out at once; bulk is cheapest through a pipe. A read that fills the buffer
-//! promotes its direction to splicing, once its bytes need not be looked at any more; a run of small ones brings it back. Invariants: a direction
-//! that waits for its source holds neither memory nor pipe; what a slow reader leaves unsent is
-//! counted, and its direction reads no more; with neither memory nor pipe to be had, bytes are only
-//! taken from the source once the sink has taken them.
+//! promotes its direction to splicing, once its bytes need not be looked at any more; a run of small
+//! ones brings it back. Invariants: a direction that waits for its source holds neither memory nor pipe;
+//! what a slow reader leaves unsent, or unsent and encrypted, is counted, and its direction reads no
+//! more; with neither memory nor pipe to be had, bytes are only taken from the source once the sink has
+//! taken them, or where one of them speaks TLS a few, once the sink has room.
 //!
 //! Does not decide what an end means: see `tcp`.
 

@@ -78,6 +78,10 @@ enum Held {
     First(Box<First>),
     Unsent(Box<Unsent>),
     Pipe(LentPipe),
+    /// With the sink, which has it encrypted and not sent: counted here.
+    Below {
+        _hold: Box<Hold>,
+    },
 }
 
 /// What a client said first.
@@ -192,7 +196,11 @@ impl Direction {
                 bytes: first.bytes,
                 finished: self.state != State::Open,
             }),
-            Held::First(_) | Held::Nothing | Held::Unsent(_) | Held::Pipe(_) => None,
+            Held::First(_)
+            | Held::Nothing
+            | Held::Unsent(_)
+            | Held::Pipe(_)
+            | Held::Below { .. } => None,
         }
     }
 
@@ -212,11 +220,13 @@ impl Direction {
         forewarn: impl Fn(),
     ) -> Poll<Result<(), Fault>> {
         let turn = self.passed();
+        let mut flushed = turn;
         loop {
             if self.is_held_back && self.has_spoken {
                 return Poll::Pending;
             }
-            ready!(self.poll_flush(context, sink)).map_err(Fault::Sink)?;
+            ready!(self.poll_flush(context, gear, sink, flushed)).map_err(Fault::Sink)?;
+            flushed = self.passed();
             match self.state {
                 State::Open => {}
                 State::Finishing if self.must_speak && !self.has_spoken => {
@@ -247,15 +257,31 @@ impl Direction {
         self.given = self.given.wrapping_add(low(count));
     }
 
-    /// Gives the sink what is held.
+    /// Gives the sink what is held, and waits until it is with the system. When it was so last, this had `flushed`.
     fn poll_flush<D: Leg>(
         &mut self,
         context: &mut Context<'_>,
+        gear: &Gear,
         sink: &mut D,
+        flushed: Passed,
     ) -> Poll<io::Result<()>> {
         loop {
             let count = match &mut self.held {
-                Held::Nothing => return sink.poll_flush(context),
+                Held::Nothing => {
+                    let result = sink.poll_flush(context);
+                    let below = self.passed().given_since(flushed);
+                    if result.is_pending() && below > 0 {
+                        let below = usize::try_from(below).unwrap_or(BUFFER_SIZE);
+                        self.held = Held::Below {
+                            _hold: Box::new(gear.memory.hold(below)),
+                        };
+                    }
+                    return result;
+                }
+                Held::Below { .. } => {
+                    ready!(sink.poll_flush(context))?;
+                    0
+                }
                 Held::First(first) => match first.bytes.get(first.sent..).unwrap_or_default() {
                     [] if first.keep > 0 => return sink.poll_flush(context),
                     [] => 0,
@@ -291,21 +317,30 @@ impl Direction {
         (source, sink): (&mut S, &mut D),
         look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<(), Fault>> {
+        let has_room = gear.memory.has_room(BUFFER_SIZE);
         let count = match self.way {
             Way::Splice(small_reads) => {
                 ready!(self.poll_splice(context, gear, source.socket(), small_reads))
                     .map_err(Fault::Source)?
             }
-            Way::Copy if gear.memory.has_room(BUFFER_SIZE) => {
-                Some(ready!(self.poll_copy(context, gear, (source, sink), look))?)
-            }
-            Way::Copy if source.is_plain() => {
+            Way::Copy if !has_room && source.is_plain() && sink.is_plain() => {
                 Some(ready!(self.poll_peek(context, gear, (source, sink), look))?)
             }
-            // What was encrypted cannot be put back: it is taken once the sink has room for some of it.
             Way::Copy => {
-                ready!(sink.socket().poll_write_ready(context)).map_err(Fault::Sink)?;
-                Some(ready!(self.poll_copy(context, gear, (source, sink), look))?)
+                let mut most = BUFFER_SIZE;
+                if !has_room {
+                    // What was decrypted cannot be put back, and what is encrypted must be kept: little is taken, once
+                    // the sink has room for some of it.
+                    ready!(sink.socket().poll_write_ready(context)).map_err(Fault::Sink)?;
+                    most = SCARCE_READ;
+                }
+                Some(ready!(self.poll_copy(
+                    context,
+                    gear,
+                    (source, sink),
+                    most,
+                    look
+                ))?)
             }
         };
         match count {
@@ -319,18 +354,20 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads into the shared buffer and writes it out; what the sink does not take is kept.
+    /// Reads up to `most` bytes into the shared buffer and writes them out; what the sink does not take is kept.
     fn poll_copy<S: Leg, D: Leg>(
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
         (source, sink): (&mut S, &mut D),
+        most: usize,
         look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<usize, Fault>> {
         let mut buffer = gear.buffer();
-        let room = buffer.len();
-        let count = ready!(source.poll_read(context, &mut buffer, &mut self.waiting))
-            .map_err(Fault::Source)?;
+        let room = most.min(buffer.len());
+        let target = buffer.get_mut(..room).unwrap_or_default();
+        let count =
+            ready!(source.poll_read(context, target, &mut self.waiting)).map_err(Fault::Source)?;
         let bytes = buffer.get(..count).unwrap_or_default();
         if self.is_inspected {
             self.is_inspected = look(bytes);
@@ -481,6 +518,9 @@ pub(in crate::relay) fn give_way(context: &mut Context<'_>) {
 
 /// What one direction moves before the other sessions of the worker get their turn.
 const TURN_BYTES: u64 = 1 << 20;
+
+/// What is read where there is no memory and TLS lies on the way.
+const SCARCE_READ: usize = 4 * 1024;
 
 /// The low bits of a count.
 fn low(count: usize) -> u32 {

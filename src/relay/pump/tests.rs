@@ -1,3 +1,6 @@
+use std::cell::Cell;
+use std::task::ready;
+
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -6,6 +9,7 @@ use tokio::time::timeout;
 use super::super::session::Sessions;
 use super::*;
 use crate::clock::Moment;
+use crate::net::wire::{self, Waiting};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -256,6 +260,112 @@ async fn a_slow_reader_holds_no_more_than_one_buffer_and_stops_the_reading() {
     }
     assert!(gear.memory.used() > 0);
     assert!(gear.memory.used() <= BUFFER_SIZE);
+}
+
+/// A leg that keeps what it is given until it is flushed, as TLS does.
+struct Keeping {
+    stream: TcpStream,
+    kept: Vec<u8>,
+    most: Rc<Cell<usize>>,
+}
+
+impl Leg for Keeping {
+    fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn is_plain(&self) -> bool {
+        false
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut TaskContext<'_>,
+        buffer: &mut [u8],
+        waiting: &mut Waiting,
+    ) -> Poll<io::Result<usize>> {
+        wire::poll_read(context, &self.stream, buffer, waiting)
+    }
+
+    fn poll_write(
+        &mut self,
+        context: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.kept.extend_from_slice(bytes);
+        if let Poll::Ready(Err(error)) = self.poll_flush(context) {
+            return Poll::Ready(Err(error));
+        }
+        self.most.set(self.most.get().max(self.kept.len()));
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(&mut self, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        while !self.kept.is_empty() {
+            let count = ready!(wire::poll_write(context, &self.stream, &self.kept))?;
+            self.kept.drain(..count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_finish(&mut self, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(context))?;
+        Poll::Ready(wire::finish(&self.stream))
+    }
+}
+
+#[tokio::test]
+async fn what_lies_encrypted_before_a_slow_reader_is_counted_and_little_without_memory() {
+    for (memory, allowed) in [(1 << 20, BUFFER_SIZE), (0, 4096)] {
+        let World {
+            gear,
+            sessions,
+            mut client,
+            mut node,
+            legs: (client_leg, node_leg),
+        } = world(Gear::new(memory, 0)).await;
+        let most = Rc::<Cell<usize>>::default();
+        let client_leg = Keeping {
+            stream: client_leg,
+            kept: Vec::new(),
+            most: Rc::clone(&most),
+        };
+        let seat = sessions.admit(1);
+        let legs = (client_leg, node_leg);
+        let mut pump = Pump::new(&gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
+        let bytes = pattern(24 << 20);
+        let mut sent = 0;
+        let flood = async {
+            while let Ok(count) =
+                timeout(Duration::from_millis(300), node.write(&bytes[sent..])).await
+            {
+                sent += count.unwrap();
+                assert!(
+                    sent < bytes.len(),
+                    "the buffers of the system take all of it"
+                );
+            }
+        };
+        tokio::select! {
+            end = pump.until_ended() => panic!("ended: {end:?}"),
+            () = async { timeout(PATIENCE, flood).await.unwrap() } => {}
+        }
+        // What it keeps now, and no more than that.
+        assert!(gear.memory.used() > 0);
+        assert!(gear.memory.used() >= pump.client.kept.len());
+        assert!(most.get() <= allowed, "{} bytes with {memory}", most.get());
+
+        let reading = async {
+            let mut received = vec![0; sent];
+            client.read_exact(&mut received).await.unwrap();
+            assert!(received == bytes[..sent]);
+        };
+        tokio::select! {
+            end = pump.until_ended() => panic!("ended: {end:?}"),
+            () = async { timeout(PATIENCE, reading).await.unwrap() } => {}
+        }
+        assert_eq!(gear.memory.used(), 0);
+    }
 }
 
 #[tokio::test]
