@@ -8,7 +8,8 @@ use crate::tls::{certify, server};
 use crate::world::{Directory, World, find};
 
 /// Nodes are asked at the start, and then not for as long as a test lasts.
-const SELDOM: &str = "[listener.probe]\ninterval = \"10m\"\nfast_interval = \"10m\"\n";
+const SELDOM: &str =
+    "[listener.probe]\ninterval = \"10m\"\nfast_interval = \"10m\"\ntimeout = \"2s\"\n";
 
 fn probe(world: &World, words: &[&str]) -> Output {
     world.pinfold(&[&["probe"], words].concat())
