@@ -10,6 +10,7 @@ use super::Shared;
 use crate::clock::Moment;
 use crate::config::model::{Config, Listener, SourceAddress};
 use crate::net::divert::BUFFER;
+use crate::net::transparent::interception_port;
 use crate::pool::select::Standing;
 use crate::relay::diversions::State;
 use crate::snapshot::{Endpoint, Snapshot};
@@ -114,8 +115,21 @@ fn sentence(
         State::NotAllowed => (
             "this process cannot send in the clients' names, and the log says why".to_owned(),
             "give it CAP_NET_RAW (AmbientCapabilities= of its unit; before Linux 5.17 CAP_NET_ADMIN as well, and \
-             `sandbox` without \"capabilities\"); the UDP ports from 20550 on of the loopback addresses are its own"
+             `sandbox` without \"capabilities\")"
                 .to_owned(),
+        ),
+        State::PortTaken => (
+            format!(
+                "another process has a UDP port of the loopback addresses where nodes' answers come ({} and the \
+                 following, one for each worker)",
+                interception_port(0)
+            ),
+            "`ss -lunp` shows whose it is".to_owned(),
+        ),
+        State::NoSockets => (
+            "the sockets that send in the clients' names cannot be opened, and the log says why"
+                .to_owned(),
+            "it is tried again every few seconds".to_owned(),
         ),
         State::NoRoute => (
             "the policy routing is missing that brings back what nodes answer".to_owned(),
@@ -226,6 +240,9 @@ mod tests {
     fn each_state_of_the_host_has_its_sentence_and_its_remedy() {
         let say = |state| sentence(state, (2, 3), "IPv4", "audio", "pinfold.toml");
         assert!(say(State::NotAllowed).contains("CAP_NET_RAW"));
+        let taken = say(State::PortTaken);
+        assert!(taken.contains("20550") && !taken.contains("CAP_NET_RAW"));
+        assert!(say(State::NoSockets).contains("the log says why"));
         for state in [State::NoRoute, State::NoRules] {
             assert!(say(state).contains("pinfold check --host-rules pinfold.toml"));
         }

@@ -2,6 +2,7 @@
 //!
 //! Ordering: each worker writes its own states, and nothing else depends on them: relaxed.
 
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// How one worker fares with one version of IP.
@@ -12,8 +13,12 @@ pub enum State {
     Unknown,
     /// Answers come back.
     Works,
-    /// The sockets cannot be opened: a capability is missing, or another process has them.
+    /// A capability is missing.
     NotAllowed,
+    /// Another process has the port where nodes' answers come.
+    PortTaken,
+    /// The sockets cannot be opened for another reason: no descriptors, no such version of IP.
+    NoSockets,
     /// The policy routing is missing.
     NoRoute,
     /// The firewall's rules are missing, or do not know this worker.
@@ -21,13 +26,25 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Unknown,
         Self::Works,
         Self::NotAllowed,
+        Self::PortTaken,
+        Self::NoSockets,
         Self::NoRoute,
         Self::NoRules,
     ];
+
+    /// What stands in the way where the sockets cannot be opened.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::PermissionDenied => Self::NotAllowed,
+            ErrorKind::AddrInUse => Self::PortTaken,
+            _ => Self::NoSockets,
+        }
+    }
 }
 
 /// How the workers fare.
@@ -66,8 +83,9 @@ impl Diversions {
             State::ALL.get(usize::from(number)).copied()
         });
         let states: Vec<_> = states.collect();
-        let troubles = [State::NotAllowed, State::NoRoute, State::NoRules];
-        troubles.into_iter().find_map(|trouble| {
+        let troubles = State::ALL.into_iter();
+        let mut troubles = troubles.filter(|state| !matches!(state, State::Unknown | State::Works));
+        troubles.find_map(|trouble| {
             let count = states.iter().filter(|state| **state == trouble).count();
             (count > 0).then_some((trouble, count))
         })
@@ -98,6 +116,17 @@ mod tests {
         assert_eq!(diversions.trouble(false), None);
         diversions.tell(9, false, State::NoRules);
         assert_eq!(diversions.trouble(false), None, "there is no such worker");
+    }
+
+    #[test]
+    fn whoever_has_the_port_is_not_taken_for_a_missing_right() {
+        let has_it = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let taken = std::net::UdpSocket::bind(has_it.local_addr().unwrap()).unwrap_err();
+        assert_eq!(State::of(&taken), State::PortTaken);
+        let of = |errno: rustix::io::Errno| State::of(&errno.into());
+        assert_eq!(of(rustix::io::Errno::PERM), State::NotAllowed);
+        assert_eq!(of(rustix::io::Errno::ACCESS), State::NotAllowed);
+        assert_eq!(of(rustix::io::Errno::MFILE), State::NoSockets);
     }
 
     #[test]

@@ -112,9 +112,7 @@ impl Diverted {
         let diversion = match Diversion::open(self.worker, is_ipv6) {
             Ok(diversion) => diversion,
             Err(error) => {
-                if self.told.tell(self.worker, is_ipv6, State::NotAllowed) {
-                    tracing::error!(worker = self.worker, %error, "cannot speak to nodes in the names of clients");
-                }
+                self.tell_no_sockets(is_ipv6, &error);
                 return None;
             }
         };
@@ -132,6 +130,12 @@ impl Diverted {
         let this = Rc::clone(self);
         spawn_local(async move { this.test(&new, is_ipv6).await });
         Some(())
+    }
+
+    fn tell_no_sockets(&self, is_ipv6: bool, error: &io::Error) {
+        if self.told.tell(self.worker, is_ipv6, State::of(error)) {
+            tracing::error!(worker = self.worker, %error, "cannot speak to nodes in the names of clients");
+        }
     }
 
     /// From here on `door` is told of answers.
@@ -196,14 +200,19 @@ impl Diverted {
     async fn test(&self, way: &Way, is_ipv6: bool) {
         loop {
             let state = match is_delivered_here(is_ipv6) {
-                Ok(true) if self.comes_back(way, is_ipv6).await => State::Works,
+                Ok(true) if self.comes_back(way, is_ipv6).await => Some(State::Works),
                 // One datagram may be lost where many come.
-                Ok(true) if self.comes_back(way, is_ipv6).await => State::Works,
-                Ok(true) => State::NoRules,
-                Ok(false) => State::NoRoute,
-                Err(_) => State::NotAllowed,
+                Ok(true) if self.comes_back(way, is_ipv6).await => Some(State::Works),
+                Ok(true) => Some(State::NoRules),
+                Ok(false) => Some(State::NoRoute),
+                Err(error) => {
+                    self.tell_no_sockets(is_ipv6, &error);
+                    None
+                }
             };
-            self.told.tell(self.worker, is_ipv6, state);
+            if let Some(state) = state {
+                self.told.tell(self.worker, is_ipv6, state);
+            }
             sleep(TEST_INTERVAL).await;
         }
     }
