@@ -279,6 +279,10 @@ pub struct NodeChanged {
     pub node: String,
     /// Its sessions at this moment.
     pub sessions: u64,
+    /// How many of them, at most, are of listeners that speak SIP: those go on with another node where one takes them.
+    /// Where other listeners share its port, theirs are among them.
+    #[serde(default)]
+    pub sip: u64,
 }
 
 /// Why a node was not given another state.

@@ -86,6 +86,14 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Whether clients' TLS ends here, and SIP is spoken within: its sessions outlive their nodes.
+    #[must_use]
+    pub fn speaks_sip(&self) -> bool {
+        let termination = self.termination.as_ref();
+        termination
+            .is_some_and(|termination| matches!(termination.protocol, model::Protocol::Sip(_)))
+    }
+
     /// The nodes as a session sees them now.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
         let measure = self.measure();

@@ -67,7 +67,10 @@ fn question(nodes: &Nodes, name: &str, pool: Option<&str>) -> String {
     let mut text = String::new();
     for node in nodes.nodes.iter().filter(is_meant) {
         let sessions = count(node.sessions, "session");
-        text += &format!("{name} (pool {}): {sessions} will be ended now.", node.pool);
+        text += &format!(
+            "{name} (pool {}): {sessions} will lose this node now.",
+            node.pool
+        );
         let others = nodes.nodes.iter().filter(|other| {
             let is_other = other.pool == node.pool && other.name != name;
             is_other && other.services.iter().any(|each| each.standing == "takes")
@@ -88,9 +91,15 @@ fn describe(changed: &Changed) -> String {
             (Wanted::Active, _) => {
                 format!("{name} (pool {pool}) takes sessions again; it has {sessions}\n")
             }
-            (Wanted::Disabled, _) => {
+            (Wanted::Disabled, _) if one.sip == 0 => {
                 format!("{name} (pool {pool}) is disabled; {sessions} ended\n")
             }
+            (Wanted::Disabled, _) => format!(
+                "{name} (pool {pool}) is disabled; {sessions} taken off it:\n\
+                 {} may go on with another node, {} ended\n",
+                count(one.sip, "SIP session"),
+                one.sessions.saturating_sub(one.sip),
+            ),
             (Wanted::Draining, Some(deadline)) => format!(
                 "{name} (pool {pool}) drains: no new sessions; {sessions} left, cut in {}\n",
                 age(deadline)
@@ -129,17 +138,17 @@ mod tests {
     }
 
     #[test]
-    fn the_question_tells_what_ends_and_whether_anybody_is_left() {
+    fn the_question_tells_who_is_concerned_and_whether_anybody_is_left() {
         let mut nodes = Nodes {
             nodes: vec![node("edge1", "takes"), node("edge2", "takes")],
         };
-        let expected = "edge1 (pool edge): 12 sessions will be ended now.\n";
+        let expected = "edge1 (pool edge): 12 sessions will lose this node now.\n";
         assert_eq!(question(&nodes, "edge1", None), expected);
         assert_eq!(question(&nodes, "edge1", Some("other")), "");
         nodes.nodes[1] = node("edge2", "down");
         assert_eq!(
             question(&nodes, "edge1", Some("edge")),
-            "edge1 (pool edge): 12 sessions will be ended now. NOBODY ELSE in pool edge takes sessions.\n"
+            "edge1 (pool edge): 12 sessions will lose this node now. NOBODY ELSE in pool edge takes sessions.\n"
         );
     }
 
@@ -152,8 +161,19 @@ mod tests {
                 pool: "edge".into(),
                 node: "edge1".into(),
                 sessions: 1,
+                sip: 0,
             }],
         };
+        let disabled = changed(Wanted::Disabled, None);
+        assert!(
+            describe(&disabled).starts_with("edge1 (pool edge) is disabled; 1 session ended\n")
+        );
+        let mut of_sip = disabled;
+        (of_sip.changed[0].sessions, of_sip.changed[0].sip) = (12, 3);
+        assert!(describe(&of_sip).starts_with(
+            "edge1 (pool edge) is disabled; 12 sessions taken off it:\n\
+             3 SIP sessions may go on with another node, 9 ended\n"
+        ));
         assert_eq!(
             describe(&changed(Wanted::Active, None)),
             "edge1 (pool edge) takes sessions again; it has 1 session\n"

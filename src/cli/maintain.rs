@@ -179,7 +179,7 @@ impl Conductor<'_> {
         }
         let lasted = in_short(begun.elapsed());
         let what = format!(
-            "{} ended at {}, in {lasted}",
+            "{} taken off at {}, in {lasted}",
             grouped(ended as u64),
             pace(self.manner.pace)
         );

@@ -1,6 +1,6 @@
 //! What administrators want of nodes: kept, obeyed, and shown with who and why.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,8 +109,10 @@ impl Control {
         self.shared.administered.store(states.into());
         let mut changed = Vec::new();
         for (pool, command) in pools.into_iter().zip(commands) {
+            let (sessions, sip) = self.sessions_of(&pool, node);
             changed.push(NodeChanged {
-                sessions: self.sessions_of(&pool, node),
+                sessions,
+                sip,
                 pool,
                 node: node.into(),
             });
@@ -155,14 +157,25 @@ impl Control {
         })
     }
 
-    fn sessions_of(&self, pool: &str, node: &str) -> u64 {
+    /// All sessions of a node, and those of its ports where a listener speaks SIP.
+    fn sessions_of(&self, pool: &str, node: &str) -> (u64, u64) {
         let snapshot = self.shared.snapshot.load();
+        let speakers = snapshot
+            .listeners
+            .iter()
+            .filter(|listener| listener.speaks_sip());
+        let ports: HashSet<_> = speakers
+            .flat_map(|listener| &listener.nodes)
+            .map(|seat| seat.endpoint.number)
+            .collect();
         let members = snapshot.groups.iter().flat_map(|group| &group.members);
         let of_node = members
             .filter(|member| *member.endpoint.pool == *pool && *member.endpoint.node == *node);
-        of_node
-            .map(|member| u64::from(member.endpoint.sessions()))
-            .sum()
+        of_node.fold((0, 0), |(all, sip), member| {
+            let sessions = u64::from(member.endpoint.sessions());
+            let is_sip = ports.contains(&member.endpoint.number);
+            (all + sessions, sip + sessions * u64::from(is_sip))
+        })
     }
 }
 

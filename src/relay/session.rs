@@ -52,6 +52,19 @@ pub enum Interrupt {
     Stopped,
 }
 
+impl Interrupt {
+    /// Whether it is about the node alone: a session that has not met that may go to another one.
+    #[must_use]
+    pub const fn is_of_node(self) -> bool {
+        match self {
+            Self::NodeDown | Self::Drained | Self::Disabled | Self::NodeRemoved => true,
+            Self::Named | Self::Deadline | Self::Moved | Self::ListenerRemoved | Self::Stopped => {
+                false
+            }
+        }
+    }
+}
+
 /// Which node and port a session has to do with; zero is none. See `snapshot::Endpoint`.
 pub type EndpointNumber = u32;
 
@@ -133,6 +146,22 @@ impl Session {
             Poll::Pending => future.as_mut().poll(context).map(Ok),
         })
         .await
+    }
+
+    /// As [`guard`](Self::guard), for one that has no node, and perhaps had one before: what becomes of that does not
+    /// concern it.
+    ///
+    /// # Errors
+    ///
+    /// Any other interrupt, which is thereby consumed; `future` is dropped.
+    pub async fn guard_without_node<F: Future>(&self, future: F) -> Result<F::Output, Interrupt> {
+        let mut future = pin!(future);
+        loop {
+            match self.guard(future.as_mut()).await {
+                Err(interrupt) if interrupt.is_of_node() => {}
+                ended => return ended,
+            }
+        }
     }
 
     /// Takes the interrupt, or remembers whom to wake for one.

@@ -83,6 +83,7 @@ pub(super) async fn serve(
         hold: None,
         has_news: false,
         talk_has_begun: false,
+        turning: None,
         rehomed_at: None,
         failed_at: None,
     };
@@ -154,6 +155,9 @@ struct Visit<'a> {
     has_news: bool,
     /// A message has come: from here on it may be idle.
     talk_has_begun: bool,
+    /// Why it passes unread once the client has what waits for the end of its node's message; until then nothing more
+    /// of the client passes.
+    turning: Option<&'static str>,
     /// When it last found another node than its first.
     rehomed_at: Option<Moment>,
     /// When it last found none.
@@ -212,6 +216,9 @@ impl Visit<'_> {
             return Poll::Ready(Event::Interrupted(interrupt));
         }
         for _ in 0..READS {
+            if let Some(why) = self.turning.filter(|_| !self.talk.has_deferred()) {
+                return Poll::Ready(Event::Stopped(Stop::Opaque(why)));
+            }
             let told = self.poll_tell(context);
             if let Poll::Ready(Err(error)) = told {
                 return Poll::Ready(Event::ClientGone(Some(error)));
@@ -250,6 +257,9 @@ impl Visit<'_> {
         if let Some(line) = line.as_deref_mut() {
             let drained = line.to_node.poll_drain(context, &mut line.leg);
             ready!(drained).map_err(|error| Event::NodeGone(Some(error)))?;
+        }
+        if self.turning.is_some() {
+            return Poll::Pending;
         }
         if self.up.has_finished && !self.has_news {
             return self.poll_finish(context, line);
@@ -377,7 +387,11 @@ impl Visit<'_> {
                 if line.is_none() {
                     *line = self.find_node(None).await.map_err(Ending::reset)?;
                 }
-                return Ok(Goes::Opaque(why));
+                if !self.talk.has_deferred() {
+                    return Ok(Goes::Opaque(why));
+                }
+                // Whoever does not frame cannot tell where the node's message ends.
+                self.turning = Some(why);
             }
             Event::Stopped(Stop::Refused(refusal)) => {
                 self.tell_refused(refusal);

@@ -102,12 +102,6 @@ impl Kamailio {
 }
 
 impl Server {
-    /// Stops it in order, with all its processes.
-    pub(crate) fn stop(&mut self) {
-        self.process.signal(Signal::TERM).unwrap();
-        assert!(self.process.wait_exit(SOON).is_some(), "it goes on");
-    }
-
     /// Kills it, with all its processes at once: none of them ends in order.
     pub(crate) fn kill(&mut self) {
         let own = self.process.pid();

@@ -11,6 +11,7 @@ mod pressure;
 mod sipp;
 mod torture;
 
+use std::net::TcpStream;
 use std::path::Path;
 
 use self::node::SipNode;
@@ -23,11 +24,13 @@ fn a_node_is_up_while_it_answers_options_whatever_it_answers() {
     let Some(kamailio) = Kamailio::find() else {
         return;
     };
-    let mut nodes = [200, 403].map(|code| kamailio.serve(code));
+    let nodes = [200, 403].map(|code| kamailio.serve(code));
+    let silenced = SipNode::start("edge3");
     let world = World::start_with(0, |setup| {
         for (number, node) in nodes.iter().enumerate() {
             setup.node(&format!("edge{}", number + 1), node.address);
         }
+        setup.node("edge3", silenced.address());
         setup.listeners[0].service = "tcp".into();
         setup.listeners[0].more = "[listener.probe]\nkind = \"sip-options\"\n".into();
     });
@@ -41,9 +44,15 @@ fn a_node_is_up_while_it_answers_options_whatever_it_answers() {
     let probed = world.pinfold.json("/v1/nodes/edge2/probe");
     assert_eq!(probed["services"][0]["probe"], "sip-options", "{probed}");
     assert_eq!(probed["services"][0]["result"], "answered", "{probed}");
-    nodes[0].stop();
-    world.pinfold.wait_health("edge1", "down");
-    assert_eq!(world.pinfold.node("edge2")["services"][0]["health"], "up");
+    silenced.wait_heard(|text| text.starts_with("OPTIONS sip:127.0.0.1"));
+    world.pinfold.wait_health("edge3", "up");
+    // It accepts and reads as before: only who asks for more than that can tell.
+    silenced.answer(false);
+    world.pinfold.wait_health("edge3", "down");
+    TcpStream::connect(silenced.address()).expect("it still listens");
+    for node in ["edge1", "edge2"] {
+        assert_eq!(world.pinfold.node(node)["services"][0]["health"], "up");
+    }
 }
 
 /// Lines of a listener that speaks SIP inside TLS that ends here, by the certificate "server" of `directory`; `more`

@@ -214,6 +214,7 @@ async fn control(mut requests: mpsc::Receiver<Request>) {
                     pool: by,
                     node,
                     sessions: 0,
+                    sip: 0,
                 }]));
             }
             Request::Pin { wish, answer } => {

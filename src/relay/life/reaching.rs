@@ -81,7 +81,9 @@ impl<'a> Approach<'a> {
             Admittance::At(moment) => {
                 self.seat.arm(None);
                 let wait = tokio::time::sleep(moment.since(now));
-                self.seat.guard(wait).await.map_err(outcome_of)
+                // It may have tried another one before, and be bound to that still.
+                let waited = self.seat.guard_without_node(wait).await;
+                waited.map_err(outcome_of)
             }
         }
     }
@@ -123,22 +125,16 @@ impl<'a> Approach<'a> {
         endpoint: &Endpoint,
         interrupt: Interrupt,
     ) -> Undialled {
-        match interrupt {
-            Interrupt::Deadline => {
-                let reports = &self.context.reports;
-                reports.send(Report::DialTimedOut(endpoint.number));
-                Undialled::Failed(Failure::Unanswered)
-            }
+        if interrupt.is_of_node() {
             // Whatever became of the node, the client has not met it yet.
-            Interrupt::NodeDown
-            | Interrupt::Drained
-            | Interrupt::Disabled
-            | Interrupt::NodeRemoved => Undialled::Failed(Failure::Refused),
-            // One that was moved knows only its old pin: it comes again.
-            Interrupt::Named
-            | Interrupt::Moved
-            | Interrupt::ListenerRemoved
-            | Interrupt::Stopped => Undialled::Over(outcome_of(interrupt)),
+            return Undialled::Failed(Failure::Refused);
         }
+        if interrupt == Interrupt::Deadline {
+            let reports = &self.context.reports;
+            reports.send(Report::DialTimedOut(endpoint.number));
+            return Undialled::Failed(Failure::Unanswered);
+        }
+        // One that was moved knows only its old pin: it comes again.
+        Undialled::Over(outcome_of(interrupt))
     }
 }

@@ -125,6 +125,22 @@ async fn an_interrupt_ends_a_wait_and_is_consumed_by_it() {
     assert_eq!(seat.guard(async { 5 }).await, Ok(5));
 }
 
+#[tokio::test]
+async fn what_becomes_of_a_node_that_was_tried_before_ends_no_wait_for_another() {
+    use Interrupt::{Deadline, Disabled, Drained, ListenerRemoved, NodeDown, NodeRemoved, Stopped};
+    let sessions = sessions();
+    let seat = sessions.admit(1);
+    for interrupt in [NodeDown, Drained, Disabled, NodeRemoved] {
+        seat.interrupt(interrupt);
+        assert_eq!(seat.guard_without_node(async { 5 }).await, Ok(5));
+    }
+    for interrupt in [Deadline, ListenerRemoved, Stopped] {
+        seat.interrupt(interrupt);
+        let ended = seat.guard_without_node(pending::<()>()).await;
+        assert_eq!(ended, Err(interrupt));
+    }
+}
+
 #[test]
 fn a_cut_reaches_exactly_the_sessions_of_the_endpoint() {
     let sessions = sessions();

@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::side::{Inbound, Outbound};
 use super::{RETRY_AFTER, Visit};
 use crate::clock::Moment;
-use crate::config::model::Protocol;
 use crate::net::options::LegOptions;
 use crate::pool::select::Choice;
 use crate::relay::Policy;
@@ -142,7 +141,7 @@ impl Visit<'_> {
     fn policy_of_today(&self) -> Rc<Policy> {
         let own = self.life.policy();
         match self.life.context().names.today(own) {
-            Today::Changed(policy) if speaks_sip(&policy) => Rc::new(policy),
+            Today::Changed(policy) if policy.listener.speaks_sip() => Rc::new(policy),
             Today::Changed(_) | Today::Same | Today::Gone => Rc::clone(own),
         }
     }
@@ -157,9 +156,4 @@ impl Visit<'_> {
             self.renew();
         }
     }
-}
-
-fn speaks_sip(policy: &Policy) -> bool {
-    let termination = policy.listener.termination.as_ref();
-    termination.is_some_and(|termination| matches!(termination.protocol, Protocol::Sip(_)))
 }

@@ -129,6 +129,11 @@ impl<'a> Talk<'a> {
         owed == 0 || owed <= OWED_MAX && self.gear().memory().has_room(OWED_MAX)
     }
 
+    /// Whether the client gets an answer when its node's message has passed to its end.
+    pub(super) const fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
     /// Whether a message has come.
     pub(super) const fn has_framed(&self) -> bool {
         self.has_framed

@@ -304,6 +304,7 @@ fn who_is_drained_disabled_or_moved_goes_on_with_another_node() {
     let run = |words: &[&str]| {
         let done = world.pinfold(words);
         assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
     };
     let mut number = 1;
     let mut comes_to = |node: &str| {
@@ -316,7 +317,9 @@ fn who_is_drained_disabled_or_moved_goes_on_with_another_node() {
     };
     run(&["pin", "fabrikam", "edge2", "--now"]);
     comes_to("edge2");
-    run(&["disable", "edge2", "--yes"]);
+    let told = run(&["disable", "edge2", "--yes"]);
+    let moved = "1 session taken off it:\n1 SIP session may go on with another node, 0 ended\n";
+    assert!(told.contains(moved), "{told}");
     comes_to("edge1");
     run(&["resume", "edge2"]);
     run(&["drain", "edge1", "--deadline", "1s"]);

@@ -333,6 +333,64 @@ fn who_compresses_all_the_same_is_relayed_unread_and_that_is_said() {
 }
 
 #[test]
+fn what_pinfold_answers_stands_behind_the_message_that_is_coming_from_the_node() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |_| {});
+    let (mut phone, rest) = amid_a_message(&world, &node);
+    node.answer(false);
+    phone.say([negotiate(), request("MESSAGE", 2, "fabrikam.com", "")].concat());
+    node.wait_heard(|text| text.contains("CSeq: 2 MESSAGE"));
+    node.say(&rest);
+    assert_eq!(phone.hear_bytes(rest.len()), rest);
+    assert_eq!(read_answer(&phone.hear().unwrap()), (488, None));
+    // And ahead of the next.
+    let next = request("NOTIFY", 10, "contoso.com", "");
+    node.say(next.as_bytes());
+    assert_eq!(phone.hear().unwrap(), next);
+}
+
+#[test]
+fn who_compresses_amid_a_message_of_its_node_gets_its_end_and_then_what_it_is_owed() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |_| {});
+    let (mut phone, rest) = amid_a_message(&world, &node);
+    node.answer(false);
+    // At once: whoever has heard the first part says its rest when all of it has been looked at.
+    phone.say(
+        [
+            request("MESSAGE", 2, "fabrikam.com", "").as_bytes(),
+            negotiate().as_bytes(),
+            b"\x01\x00\x80compressed\r\n",
+        ]
+        .concat(),
+    );
+    node.wait_heard(|text| text.contains("CSeq: 2 MESSAGE"));
+    node.say(&rest[..100]);
+    assert_eq!(phone.hear_bytes(100), &rest[..100]);
+    node.say(&rest[100..]);
+    assert_eq!(phone.hear_bytes(rest.len() - 100), &rest[100..]);
+    assert_eq!(read_answer(&phone.hear().unwrap()), (488, None));
+    node.wait_heard(|text| text.ends_with("compressed\r\n"));
+    node.say(b"\xffbytes back");
+    assert_eq!(phone.hear_bytes(11), b"\xffbytes back");
+    assert_eq!(
+        counted(&world, "pinfold_sip_opaque_total", &["fabrikam"]),
+        1
+    );
+}
+
+/// A partner that has got half of a message of its node, and the rest of that.
+fn amid_a_message(world: &World, node: &SipNode) -> (Phone, Vec<u8>) {
+    let mut phone = Phone::connect(world.address(), FABRIKAM);
+    assert_eq!(phone.ask("OPTIONS", 1).0, 200);
+    let mut begin = request("NOTIFY", 9, "contoso.com", &"x".repeat(1000)).into_bytes();
+    let rest = begin.split_off(begin.len() - 500);
+    node.say(&begin);
+    assert_eq!(phone.hear_bytes(begin.len()), begin);
+    (phone, rest)
+}
+
+#[test]
 fn who_does_not_speak_sip_is_relayed_where_nothing_is_asked_of_it_and_else_refused() {
     let directory = Directory::create();
     let (world, node) = one(&directory, |_| {});
