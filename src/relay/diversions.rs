@@ -39,10 +39,13 @@ impl State {
     /// What stands in the way where the sockets cannot be opened.
     #[must_use]
     pub fn of(error: &io::Error) -> Self {
-        match error.kind() {
-            ErrorKind::PermissionDenied => Self::NotAllowed,
-            ErrorKind::AddrInUse => Self::PortTaken,
-            _ => Self::NoSockets,
+        let kind = error.kind();
+        if kind == ErrorKind::PermissionDenied {
+            Self::NotAllowed
+        } else if kind == ErrorKind::AddrInUse {
+            Self::PortTaken
+        } else {
+            Self::NoSockets
         }
     }
 }
