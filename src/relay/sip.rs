@@ -83,7 +83,7 @@ pub(super) async fn serve(
         hold: None,
         has_news: false,
         talk_has_begun: false,
-        turning: None,
+        put_off: None,
         rehomed_at: None,
         failed_at: None,
     };
@@ -155,9 +155,9 @@ struct Visit<'a> {
     has_news: bool,
     /// A message has come: from here on it may be idle.
     talk_has_begun: bool,
-    /// Why it passes unread once the client has what waits for the end of its node's message; until then nothing more
-    /// of the client passes.
-    turning: Option<&'static str>,
+    /// What stops it once the client has what waits for the end of its node's message; until then nothing more of the
+    /// client passes.
+    put_off: Option<Stop>,
     /// When it last found another node than its first.
     rehomed_at: Option<Moment>,
     /// When it last found none.
@@ -216,8 +216,10 @@ impl Visit<'_> {
             return Poll::Ready(Event::Interrupted(interrupt));
         }
         for _ in 0..READS {
-            if let Some(why) = self.turning.filter(|_| !self.talk.has_deferred()) {
-                return Poll::Ready(Event::Stopped(Stop::Opaque(why)));
+            if !self.talk.has_deferred()
+                && let Some(stop) = self.put_off.take()
+            {
+                return Poll::Ready(Event::Stopped(stop));
             }
             let told = self.poll_tell(context);
             if let Poll::Ready(Err(error)) = told {
@@ -258,7 +260,7 @@ impl Visit<'_> {
             let drained = line.to_node.poll_drain(context, &mut line.leg);
             ready!(drained).map_err(|error| Event::NodeGone(Some(error)))?;
         }
-        if self.turning.is_some() {
+        if self.put_off.is_some() {
             return Poll::Pending;
         }
         if self.up.has_finished && !self.has_news {
@@ -383,15 +385,17 @@ impl Visit<'_> {
                 }
                 self.has_news = true;
             }
+            // Only whoever frames can tell where the node's message ends.
+            Event::Stopped(stop @ (Stop::Opaque(_) | Stop::Refused(_)))
+                if line.is_some() && self.talk.has_deferred() =>
+            {
+                self.put_off = Some(stop);
+            }
             Event::Stopped(Stop::Opaque(why)) => {
                 if line.is_none() {
                     *line = self.find_node(None).await.map_err(Ending::reset)?;
                 }
-                if !self.talk.has_deferred() {
-                    return Ok(Goes::Opaque(why));
-                }
-                // Whoever does not frame cannot tell where the node's message ends.
-                self.turning = Some(why);
+                return Ok(Goes::Opaque(why));
             }
             Event::Stopped(Stop::Refused(refusal)) => {
                 self.tell_refused(refusal);

@@ -379,6 +379,28 @@ fn who_compresses_amid_a_message_of_its_node_gets_its_end_and_then_what_it_is_ow
     );
 }
 
+#[test]
+fn who_is_refused_amid_a_message_of_its_node_gets_its_end_and_hears_why() {
+    let directory = Directory::create();
+    let (world, node) = one(&directory, |setup| {
+        setup.listeners[0].more =
+            speaking_sip(directory.path(), "[listener.sip]\nmax_body = \"2KB\"\n");
+    });
+    let (mut phone, rest) = amid_a_message(&world, &node);
+    node.answer(false);
+    let large = request("MESSAGE", 3, "fabrikam.com", &"x".repeat(3000));
+    phone.say([request("MESSAGE", 2, "fabrikam.com", ""), large].concat());
+    node.wait_heard(|text| text.contains("CSeq: 2 MESSAGE"));
+    node.say(&rest[..100]);
+    assert_eq!(phone.hear_bytes(100), &rest[..100]);
+    node.say(&rest[100..]);
+    assert_eq!(phone.hear_bytes(rest.len() - 100), &rest[100..]);
+    assert_eq!(read_answer(&phone.hear().unwrap()).0, 413);
+    assert!(phone.ends().is_some());
+    drop(phone);
+    world.pinfold.wait_ended("refused-message", 1);
+}
+
 /// A partner that has got half of a message of its node, and the rest of that.
 fn amid_a_message(world: &World, node: &SipNode) -> (Phone, Vec<u8>) {
     let mut phone = Phone::connect(world.address(), FABRIKAM);
