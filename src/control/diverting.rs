@@ -10,7 +10,7 @@ use super::Shared;
 use crate::clock::Moment;
 use crate::config::model::{Config, Listener, SourceAddress};
 use crate::net::divert::BUFFER;
-use crate::net::transparent::interception_port;
+use crate::net::transparent::FIRST_INTERCEPTION_PORT;
 use crate::pool::select::Standing;
 use crate::relay::diversions::State;
 use crate::snapshot::{Endpoint, Snapshot};
@@ -120,9 +120,8 @@ fn sentence(
         ),
         State::PortTaken => (
             format!(
-                "another process has a UDP port of the loopback addresses where nodes' answers come ({} and the \
-                 following, one for each worker)",
-                interception_port(0)
+                "another process has a UDP port of the loopback addresses where nodes' answers come \
+                 ({FIRST_INTERCEPTION_PORT} and the following, one for each worker)"
             ),
             "`ss -lunp` shows whose it is".to_owned(),
         ),

@@ -26,6 +26,7 @@ pub enum State {
 }
 
 impl State {
+    /// Behind the first two all are troubles, the worst first.
     const ALL: [Self; 7] = [
         Self::Unknown,
         Self::Works,

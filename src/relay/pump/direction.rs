@@ -317,30 +317,24 @@ impl Direction {
         (source, sink): (&mut S, &mut D),
         look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<(), Fault>> {
-        let has_room = gear.memory.has_room(BUFFER_SIZE);
         let count = match self.way {
             Way::Splice(small_reads) => {
                 ready!(self.poll_splice(context, gear, source.socket(), small_reads))
                     .map_err(Fault::Source)?
             }
-            Way::Copy if !has_room && source.is_plain() && sink.is_plain() => {
+            Way::Copy if gear.memory.has_room(BUFFER_SIZE) => {
+                let copied = self.poll_copy(context, gear, (source, sink), BUFFER_SIZE, look);
+                Some(ready!(copied)?)
+            }
+            Way::Copy if source.is_plain() && sink.is_plain() => {
                 Some(ready!(self.poll_peek(context, gear, (source, sink), look))?)
             }
+            // What was decrypted cannot be put back, and what is encrypted must be kept: little is taken, once the
+            // sink has room for some of it.
             Way::Copy => {
-                let mut most = BUFFER_SIZE;
-                if !has_room {
-                    // What was decrypted cannot be put back, and what is encrypted must be kept: little is taken, once
-                    // the sink has room for some of it.
-                    ready!(sink.socket().poll_write_ready(context)).map_err(Fault::Sink)?;
-                    most = SCARCE_READ;
-                }
-                Some(ready!(self.poll_copy(
-                    context,
-                    gear,
-                    (source, sink),
-                    most,
-                    look
-                ))?)
+                ready!(sink.socket().poll_write_ready(context)).map_err(Fault::Sink)?;
+                let copied = self.poll_copy(context, gear, (source, sink), SCARCE_READ, look);
+                Some(ready!(copied)?)
             }
         };
         match count {

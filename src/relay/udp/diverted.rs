@@ -112,7 +112,7 @@ impl Diverted {
         let diversion = match Diversion::open(self.worker, is_ipv6) {
             Ok(diversion) => diversion,
             Err(error) => {
-                self.tell_no_sockets(is_ipv6, &error);
+                self.tell_fares(is_ipv6, Err(error));
                 return None;
             }
         };
@@ -132,8 +132,13 @@ impl Diverted {
         Some(())
     }
 
-    fn tell_no_sockets(&self, is_ipv6: bool, error: &io::Error) {
-        if self.told.tell(self.worker, is_ipv6, State::of(error)) {
+    /// Tells how it fares, and logs an error that is news.
+    fn tell_fares(&self, is_ipv6: bool, found: io::Result<State>) {
+        let state = found.as_ref().map_or_else(State::of, |state| *state);
+        let is_news = self.told.tell(self.worker, is_ipv6, state);
+        if let Err(error) = found
+            && is_news
+        {
             tracing::error!(worker = self.worker, %error, "cannot speak to nodes in the names of clients");
         }
     }
@@ -199,20 +204,15 @@ impl Diverted {
     /// Finds out, again and again, whether the host's rules are in force: nobody tells when they are taken away.
     async fn test(&self, way: &Way, is_ipv6: bool) {
         loop {
-            let state = match is_delivered_here(is_ipv6) {
-                Ok(true) if self.comes_back(way, is_ipv6).await => Some(State::Works),
+            let found = match is_delivered_here(is_ipv6) {
+                Ok(true) if self.comes_back(way, is_ipv6).await => Ok(State::Works),
                 // One datagram may be lost where many come.
-                Ok(true) if self.comes_back(way, is_ipv6).await => Some(State::Works),
-                Ok(true) => Some(State::NoRules),
-                Ok(false) => Some(State::NoRoute),
-                Err(error) => {
-                    self.tell_no_sockets(is_ipv6, &error);
-                    None
-                }
+                Ok(true) if self.comes_back(way, is_ipv6).await => Ok(State::Works),
+                Ok(true) => Ok(State::NoRules),
+                Ok(false) => Ok(State::NoRoute),
+                Err(error) => Err(error),
             };
-            if let Some(state) = state {
-                self.told.tell(self.worker, is_ipv6, state);
-            }
+            self.tell_fares(is_ipv6, found);
             sleep(TEST_INTERVAL).await;
         }
     }

@@ -25,6 +25,14 @@ fn one(directory: &Directory, differ: impl FnOnce(&mut Setup)) -> (World, SipNod
     (world, node)
 }
 
+/// The same by these `terms` of SIP.
+fn one_by(directory: &Directory, terms: &str) -> (World, SipNode) {
+    one(directory, |setup| {
+        let terms = format!("[listener.sip]\n{terms}\n");
+        setup.listeners[0].more = speaking_sip(directory.path(), &terms);
+    })
+}
+
 #[test]
 fn who_says_to_be_blocked_is_answered_403_and_the_node_hears_nothing_of_it() {
     let directory = Directory::create();
@@ -161,12 +169,7 @@ fn a_verified_certificate_says_who_is_limited_and_whose_node_it_is() {
 #[test]
 fn who_was_not_configured_may_say_so_much_and_a_partner_what_it_will() {
     let directory = Directory::create();
-    let (world, node) = one(&directory, |setup| {
-        setup.listeners[0].more = speaking_sip(
-            directory.path(),
-            "[listener.sip]\ndiscovered_rate = \"3/m\"\n",
-        );
-    });
+    let (world, node) = one_by(&directory, "discovered_rate = \"3/m\"");
     let mut stranger = Phone::connect(world.address(), STRANGER);
     let codes: Vec<_> = (1..7)
         .map(|number| stranger.ask("MESSAGE", number).0)
@@ -194,12 +197,7 @@ fn who_was_not_configured_may_say_so_much_and_a_partner_what_it_will() {
 #[test]
 fn what_belongs_to_no_request_passes_only_so_often_and_what_a_node_has_asked_is_answered() {
     let directory = Directory::create();
-    let (world, node) = one(&directory, |setup| {
-        setup.listeners[0].more = speaking_sip(
-            directory.path(),
-            "[listener.sip]\ndiscovered_rate = \"1/m\"\n",
-        );
-    });
+    let (world, node) = one_by(&directory, "discovered_rate = \"1/m\"");
     let mut stranger = Phone::connect(world.address(), STRANGER);
     assert_eq!(stranger.ask("OPTIONS", 1).0, 200);
     let asked = |number| request("INFO", number, "contoso.com", "");
@@ -248,10 +246,7 @@ fn a_message_that_cannot_be_read_hides_nothing() {
 #[test]
 fn what_is_too_large_or_cannot_be_framed_is_told_so_and_ends_the_connection() {
     let directory = Directory::create();
-    let (world, node) = one(&directory, |setup| {
-        setup.listeners[0].more =
-            speaking_sip(directory.path(), "[listener.sip]\nmax_body = \"1KB\"\n");
-    });
+    let (world, node) = one_by(&directory, "max_body = \"1KB\"");
     let large = request("MESSAGE", 1, "fabrikam.com", &"x".repeat(1001));
     let long = request("MESSAGE", 1, "fabrikam.com", "").replace(
         "Max-Forwards",
@@ -299,10 +294,7 @@ fn compression_is_declined_and_the_client_goes_on_without() {
 #[test]
 fn a_message_that_is_too_large_is_no_compression() {
     let directory = Directory::create();
-    let (world, _node) = one(&directory, |setup| {
-        setup.listeners[0].more =
-            speaking_sip(directory.path(), "[listener.sip]\nmax_body = \"1KB\"\n");
-    });
+    let (world, _node) = one_by(&directory, "max_body = \"1KB\"");
     let mut phone = Phone::connect(world.address(), FABRIKAM);
     phone.say(negotiate());
     assert_eq!(read_answer(&phone.hear().unwrap()), (488, None));
@@ -365,10 +357,7 @@ fn who_compresses_amid_a_message_of_its_node_gets_its_end_and_then_what_it_is_ow
         .concat(),
     );
     node.wait_heard(|text| text.contains("CSeq: 2 MESSAGE"));
-    node.say(&rest[..100]);
-    assert_eq!(phone.hear_bytes(100), &rest[..100]);
-    node.say(&rest[100..]);
-    assert_eq!(phone.hear_bytes(rest.len() - 100), &rest[100..]);
+    ends_in_two_parts(&rest, &node, &mut phone);
     assert_eq!(read_answer(&phone.hear().unwrap()), (488, None));
     node.wait_heard(|text| text.ends_with("compressed\r\n"));
     node.say(b"\xffbytes back");
@@ -382,19 +371,13 @@ fn who_compresses_amid_a_message_of_its_node_gets_its_end_and_then_what_it_is_ow
 #[test]
 fn who_is_refused_amid_a_message_of_its_node_gets_its_end_and_hears_why() {
     let directory = Directory::create();
-    let (world, node) = one(&directory, |setup| {
-        setup.listeners[0].more =
-            speaking_sip(directory.path(), "[listener.sip]\nmax_body = \"2KB\"\n");
-    });
+    let (world, node) = one_by(&directory, "max_body = \"2KB\"");
     let (mut phone, rest) = amid_a_message(&world, &node);
     node.answer(false);
     let large = request("MESSAGE", 3, "fabrikam.com", &"x".repeat(3000));
     phone.say([request("MESSAGE", 2, "fabrikam.com", ""), large].concat());
     node.wait_heard(|text| text.contains("CSeq: 2 MESSAGE"));
-    node.say(&rest[..100]);
-    assert_eq!(phone.hear_bytes(100), &rest[..100]);
-    node.say(&rest[100..]);
-    assert_eq!(phone.hear_bytes(rest.len() - 100), &rest[100..]);
+    ends_in_two_parts(&rest, &node, &mut phone);
     assert_eq!(read_answer(&phone.hear().unwrap()).0, 413);
     assert!(phone.ends().is_some());
     drop(phone);
@@ -410,6 +393,15 @@ fn amid_a_message(world: &World, node: &SipNode) -> (Phone, Vec<u8>) {
     node.say(&begin);
     assert_eq!(phone.hear_bytes(begin.len()), begin);
     (phone, rest)
+}
+
+/// The rest of a message comes to its phone, and what comes between its parts does not.
+fn ends_in_two_parts(rest: &[u8], node: &SipNode, phone: &mut Phone) {
+    let (part, last) = rest.split_at(100);
+    for part in [part, last] {
+        node.say(part);
+        assert_eq!(phone.hear_bytes(part.len()), part);
+    }
 }
 
 #[test]
