@@ -9,6 +9,7 @@ pub mod dial;
 pub mod divert;
 pub mod listen;
 pub mod options;
+pub mod records;
 pub mod transparent;
 pub mod unreachable;
 pub mod wire;

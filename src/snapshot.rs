@@ -162,6 +162,8 @@ pub struct Termination {
     pub clients: Arc<rustls::ServerConfig>,
     /// TLS towards nodes; `None`: they are spoken to in clear.
     pub nodes: Option<tls::Client>,
+    /// What the kernel may go on with; `None`: nothing.
+    pub kernel: Option<&'static tls::Offer>,
     /// What is spoken inside.
     pub protocol: model::Protocol,
 }

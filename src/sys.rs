@@ -4,6 +4,7 @@
 //! ones, and set `CLOEXEC` and `NONBLOCK` wherever they create a descriptor.
 
 pub mod datagram;
+pub mod kernel_tls;
 pub mod limits;
 pub mod memory;
 pub mod option;

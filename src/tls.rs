@@ -19,14 +19,17 @@ pub use self::client::{Client, ClientTerms};
 pub use self::credential::Credential;
 pub use self::failure::{Finding, TOO_OLD, cause, is_no_tls, remedy};
 pub use self::files::{Problem, Unusable};
+pub use self::kernel::{Offer, Terms};
 pub use self::server::{ClientAuth, InForce, Server, ServerTerms};
 
 mod authorities;
 pub mod certificate;
 mod client;
+pub mod control;
 mod credential;
 mod failure;
 mod files;
+pub mod kernel;
 mod resolver;
 mod server;
 

@@ -142,6 +142,7 @@ fn server(old: &Server, new: &Server) -> Vec<&'static str> {
         ("stop_timeout", old.stop_timeout != new.stop_timeout),
         ("freebind", old.freebind != new.freebind),
         ("buffer_memory", old.buffer_memory != new.buffer_memory),
+        ("kernel_tls", old.kernel_tls != new.kernel_tls),
         ("max_pins", old.max_pins != new.max_pins),
         ("view", old.view != new.view),
         ("view_from", old.view_from != new.view_from),

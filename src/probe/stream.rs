@@ -148,7 +148,9 @@ async fn secure(
     address: NodeAddr,
     connection: TcpStream,
 ) -> io::Result<(TlsStream<TcpStream>, Shown)> {
-    let stream = terms.connect(address.socket(), connection).await?;
+    let stream = terms
+        .connect(address.socket(), connection, &tls::Terms::default())
+        .await?;
     let (_, facts) = stream.get_ref();
     let version = facts.protocol_version();
     let shown = Shown {

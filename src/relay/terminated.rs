@@ -5,8 +5,9 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
-use rustls::{Error, ProtocolVersion, ServerConnection};
+use rustls::{Error, ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -15,7 +16,7 @@ use super::http;
 use super::inspection::Hello;
 use super::life::{Approach, Life, Undialled};
 use super::placing::Failure;
-use super::pump::{FirstBytes, NodeLeg};
+use super::pump::{FirstBytes, NodeLeg, Secured, Socket};
 use super::report::Report;
 use super::session::{Interrupt, outcome_of};
 use super::sip;
@@ -23,12 +24,15 @@ use super::tcp::{Arrival, Guest, arrive, end_client};
 use crate::config::model::Protocol;
 use crate::inspect::tls::{Alert, Certificate, Level, Side, Version};
 use crate::net::dial::Opening;
+use crate::net::records::Records;
 use crate::snapshot::{Endpoint, Place, Termination};
 use crate::telemetry::outcome::Outcome;
-use crate::tls;
+use crate::tls::{self, Terms};
 
-/// A client's connection, in clear.
+/// A client's connection, in clear, which the library keeps.
 pub(super) type ClientStream = Box<TlsStream<TcpStream>>;
+/// A node's connection, likewise.
+pub(super) type NodeStream = NodeLeg<ClientStream>;
 
 /// Serves one client from its first packet to its last.
 pub(super) async fn serve(life: Life<'_>, client: TcpStream, place: Place) -> Outcome {
@@ -45,36 +49,45 @@ pub(super) async fn serve(life: Life<'_>, client: TcpStream, place: Place) -> Ou
             return outcome;
         }
     };
-    match life.shake_hands(termination, client, &arrival.said).await {
-        Ok((client, names)) => match &termination.protocol {
-            Protocol::Raw => life.relay(termination, client, arrival).await,
-            Protocol::Sip(terms) => {
-                let names = names.unwrap_or_default();
-                Box::pin(sip::serve(life, terms, client, names, arrival)).await
+    let served = match &termination.protocol {
+        Protocol::Raw => life.relay(termination, client, arrival).await,
+        Protocol::Sip(terms) => {
+            let clients = termination.clients.clone();
+            match life.shake_hands(clients, client, &arrival.said).await {
+                Ok((client, names)) => {
+                    let names = names.unwrap_or_default();
+                    Ok(Box::pin(sip::serve(life, terms, client, names, arrival)).await)
+                }
+                Err(outcome) => Err(outcome),
             }
-            Protocol::Http(terms) => {
-                let Arrival {
-                    header,
-                    ticket: _ticket,
-                    ..
-                } = arrival;
-                http::serve(life, terms, client, header).await
+        }
+        Protocol::Http(terms) => {
+            let Arrival {
+                header,
+                ticket: _ticket,
+                said,
+                ..
+            } = arrival;
+            let clients = termination.clients.clone();
+            match life.shake_hands(clients, client, &said).await {
+                Ok((client, _)) => Ok(http::serve(life, terms, client, header).await),
+                Err(outcome) => Err(outcome),
             }
-        },
-        Err(outcome) => outcome,
-    }
+        }
+    };
+    served.unwrap_or_else(|outcome| outcome)
 }
 
 impl Life<'_> {
     /// Ends the client's TLS, which has begun with `said`; with it come the names in the certificate that the client has
     /// shown.
-    async fn shake_hands(
+    async fn shake_hands<S: Socket>(
         self,
-        termination: &Termination,
-        client: TcpStream,
+        terms: Arc<ServerConfig>,
+        client: S,
         said: &[u8],
-    ) -> Result<(ClientStream, Option<Vec<Box<str>>>), Outcome> {
-        let acceptor = TlsAcceptor::from(termination.clients.clone());
+    ) -> Result<(Box<TlsStream<S>>, Option<Vec<Box<str>>>), Outcome> {
+        let acceptor = TlsAcceptor::from(terms);
         let accepting = acceptor.accept_with(client, |connection| take_in(connection, said));
         match self.seat.guard(accepting.into_fallible()).await {
             Ok(Ok(stream)) => {
@@ -90,7 +103,7 @@ impl Life<'_> {
             }
             Ok(Err((error, client))) => {
                 let outcome = self.refused_handshake(&error);
-                end_client(&client, outcome);
+                end_client(client.socket(), outcome);
                 Err(outcome)
             }
             Err(Interrupt::Deadline) => Err(Outcome::FirstBytesTimeout),
@@ -138,17 +151,21 @@ impl Life<'_> {
     async fn relay(
         self,
         termination: &Termination,
-        client: ClientStream,
+        client: TcpStream,
         arrival: Arrival,
-    ) -> Outcome {
+    ) -> Result<Outcome, Outcome> {
         let Arrival {
             ticket,
             turn,
             header,
-            ..
+            said,
         } = arrival;
+        let terms = Terms::new(termination.kernel);
+        let clients = terms.of_server(&termination.clients);
+        let client = Records::new(client, &said);
+        let (client, _) = self.shake_hands(clients, client, &said).await?;
         let guest = Guest {
-            client,
+            client: Secured::new(client, terms),
             first: FirstBytes {
                 bytes: Vec::new(),
                 finished: false,
@@ -157,28 +174,33 @@ impl Life<'_> {
             turn,
         };
         let nodes = termination.nodes.as_ref();
-        let connect =
-            async |endpoint: &Endpoint| self.approach().connect(endpoint, nodes, &header).await;
-        match self.find_node(guest, connect).await {
-            Ok(mut flowing) => loop {
-                let end = flowing.pump.until_ended().await;
-                if !self.goes_on(&mut flowing.hold, &end) {
-                    break self.finish(end, flowing.pump.into_parts());
-                }
-            },
-            Err(outcome) => outcome,
+        let connect = async |endpoint: &Endpoint| {
+            let terms = Terms::new(termination.kernel);
+            let approach = self.approach();
+            match approach.connect(endpoint, nodes, &terms, &header).await? {
+                NodeLeg::Plain(node) => Ok(NodeLeg::Plain(node)),
+                NodeLeg::Tls(node) => Ok(NodeLeg::Tls(Secured::new(node, terms))),
+            }
+        };
+        let mut flowing = self.find_node(guest, connect).await?;
+        loop {
+            let end = flowing.pump.until_ended().await;
+            if !self.goes_on(&mut flowing.hold, &end) {
+                break Ok(self.finish(end, flowing.pump.into_parts()));
+            }
         }
     }
 }
 
 impl Approach<'_> {
     /// A connection with the node over which it may be spoken to.
-    pub(super) async fn connect(
+    pub(super) async fn connect<S: Socket>(
         self,
         endpoint: &Endpoint,
         terms: Option<&tls::Client>,
+        kernel: &Terms,
         header: &[u8],
-    ) -> Result<NodeLeg, Undialled> {
+    ) -> Result<NodeLeg<Box<TlsStream<S>>>, Undialled> {
         let opening = match terms.is_none() && header.is_empty() {
             true => Opening::Theirs,
             false => Opening::Ours,
@@ -190,7 +212,8 @@ impl Approach<'_> {
                 return Ok(NodeLeg::Plain(connection));
             };
             let node = endpoint.address.socket();
-            let secured = terms.connect(node, connection).await?;
+            let connecting = terms.connect(node, S::from(connection), kernel);
+            let secured = connecting.await?;
             Ok(NodeLeg::Tls(Box::new(secured.into())))
         };
         match self.seat.guard(securing).await {

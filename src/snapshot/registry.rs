@@ -31,6 +31,8 @@ pub struct Registry {
     listeners: HashMap<Arc<str>, Arc<ListenerState>>,
     /// What clients' TLS is ended by, by name of the listener: their sessions go on across reloads.
     terminations: HashMap<Arc<str>, tls::InForce>,
+    /// What the kernel may go on with.
+    offer: Option<&'static tls::Offer>,
     /// Listeners of this and earlier snapshots: a client that came in by one may dial its nodes yet.
     handed_out: Vec<Weak<Listener>>,
     partners: (Vec<model::Partner>, Arc<PartnerTable>),
@@ -70,6 +72,7 @@ impl Registry {
             endpoints: HashMap::new(),
             listeners: HashMap::new(),
             terminations: HashMap::new(),
+            offer: None,
             handed_out: Vec::new(),
             partners: (Vec::new(), Arc::default()),
             presences: HashMap::new(),
@@ -86,6 +89,7 @@ impl Registry {
     /// The next snapshot. Nothing that serves has changed until it is published.
     pub fn build(&mut self, config: &Arc<Config>) -> Snapshot {
         self.revision += 1;
+        self.offer = config.server.kernel_tls.then(tls::Offer::of_this_kernel);
         let in_use = self.in_use();
         let mut groups: Vec<GroupPlan> = Vec::new();
         let mut listeners: Vec<Listener> = config
@@ -248,6 +252,11 @@ impl Registry {
         Some(Termination {
             clients: clients.config,
             nodes: termination.nodes.clone(),
+            // HTTP and SIP are looked at, which the library does as cheaply.
+            kernel: match termination.protocol {
+                model::Protocol::Raw => self.offer,
+                model::Protocol::Http(_) | model::Protocol::Sip(_) => None,
+            },
             protocol: termination.protocol.clone(),
         })
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// What `setsockopt(2)` refuses: the descriptor is not a TCP socket.
 pub fn set_defer_accept(socket: &impl AsFd, patience: Duration) -> io::Result<()> {
     let seconds = libc::c_int::try_from(patience.as_secs()).unwrap_or(libc::c_int::MAX);
-    set(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
+    set(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, &seconds)
 }
 
 /// Leaves the choice of the source port to `connect(2)`, which may then share it between
@@ -25,7 +25,7 @@ pub fn set_defer_accept(socket: &impl AsFd, patience: Duration) -> io::Result<()
 ///
 /// What `setsockopt(2)` refuses: the descriptor is not an IP socket.
 pub fn set_bind_address_no_port(socket: &impl AsFd) -> io::Result<()> {
-    set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
+    set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &ON)
 }
 
 /// Lets the first bytes that are sent acknowledge the handshake, instead of a packet of its own:
@@ -36,7 +36,7 @@ pub fn set_bind_address_no_port(socket: &impl AsFd) -> io::Result<()> {
 ///
 /// What `setsockopt(2)` refuses: the descriptor is not a TCP socket.
 pub fn set_no_quick_ack(socket: &impl AsFd) -> io::Result<()> {
-    set(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0)
+    set(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, &OFF)
 }
 
 /// Tells all that ICMP says of a connected UDP socket, also what may pass: `ip(7)` and `ipv6(7)`,
@@ -47,9 +47,9 @@ pub fn set_no_quick_ack(socket: &impl AsFd) -> io::Result<()> {
 /// What `setsockopt(2)` refuses: the descriptor is not an IP socket of that version.
 pub fn set_all_errors(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
     if is_ipv6 {
-        set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)
+        set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, &ON)
     } else {
-        set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)
+        set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, &ON)
     }
 }
 
@@ -60,9 +60,9 @@ pub fn set_all_errors(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
 /// What `setsockopt(2)` refuses: the descriptor is not an IP socket of that version.
 pub fn set_original_destination(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
     if is_ipv6 {
-        set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVORIGDSTADDR, 1)
+        set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVORIGDSTADDR, &ON)
     } else {
-        set(socket, libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR, 1)
+        set(socket, libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR, &ON)
     }
 }
 
@@ -73,7 +73,7 @@ pub fn set_original_destination(socket: &impl AsFd, is_ipv6: bool) -> io::Result
 /// What `setsockopt(2)` refuses: the descriptor is not an IPv4 socket.
 pub fn set_divisible(socket: &impl AsFd) -> io::Result<()> {
     let never = libc::IP_PMTUDISC_DONT;
-    set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, never)
+    set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &never)
 }
 
 /// Lets a raw ICMP socket receive nothing but messages of `kind`: `raw(7)`, `ICMP_FILTER`; RFC 3542, section 3.2,
@@ -91,9 +91,9 @@ pub fn set_only_icmp(socket: &impl AsFd, is_ipv6: bool, kind: u8) -> io::Result<
     }
     let [first, ..] = blocked;
     if is_ipv6 {
-        set(socket, libc::IPPROTO_ICMPV6, ICMP6_FILTER, blocked)
+        set(socket, libc::IPPROTO_ICMPV6, ICMP6_FILTER, &blocked)
     } else {
-        set(socket, libc::SOL_RAW, ICMP_FILTER, first)
+        set(socket, libc::SOL_RAW, ICMP_FILTER, &first)
     }
 }
 
@@ -101,21 +101,26 @@ pub fn set_only_icmp(socket: &impl AsFd, is_ipv6: bool, kind: u8) -> io::Result<
 const ICMP_FILTER: libc::c_int = 1;
 const ICMP6_FILTER: libc::c_int = 1;
 
-fn set<V: Copy>(
+/// Switches an option on, or off.
+const ON: libc::c_int = 1;
+const OFF: libc::c_int = 0;
+
+/// Gives `socket` the option `name` of `level`, with the bytes of `value` as they lie in memory.
+pub(super) fn set<V: ?Sized>(
     socket: &impl AsFd,
     level: libc::c_int,
     name: libc::c_int,
-    value: V,
+    value: &V,
 ) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of::<V>()).map_err(io::Error::other)?;
+    let length = libc::socklen_t::try_from(size_of_val(value)).map_err(io::Error::other)?;
     // SAFETY: the descriptor is borrowed for the call, and the pointer names the `length` readable bytes of
-    // a local that outlives it.
+    // a value that is borrowed for it too.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             level,
             name,
-            (&raw const value).cast(),
+            std::ptr::from_ref(value).cast(),
             length,
         )
     };

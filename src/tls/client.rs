@@ -18,6 +18,7 @@ use tokio_rustls::{Connect, TlsConnector};
 
 use super::authorities::Authorities;
 use super::credential::Credential;
+use super::kernel::Terms;
 use super::{Fingerprint, fingerprint, provider};
 
 /// How nodes are spoken to.
@@ -79,6 +80,8 @@ impl Client {
         };
         config.alpn_protocols = terms.protocols.iter().map(|name| name.to_vec()).collect();
         config.resumption = Resumption::disabled();
+        // The kernel may go on with a connection: see `kernel`.
+        config.enable_secret_extraction = true;
         let server_name = terms.server_name.map(ServerName::try_from).transpose();
         let server_name = server_name.map_err(|error| Error::General(error.to_string()))?;
         Ok(Self {
@@ -106,15 +109,17 @@ impl Client {
         })
     }
 
-    /// Shakes hands with `node` over `stream`.
+    /// Shakes hands with `node` over `stream`, with which the kernel may go on as `terms` have it.
     pub fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         node: SocketAddr,
         stream: S,
+        terms: &Terms,
     ) -> Connect<S> {
         let name = self.server_name.clone();
         let name = name.unwrap_or_else(|| ServerName::IpAddress(node.ip().into()));
-        TlsConnector::from(self.config_of(node)).connect(name, stream)
+        let config = terms.of_client(self.config_of(node));
+        TlsConnector::from(config).connect(name, stream)
     }
 
     /// The same with tickets of this node alone: rustls keeps them by name, and nodes that are asked for one name would

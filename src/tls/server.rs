@@ -89,6 +89,8 @@ impl Server {
         template.alpn_protocols = terms.protocols.iter().map(|name| name.to_vec()).collect();
         // Tickets carry a session; nothing is remembered here, where every client would cost memory.
         template.session_storage = Arc::new(NoServerSessionStorage {});
+        // The kernel may go on with a connection: see `kernel`.
+        template.enable_secret_extraction = true;
         Ok(Self {
             template: Arc::new(template),
             certificates: terms.certificates.into(),

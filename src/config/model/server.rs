@@ -31,6 +31,8 @@ pub struct Server {
     pub freebind: bool,
     /// Bytes that all slow readers together may hold.
     pub buffer_memory: u64,
+    /// Whether the kernel goes on with connections in TLS that carry bulk, where it can.
+    pub kernel_tls: bool,
     /// Pins of addresses that are remembered.
     pub max_pins: usize,
     /// Where the admin API can be read as well, and nothing be changed.

@@ -40,6 +40,7 @@ pub(super) fn server(mut table: Table<'_, '_>) -> ServerDraft {
             .take_optional("placement_key", value::secret)
             .map(Secret),
         freebind: table.take("freebind", value::boolean, true),
+        kernel_tls: table.take("kernel_tls", value::boolean, true),
         buffer_memory: table.take("buffer_memory", value::bytes(1 << 20, 1 << 40), 256 << 20),
         max_pins: table.take("max_pins", value::integer(1, 100_000_000), 100_000),
         view_from: values(table.take("view_from", value::list(value::prefix), Vec::new())),

@@ -26,8 +26,10 @@ use crate::relay::life::Undialled;
 use crate::relay::placing::Failure;
 use crate::relay::pump::Leg;
 use crate::relay::session::{Interrupt, Seat};
+use crate::relay::terminated::NodeStream;
 use crate::snapshot::{Endpoint, Place};
 use crate::telemetry::outcome::Outcome;
+use crate::tls::Terms;
 
 /// The lines of one client that wait for a request, and whether it is tied to one node.
 #[derive(Debug)]
@@ -167,7 +169,9 @@ pub(super) async fn connect(
         .map_err(Undialled::Over)?;
     let termination = policy.listener.termination.as_ref();
     let nodes = termination.and_then(|terms| terms.nodes.as_ref());
-    let leg = approach.connect(endpoint, nodes, &visit.header).await?;
+    let leg: NodeStream = approach
+        .connect(endpoint, nodes, &Terms::default(), &visit.header)
+        .await?;
     // While it has a request, its client's deadlines are the only ones.
     bond.seat.arm(None);
     // What it needs only once it lasts: a line does. One that refuses is about to fail by itself.

@@ -249,7 +249,8 @@ impl Direction {
                 give_way(context);
                 return Poll::Pending;
             }
-            ready!(self.poll_take(context, gear, (&mut *source, &mut *sink), look))?;
+            let ends = (&mut *source, &mut *sink);
+            ready!(self.poll_take(context, gear, ends, turn, look))?;
         }
     }
 
@@ -300,7 +301,7 @@ impl Direction {
                     }
                 },
                 Held::Pipe(pipe) if pipe.filled() == 0 => 0,
-                Held::Pipe(pipe) => ready!(poll_drain(context, pipe, sink.socket()))?,
+                Held::Pipe(pipe) => ready!(sink.poll_drain(context, pipe))?,
             };
             self.count_given(count);
             if count == 0 {
@@ -315,16 +316,21 @@ impl Direction {
         context: &mut Context<'_>,
         gear: &Gear,
         (source, sink): (&mut S, &mut D),
+        turn: Passed,
         look: &impl Fn(&[u8]) -> bool,
     ) -> Poll<Result<(), Fault>> {
+        let was_inspected = self.is_inspected;
         let count = match self.way {
             Way::Splice(small_reads) => {
                 ready!(self.poll_splice(context, gear, source.socket(), small_reads))
                     .map_err(Fault::Source)?
             }
             Way::Copy if gear.memory.has_room(BUFFER_SIZE) => {
-                let copied = self.poll_copy(context, gear, (source, sink), BUFFER_SIZE, look);
-                Some(ready!(copied)?)
+                let ends = (&mut *source, &mut *sink);
+                let copied = self.poll_copy(context, gear, ends, BUFFER_SIZE, look);
+                let count = ready!(copied)?;
+                self.promote_after(count, turn, was_inspected, (source, sink));
+                Some(count)
             }
             Way::Copy if source.is_plain() && sink.is_plain() => {
                 Some(ready!(self.poll_peek(context, gear, (source, sink), look))?)
@@ -365,8 +371,6 @@ impl Direction {
         let bytes = buffer.get(..count).unwrap_or_default();
         if self.is_inspected {
             self.is_inspected = look(bytes);
-        } else if count == room && source.is_plain() && sink.is_plain() {
-            self.way = Way::Splice(0);
         }
         if self.is_held_back && count > 0 {
             self.held = Held::Unsent(Box::new(Unsent::keep(bytes, &gear.memory)));
@@ -374,6 +378,25 @@ impl Direction {
             self.give(context, gear, bytes, sink).map_err(Fault::Sink)?;
         }
         Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Splices from here on where bulk comes and both ends can: `count` bytes came just now.
+    fn promote_after<S: Leg, D: Leg>(
+        &mut self,
+        count: usize,
+        turn: Passed,
+        was_inspected: bool,
+        (source, sink): (&mut S, &mut D),
+    ) {
+        // TLS gives no more than a record at a time.
+        let in_a_row = match source.is_plain() {
+            true => 0,
+            false => self.passed().taken_since(turn),
+        };
+        let is_bulk = count > 0 && in_a_row + u64::from(low(count)) >= BUFFER_SIZE as u64;
+        if is_bulk && !was_inspected && source.takes_splices() && sink.takes_splices() {
+            self.way = Way::Splice(0);
+        }
     }
 
     /// Adds `bytes` to the first bytes, where those are still kept and there is room.
@@ -483,21 +506,6 @@ impl Direction {
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
-        }
-    }
-}
-
-fn poll_drain(
-    context: &mut Context<'_>,
-    pipe: &LentPipe,
-    sink: &TcpStream,
-) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(sink.poll_write_ready(context))?;
-        match sink.try_io(Interest::WRITABLE, || pipe.drain(sink)) {
-            Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            result => return Poll::Ready(result),
         }
     }
 }

@@ -4,10 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use super::super::memory::LentPipe;
+use crate::net::records::Records;
 use crate::net::wire::{self, Waiting};
 
 /// One connection of a session.
@@ -17,6 +19,12 @@ pub trait Leg {
 
     /// Whether the session's bytes cross the socket as they are, so that they can be looked at there, and spliced.
     fn is_plain(&self) -> bool;
+
+    /// Whether bulk, which has come, may be spliced from its socket and to it. One in TLS is given to the kernel for that,
+    /// perhaps a little later: asked again, it says so then.
+    fn takes_splices(&mut self) -> bool {
+        self.is_plain()
+    }
 
     /// Reads what has come into `buffer`; 0 once the peer has finished. One task polls, always with the same `waiting`.
     ///
@@ -36,6 +44,19 @@ pub trait Leg {
     ///
     /// The connection has failed.
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Takes from `pipe`, which holds something, as much as it has room for, where it [takes splices](Self::takes_splices).
+    ///
+    /// # Errors
+    ///
+    /// The connection has failed.
+    fn poll_drain(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &LentPipe,
+    ) -> Poll<io::Result<usize>> {
+        drain(context, pipe, self.socket())
+    }
 
     /// Ready once everything that it took is with the system.
     ///
@@ -84,9 +105,9 @@ impl Leg for TcpStream {
 }
 
 /// In a box, because what TLS keeps of a connection is large, and a session moves about while it opens.
-impl Leg for Box<TlsStream<TcpStream>> {
+impl<S: Socket> Leg for Box<TlsStream<S>> {
     fn socket(&self) -> &TcpStream {
-        self.get_ref().0
+        self.get_ref().0.socket()
     }
 
     fn is_plain(&self) -> bool {
@@ -124,6 +145,40 @@ impl Leg for Box<TlsStream<TcpStream>> {
     }
 }
 
+/// What lies below TLS.
+pub trait Socket: AsyncRead + AsyncWrite + From<TcpStream> + Unpin {
+    /// The socket itself.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Socket for Records {
+    fn socket(&self) -> &TcpStream {
+        Self::socket(self)
+    }
+}
+
+/// Gives `sink` what is in `pipe`, as much as it takes.
+pub(super) fn drain(
+    context: &mut Context<'_>,
+    pipe: &LentPipe,
+    sink: &TcpStream,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(sink.poll_write_ready(context))?;
+        match sink.try_io(Interest::WRITABLE, || pipe.drain(sink)) {
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
 /// Whether the peer of a connection is gone already.
 fn is_gone(error: &io::Error) -> bool {
     matches!(
@@ -134,14 +189,14 @@ fn is_gone(error: &io::Error) -> bool {
 
 /// The leg towards a node of a listener that terminates TLS.
 #[derive(Debug)]
-pub enum NodeLeg {
+pub enum NodeLeg<T> {
     /// In clear.
     Plain(TcpStream),
     /// In TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(T),
 }
 
-impl Leg for NodeLeg {
+impl<T: Leg> Leg for NodeLeg<T> {
     fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
@@ -151,6 +206,24 @@ impl Leg for NodeLeg {
 
     fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
+    }
+
+    fn takes_splices(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => stream.takes_splices(),
+        }
+    }
+
+    fn poll_drain(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &LentPipe,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => stream.poll_drain(context, pipe),
+            Self::Tls(stream) => stream.poll_drain(context, pipe),
+        }
     }
 
     fn poll_read(
@@ -187,7 +260,7 @@ impl Leg for NodeLeg {
     }
 }
 
-impl AsyncRead for NodeLeg {
+impl<S: Socket> AsyncRead for NodeLeg<Box<TlsStream<S>>> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -200,7 +273,7 @@ impl AsyncRead for NodeLeg {
     }
 }
 
-impl AsyncWrite for NodeLeg {
+impl<S: Socket> AsyncWrite for NodeLeg<Box<TlsStream<S>>> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -17,13 +17,15 @@ use crate::relay::Policy;
 use crate::relay::life::{Approach, Undialled};
 use crate::relay::names::Today;
 use crate::relay::placing::{Claimant, Placing};
-use crate::relay::pump::{Leg, NodeLeg};
+use crate::relay::pump::Leg;
+use crate::relay::terminated::NodeStream;
 use crate::snapshot::Endpoint;
 use crate::telemetry::outcome::Outcome;
+use crate::tls::Terms;
 
 /// A client's connection with its node.
 pub(super) struct Line {
-    pub(super) leg: NodeLeg,
+    pub(super) leg: NodeStream,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) down: Inbound,
     pub(super) to_node: Outbound,
@@ -36,7 +38,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn new(leg: NodeLeg, endpoint: &Arc<Endpoint>, how: (Placing, Choice)) -> Self {
+    fn new(leg: NodeStream, endpoint: &Arc<Endpoint>, how: (Placing, Choice)) -> Self {
         Self {
             leg,
             endpoint: Arc::clone(endpoint),
@@ -122,7 +124,10 @@ impl Visit<'_> {
                 Err(outcome) => return Err(outcome),
             }
             life.account.bind(life.seat, endpoint);
-            match approach.connect(endpoint, terms, &self.header).await {
+            match approach
+                .connect(endpoint, terms, &Terms::default(), &self.header)
+                .await
+            {
                 Ok(leg) => {
                     // What it needs only once it lasts: it does. One that refuses is about to fail by itself.
                     let _ = LegOptions::from(&listener.config).apply_lasting(leg.socket());

@@ -1,0 +1,158 @@
+//! A connection below TLS that knows where records begin.
+//!
+//! Owns the position within the records that come in: whoever is to go on with them in the library's place must begin
+//! with a whole one. Does not know what is in them. What a peer sends that is no record, the library refuses.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::wire::{self, Waiting};
+
+/// A connection whose incoming records are followed.
+#[derive(Debug)]
+pub struct Records {
+    socket: Rc<TcpStream>,
+    waiting: Waiting,
+    cursor: Cursor,
+    stops: bool,
+}
+
+impl Records {
+    /// A connection of which `said`, from its beginning, was read already.
+    #[must_use]
+    pub fn new(socket: TcpStream, said: &[u8]) -> Self {
+        let mut cursor = Cursor::default();
+        cursor.pass(said);
+        Self {
+            socket: Rc::new(socket),
+            waiting: Waiting::No,
+            cursor,
+            stops: false,
+        }
+    }
+
+    /// The connection itself.
+    #[must_use]
+    pub const fn socket(&self) -> &Rc<TcpStream> {
+        &self.socket
+    }
+
+    /// Whether everything that was read are whole records.
+    #[must_use]
+    pub const fn is_between(&self) -> bool {
+        self.cursor.to_come() == 0
+    }
+
+    /// Whether to read no further than to the end of the record that has begun. Whoever has it stop looks after each read
+    /// whether it [has](Self::has_stopped): it wakes nobody then.
+    pub fn stop_between(&mut self, stops: bool) {
+        self.stops = stops;
+    }
+
+    /// Whether it reads no further.
+    #[must_use]
+    pub const fn has_stopped(&self) -> bool {
+        self.stops && self.is_between()
+    }
+}
+
+impl From<TcpStream> for Records {
+    /// A connection of which nothing was read.
+    fn from(socket: TcpStream) -> Self {
+        Self::new(socket, &[])
+    }
+}
+
+impl AsyncRead for Records {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.has_stopped() {
+            return Poll::Pending;
+        }
+        let most = match this.stops {
+            true => this.cursor.to_come().min(buffer.remaining()),
+            false => buffer.remaining(),
+        };
+        let room = buffer.initialize_unfilled_to(most);
+        let count = ready!(wire::poll_read(
+            context,
+            &this.socket,
+            room,
+            &mut this.waiting
+        ))?;
+        this.cursor.pass(room.get(..count).unwrap_or_default());
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Records {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        wire::poll_write(context, &self.socket, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(wire::finish(&self.socket))
+    }
+}
+
+/// The place within records: RFC 8446, section 5.1.
+#[derive(Debug, Default)]
+struct Cursor {
+    header: [u8; HEADER],
+    /// How much of the header is there; all of it while the rest of the record comes.
+    known: usize,
+    /// What follows the header and has not come.
+    rest: usize,
+}
+
+const HEADER: usize = 5;
+
+impl Cursor {
+    /// What of the record that has begun is surely yet to come; 0 between records.
+    const fn to_come(&self) -> usize {
+        match self.known {
+            0 => 0,
+            HEADER => self.rest,
+            known => HEADER - known,
+        }
+    }
+
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some((&first, others)) = bytes.split_first() {
+            if self.known < HEADER {
+                if let Some(place) = self.header.get_mut(self.known) {
+                    *place = first;
+                }
+                self.known += 1;
+                bytes = others;
+                let [_, _, _, high, low] = self.header;
+                self.rest = usize::from(u16::from_be_bytes([high, low]));
+            } else {
+                let (_, after) = bytes.split_at(self.rest.min(bytes.len()));
+                self.rest -= bytes.len() - after.len();
+                bytes = after;
+            }
+            if self.known == HEADER && self.rest == 0 {
+                self.known = 0;
+            }
+        }
+    }
+}

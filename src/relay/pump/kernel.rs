@@ -1,0 +1,219 @@
+//! A connection in TLS with which the kernel goes on.
+//!
+//! Owns what the kernel leaves to others: what the peer says beside its data, farewells, and the renewal of keys.
+//! Invariants: keys are renewed before more is sent with the old ones than they are good for; a farewell waits until all
+//! before it is on its way, because a close takes nothing along that the kernel has encrypted and not yet given to TCP.
+
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::Error;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::super::memory::LentPipe;
+use super::leg::drain;
+use crate::net::wire;
+use crate::sys::kernel_tls::{self, ALERT, DATA, Direction, HANDSHAKE};
+use crate::tls::control::{
+    CLOSE_NOTIFY_ALERT, Control, KEY_UPDATE_MESSAGE, NO_RENEGOTIATION_ALERT, Said,
+};
+use crate::tls::kernel::{Handover, Renewal};
+
+/// A connection that the kernel encrypts.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    socket: Rc<TcpStream>,
+    control: Control,
+    renewal: Option<Renewal>,
+    /// Records that may be sent before the keys must be renewed, and what that was at first.
+    records_left: u64,
+    records_max: u64,
+    owes_update: bool,
+    owes_refusal: bool,
+    /// The peer sends nothing more.
+    is_closing: bool,
+    has_taken_leave: bool,
+}
+
+impl Kernel {
+    /// Gives the kernel `socket`, which is attached, and what goes on over it; the peer may have finished.
+    pub(super) fn take_over(
+        socket: Rc<TcpStream>,
+        is_client: bool,
+        is_closing: bool,
+        handover: Handover,
+    ) -> io::Result<Self> {
+        let Handover {
+            transmit,
+            receive,
+            renewal,
+            records_max,
+        } = handover;
+        kernel_tls::set_keys(&socket, Direction::Transmit, &transmit)?;
+        kernel_tls::set_keys(&socket, Direction::Receive, &receive)?;
+        Ok(Self {
+            socket,
+            control: Control::new(transmit.version, is_client),
+            renewal,
+            records_left: records_max,
+            records_max,
+            owes_update: false,
+            owes_refusal: false,
+            is_closing,
+            has_taken_leave: false,
+        })
+    }
+
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        while !self.is_closing {
+            ready!(self.socket.poll_read_ready(context))?;
+            // A short read tells nothing here: it ends at a record of another type, of which no event comes.
+            let receiving = || kernel_tls::receive(&self.socket, buffer);
+            match self.socket.try_io(Interest::READABLE, receiving) {
+                Ok((DATA, count)) => {
+                    self.control.note_data();
+                    return Poll::Ready(Ok(count));
+                }
+                Ok((kind, count)) => {
+                    let bytes = buffer.get(..count).unwrap_or_default();
+                    let said = self.control.hear(kind, bytes).map_err(refused)?;
+                    self.follow(said)?;
+                }
+                Err(error) if is_transient(&error) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(0))
+    }
+
+    fn follow(&mut self, said: Said) -> io::Result<()> {
+        match said {
+            Said::Nothing => {}
+            Said::Closing => self.is_closing = true,
+            Said::Renegotiation => self.owes_refusal = true,
+            Said::Renewed { asks } => {
+                self.renew(Direction::Receive)?;
+                self.owes_update |= asks;
+            }
+        }
+        Ok(())
+    }
+
+    fn renew(&mut self, direction: Direction) -> io::Result<()> {
+        let keys = self.renewal.as_mut();
+        let keys = keys.and_then(|renewal| renewal.renew(direction));
+        let keys = keys.ok_or_else(|| refused(Error::EncryptError))?;
+        kernel_tls::set_keys(&self.socket, direction, &keys)
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_owed(context))?;
+        let count = ready!(wire::poll_write(context, &self.socket, bytes))?;
+        self.count(count);
+        Poll::Ready(Ok(count))
+    }
+
+    pub(super) fn poll_drain(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &LentPipe,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_owed(context))?;
+        let count = ready!(drain(context, pipe, &self.socket))?;
+        self.count(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Records are as long as may be; the few that are shorter, since a pipe's pages lie so, are within the limit's margin.
+    fn count(&mut self, bytes: usize) {
+        let records = bytes / RECORD_MAX + 1;
+        let records = u64::try_from(records).unwrap_or(u64::MAX);
+        self.records_left = self.records_left.saturating_sub(records);
+        self.owes_update |= self.records_left == 0;
+    }
+
+    /// Sends what is owed to the peer before any more data.
+    pub(super) fn poll_owed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.owes_refusal {
+            ready!(self.poll_send(context, ALERT, &NO_RENEGOTIATION_ALERT))?;
+            self.owes_refusal = false;
+        }
+        if self.owes_update {
+            if self.renewal.is_none() {
+                return Poll::Ready(Err(refused(Error::EncryptError)));
+            }
+            ready!(self.poll_send(context, HANDSHAKE, &KEY_UPDATE_MESSAGE))?;
+            self.renew(Direction::Transmit)?;
+            self.records_left = self.records_max;
+            self.owes_update = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes leave of the peer, and waits until a close would lose nothing.
+    ///
+    /// The write side stays open: what TCP had no room for, the kernel would find shut when it has. The farewell says it all,
+    /// and the close follows.
+    pub(super) fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_owed(context))?;
+        if !self.has_taken_leave {
+            ready!(self.poll_send(context, ALERT, &CLOSE_NOTIFY_ALERT))?;
+            self.has_taken_leave = true;
+        }
+        loop {
+            ready!(self.socket.poll_write_ready(context))?;
+            // poll(2) also has the kernel tell once there is room: the runtime hears of it.
+            let is_room = self
+                .socket
+                .try_io(Interest::WRITABLE, || has_room(&self.socket));
+            match is_room {
+                Err(error) if is_transient(&error) => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_send(&self, context: &mut Context<'_>, kind: u8, bytes: &[u8]) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.socket.poll_write_ready(context))?;
+            let sending = || kernel_tls::send(&self.socket, kind, bytes);
+            match self.socket.try_io(Interest::WRITABLE, sending) {
+                Err(error) if is_transient(&error) => {}
+                result => return Poll::Ready(result.map(drop)),
+            }
+        }
+    }
+}
+
+/// A third of the send buffer is free (`tcp_poll` of Linux), so that whatever the kernel has encrypted fits.
+fn has_room(socket: &TcpStream) -> io::Result<()> {
+    let mut asked = [PollFd::new(socket, PollFlags::OUT)];
+    let at_once = Timespec::try_from(Duration::ZERO).map_err(io::Error::other)?;
+    match poll(&mut asked, Some(&at_once))? {
+        0 => Err(ErrorKind::WouldBlock.into()),
+        _ => Ok(()),
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+fn refused(error: Error) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, error)
+}
+
+/// The most that a record holds: RFC 8446, section 5.1.
+const RECORD_MAX: usize = 1 << 14;

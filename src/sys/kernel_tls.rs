@@ -1,0 +1,267 @@
+//! TLS as the kernel does it: from a socket's handshake on, records are made and taken apart below `send(2)`, `recv(2)`
+//! and `splice(2)` (Documentation/networking/tls.rst of Linux).
+//!
+//! Owns the words that the kernel has for it. Does not know where keys come from, nor what a record other than data
+//! means. A socket that was given to the kernel never comes back.
+#![expect(
+    unsafe_code,
+    reason = "sendmsg(2) and recvmsg(2) with the type of a record are in no safe crate"
+)]
+
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::option::set;
+
+/// A version of TLS that the kernel knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// A cipher that the kernel knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cipher {
+    /// AES-128-GCM.
+    Aes128Gcm,
+    /// AES-256-GCM.
+    Aes256Gcm,
+    /// ChaCha20-Poly1305.
+    Chacha20Poly1305,
+}
+
+impl Cipher {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Aes128Gcm, Self::Aes256Gcm, Self::Chacha20Poly1305];
+
+    /// Bytes of a key.
+    #[must_use]
+    pub const fn key_length(self) -> usize {
+        match self {
+            Self::Aes128Gcm => 16,
+            Self::Aes256Gcm | Self::Chacha20Poly1305 => 32,
+        }
+    }
+}
+
+/// What one direction of a connection is encrypted with. Gone from memory once it is dropped.
+pub struct Keys {
+    /// The version.
+    pub version: Version,
+    /// The cipher.
+    pub cipher: Cipher,
+    /// The key, of which the cipher takes as much as it needs.
+    pub key: [u8; KEY_MAX],
+    /// What nonces are made of: of TLS 1.2 with AES, four bytes that stay and the first explicit nonce.
+    pub iv: [u8; 12],
+    /// The number of the next record.
+    pub sequence: u64,
+}
+
+/// The longest key.
+pub const KEY_MAX: usize = 32;
+
+impl Keys {
+    /// As `linux/tls.h` lays them out: version, cipher, explicit nonce, key, salt, number of the record.
+    fn as_kernel_has_them(&self) -> Zeroizing<Vec<u8>> {
+        let version: u16 = match self.version {
+            Version::Tls12 => 0x0303,
+            Version::Tls13 => 0x0304,
+        };
+        let (cipher, salt): (u16, usize) = match self.cipher {
+            Cipher::Aes128Gcm => (51, 4),
+            Cipher::Aes256Gcm => (52, 4),
+            Cipher::Chacha20Poly1305 => (54, 0),
+        };
+        let (salt, nonce) = self.iv.split_at(salt);
+        let key = self.key.get(..self.cipher.key_length()).unwrap_or_default();
+        // As much as the longest takes, so that no copy is left behind by growing.
+        let mut laid_out = Zeroizing::new(Vec::with_capacity(64));
+        laid_out.extend_from_slice(&version.to_ne_bytes());
+        laid_out.extend_from_slice(&cipher.to_ne_bytes());
+        laid_out.extend_from_slice(nonce);
+        laid_out.extend_from_slice(key);
+        laid_out.extend_from_slice(salt);
+        laid_out.extend_from_slice(&self.sequence.to_be_bytes());
+        laid_out
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.key.zeroize();
+        self.iv.zeroize();
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Keys");
+        shown
+            .field("version", &self.version)
+            .field("cipher", &self.cipher)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One way of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// What is sent.
+    Transmit,
+    /// What is received.
+    Receive,
+}
+
+/// Prepares `socket`, whose bytes still pass as they are.
+///
+/// # Errors
+///
+/// `tcp_ulp(7)`: `NotFound` where the kernel lacks the module `tls`, or may not load it; `NotConnected`.
+pub fn attach(socket: &impl AsFd) -> io::Result<()> {
+    set(socket, libc::IPPROTO_TCP, libc::TCP_ULP, b"tls")
+}
+
+/// From here on `socket`, which is attached, has one direction encrypted with `keys`; where it was already, these
+/// follow those.
+///
+/// # Errors
+///
+/// The kernel lacks the version or the cipher, or cannot renew keys (`EBUSY`, before Linux 6.14).
+pub fn set_keys(socket: &impl AsFd, direction: Direction, keys: &Keys) -> io::Result<()> {
+    let name = match direction {
+        Direction::Transmit => libc::TLS_TX,
+        Direction::Receive => libc::TLS_RX,
+    };
+    let laid_out = keys.as_kernel_has_them();
+    set(socket, libc::SOL_TLS, name, laid_out.as_slice())
+}
+
+/// The type of a record: RFC 8446, section 5.1.
+pub const ALERT: u8 = 21;
+/// As [`ALERT`].
+pub const HANDSHAKE: u8 = 22;
+/// As [`ALERT`].
+pub const DATA: u8 = 23;
+
+/// Receives what is left of one record that is no data, or data of as many as fit: its type, and how many bytes. Data of
+/// no bytes are the end of the connection.
+///
+/// # Errors
+///
+/// `recvmsg(2)`; `EBADMSG` for a record that was not encrypted with the right keys, `EKEYEXPIRED` for one after the peer
+/// has renewed its own and before they were [set](set_keys).
+pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<(u8, usize)> {
+    let mut kind = RecordType::EMPTY;
+    let mut piece = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let mut message = kind.beside(&mut piece);
+    // SAFETY: the descriptor is borrowed for the call; the header names a buffer and a control message of the lengths
+    // that it says, which outlive the call.
+    let count = unsafe {
+        libc::recvmsg(
+            socket.as_fd().as_raw_fd(),
+            &raw mut message,
+            libc::MSG_DONTWAIT,
+        )
+    };
+    let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+    let is_told = message.msg_controllen as usize >= RecordType::LENGTH
+        && kind.header.cmsg_level == libc::SOL_TLS
+        && kind.header.cmsg_type == libc::TLS_GET_RECORD_TYPE;
+    Ok((if is_told { kind.value } else { DATA }, count))
+}
+
+/// Sends `bytes` as one record of type `kind`.
+///
+/// # Errors
+///
+/// `sendmsg(2)`.
+pub fn send(socket: &impl AsFd, kind: u8, bytes: &[u8]) -> io::Result<usize> {
+    let mut kind = RecordType {
+        header: libc::cmsghdr {
+            cmsg_len: RecordType::LENGTH as _,
+            cmsg_level: libc::SOL_TLS,
+            cmsg_type: libc::TLS_SET_RECORD_TYPE,
+        },
+        value: kind,
+    };
+    let mut piece = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let message = kind.beside(&mut piece);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: as for `receive`; of what the header names the kernel only reads.
+    let count = unsafe { libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const message, flags) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// The control message beside a record: `cmsg(3)`.
+#[repr(C)]
+struct RecordType {
+    header: libc::cmsghdr,
+    value: u8,
+}
+
+impl RecordType {
+    const EMPTY: Self = Self {
+        header: libc::cmsghdr {
+            cmsg_len: 0,
+            cmsg_level: 0,
+            cmsg_type: 0,
+        },
+        value: 0,
+    };
+    /// Without what fills it up: `CMSG_LEN`.
+    const LENGTH: usize = size_of::<libc::cmsghdr>() + size_of::<u8>();
+
+    /// The header of a message of one `piece`, with this beside it.
+    fn beside(&mut self, piece: &mut libc::iovec) -> libc::msghdr {
+        // SAFETY: a header of nulls and zeros is a header that names nothing.
+        let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+        message.msg_iov = piece;
+        message.msg_iovlen = 1;
+        message.msg_control = std::ptr::from_mut(self).cast();
+        message.msg_controllen = size_of::<Self>() as _;
+        message
+    }
+}
+
+/// Whether this kernel takes a connection of `version` with `cipher`, in both directions and with all that may come:
+/// in TLS 1.3 the keys may be renewed at any time. Asks it, over a connection of its own on the loopback.
+///
+/// # Errors
+///
+/// What of it the kernel refuses.
+pub fn probe(version: Version, cipher: Cipher) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let socket = TcpStream::connect(listener.local_addr()?)?;
+    attach(&socket)?;
+    let times = match version {
+        Version::Tls12 => 1,
+        Version::Tls13 => 2,
+    };
+    for number in 0..times {
+        let keys = Keys {
+            version,
+            cipher,
+            key: [number; KEY_MAX],
+            iv: [number; 12],
+            sequence: 0,
+        };
+        set_keys(&socket, Direction::Transmit, &keys)?;
+        set_keys(&socket, Direction::Receive, &keys)?;
+    }
+    Ok(())
+}
