@@ -25,7 +25,8 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEFAULT_TESTS = ["kernel", "secured"]
 # What a connection may need; `modprobe` brings what these need in turn.
-MODULES = ["tls", "gcm", "ccm", "ghash-clmulni-intel", "aesni-intel", "chacha20poly1305", "chacha-x86_64", "poly1305-x86_64"]
+MODULES = ["tls", "gcm", "ccm", "ghash-clmulni-intel", "aesni-intel", "chacha20poly1305", "chacha", "chacha_generic", "chacha-x86_64",
+           "poly1305_generic", "poly1305-x86_64"]
 # A machine that is emulated takes its time, and one that hangs must end.
 PATIENCE = 900
 

@@ -6,7 +6,6 @@ use std::task::{Context, Poll, ready};
 
 use rustix::net::RecvFlags;
 use tokio::io::{Interest, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::super::memory::{Hold, LentPipe, Unsent};
 use super::{BUFFER_SIZE, FirstBytes, Gear, Leg};
@@ -322,7 +321,7 @@ impl Direction {
         let was_inspected = self.is_inspected;
         let count = match self.way {
             Way::Splice(small_reads) => {
-                ready!(self.poll_splice(context, gear, source.socket(), small_reads))
+                ready!(self.poll_splice(context, gear, source, small_reads))
                     .map_err(Fault::Source)?
             }
             Way::Copy if gear.memory.has_room(BUFFER_SIZE) => {
@@ -472,22 +471,22 @@ impl Direction {
     }
 
     /// Fills a pipe from the source. `None`: the direction copies from here on.
-    fn poll_splice(
+    fn poll_splice<S: Leg>(
         &mut self,
         context: &mut Context<'_>,
         gear: &Gear,
-        source: &TcpStream,
+        source: &mut S,
         small_reads: u8,
     ) -> Poll<io::Result<Option<usize>>> {
         // As in `poll_peek`.
         self.waiting = Waiting::No;
         loop {
-            ready!(source.poll_read_ready(context))?;
+            ready!(source.socket().poll_read_ready(context))?;
             let Some(pipe) = gear.pipes.lend() else {
                 self.way = Way::Copy;
                 return Poll::Ready(Ok(None));
             };
-            match source.try_io(Interest::READABLE, || pipe.fill(source)) {
+            match source.try_fill(&pipe) {
                 Ok(Spliced::Finished) => return Poll::Ready(Ok(Some(0))),
                 Ok(Spliced::Moved(count)) => {
                     self.way = match small_reads {
@@ -499,7 +498,7 @@ impl Direction {
                     return Poll::Ready(Ok(Some(count)));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // splice(2), EINVAL: this kind of socket cannot be spliced.
+                // This kind of socket cannot be spliced, or not what has come: TLS has more to say than data.
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {
                     self.way = Way::Copy;
                     return Poll::Ready(Ok(None));
@@ -541,6 +540,8 @@ mod tests {
     use std::io::Write;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use tokio::net::TcpStream;
 
     use super::*;
 

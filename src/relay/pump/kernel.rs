@@ -15,9 +15,10 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::super::memory::LentPipe;
-use super::leg::drain;
+use super::leg::{drain, fill};
 use crate::net::wire;
 use crate::sys::kernel_tls::{self, ALERT, DATA, Direction, HANDSHAKE};
+use crate::sys::pipe::Spliced;
 use crate::tls::control::{
     CLOSE_NOTIFY_ALERT, Control, KEY_UPDATE_MESSAGE, NO_RENEGOTIATION_ALERT, Said,
 };
@@ -34,6 +35,8 @@ pub(super) struct Kernel {
     records_max: u64,
     owes_update: bool,
     owes_refusal: bool,
+    /// What has come is no data, or no record at all, where the kernel says the same of both.
+    is_odd: bool,
     /// The peer sends nothing more.
     is_closing: bool,
     has_taken_leave: bool,
@@ -63,6 +66,7 @@ impl Kernel {
             records_max,
             owes_update: false,
             owes_refusal: false,
+            is_odd: false,
             is_closing,
             has_taken_leave: false,
         })
@@ -77,7 +81,9 @@ impl Kernel {
             ready!(self.socket.poll_read_ready(context))?;
             // A short read tells nothing here: it ends at a record of another type, of which no event comes.
             let receiving = || kernel_tls::receive(&self.socket, buffer);
-            match self.socket.try_io(Interest::READABLE, receiving) {
+            let result = self.socket.try_io(Interest::READABLE, receiving);
+            let was_odd = std::mem::take(&mut self.is_odd);
+            match result {
                 Ok((DATA, count)) => {
                     self.control.note_data();
                     return Poll::Ready(Ok(count));
@@ -87,11 +93,27 @@ impl Kernel {
                     let said = self.control.hear(kind, bytes).map_err(refused)?;
                     self.follow(said)?;
                 }
+                // A record would be there. The kernel tells of a stream that is broken only once.
+                Err(error) if was_odd && is_transient(&error) => {
+                    return Poll::Ready(Err(refused(Error::DecryptError)));
+                }
                 Err(error) if is_transient(&error) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
         Poll::Ready(Ok(0))
+    }
+
+    pub(super) fn try_fill(&mut self, pipe: &LentPipe) -> io::Result<Spliced> {
+        if self.is_closing {
+            return Ok(Spliced::Finished);
+        }
+        let result = fill(pipe, &self.socket);
+        match &result {
+            Ok(_) => self.control.note_data(),
+            Err(error) => self.is_odd = error.kind() == ErrorKind::InvalidInput,
+        }
+        result
     }
 
     fn follow(&mut self, said: Said) -> io::Result<()> {

@@ -11,6 +11,7 @@ use tokio_rustls::TlsStream;
 use super::super::memory::LentPipe;
 use crate::net::records::Records;
 use crate::net::wire::{self, Waiting};
+use crate::sys::pipe::Spliced;
 
 /// One connection of a session.
 pub trait Leg {
@@ -44,6 +45,16 @@ pub trait Leg {
     ///
     /// The connection has failed.
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Fills `pipe`, which is empty, where it [takes splices](Self::takes_splices).
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`: nothing has come; the runtime knows. `InvalidInput`: what has come must be read (`splice(2)`). Any
+    /// other: the connection has failed.
+    fn try_fill(&mut self, pipe: &LentPipe) -> io::Result<Spliced> {
+        fill(pipe, self.socket())
+    }
 
     /// Takes from `pipe`, which holds something, as much as it has room for, where it [takes splices](Self::takes_splices).
     ///
@@ -163,6 +174,11 @@ impl Socket for Records {
     }
 }
 
+/// Takes what `source` has into `pipe`, once.
+pub(super) fn fill(pipe: &LentPipe, source: &TcpStream) -> io::Result<Spliced> {
+    source.try_io(Interest::READABLE, || pipe.fill(source))
+}
+
 /// Gives `sink` what is in `pipe`, as much as it takes.
 pub(super) fn drain(
     context: &mut Context<'_>,
@@ -212,6 +228,13 @@ impl<T: Leg> Leg for NodeLeg<T> {
         match self {
             Self::Plain(_) => true,
             Self::Tls(stream) => stream.takes_splices(),
+        }
+    }
+
+    fn try_fill(&mut self, pipe: &LentPipe) -> io::Result<Spliced> {
+        match self {
+            Self::Plain(stream) => stream.try_fill(pipe),
+            Self::Tls(stream) => stream.try_fill(pipe),
         }
     }
 

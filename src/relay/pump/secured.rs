@@ -17,6 +17,7 @@ use super::leg::Leg;
 use crate::net::records::Records;
 use crate::net::wire::Waiting;
 use crate::sys::kernel_tls;
+use crate::sys::pipe::Spliced;
 use crate::tls::Terms;
 use crate::tls::kernel::Handover;
 
@@ -166,6 +167,13 @@ impl Leg for Secured {
             Some(By::Library(library, _)) => Leg::poll_write(library, context, bytes),
             Some(By::Kernel(kernel)) => kernel.poll_write(context, bytes),
             None => Poll::Ready(Err(lost())),
+        }
+    }
+
+    fn try_fill(&mut self, pipe: &LentPipe) -> io::Result<Spliced> {
+        match &mut self.by {
+            Some(By::Kernel(kernel)) => kernel.try_fill(pipe),
+            Some(By::Library(..)) | None => Err(lost()),
         }
     }
 

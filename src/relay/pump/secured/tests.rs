@@ -1,29 +1,28 @@
 //! With TLS towards both sides, whose peers speak it by the library. Where this kernel takes nothing over they say so, and
 //! show that the library alone serves; `packaging/test/kernel.py` runs them under kernels that do.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rcgen::{CertificateParams, KeyPair};
-use rustls::crypto::aws_lc_rs::{self, cipher_suite};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
+use rustls::SupportedCipherSuite;
+use rustls::crypto::aws_lc_rs::cipher_suite;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use self::peers::{client_side, configs, node_side, sockets};
 use super::super::super::session::Sessions;
-use super::super::{End, FirstBytes, Gear, NodeLeg, Pump};
+use super::super::{End, FirstBytes, Gear, NodeLeg, Pump, Side};
 use super::*;
 use crate::clock::Moment;
 use crate::tls::Offer;
 
+mod peers;
+mod rough;
+
 const PATIENCE: Duration = Duration::from_secs(120);
 const FIN_TIMEOUT: Duration = Duration::from_secs(60);
-const NAME: &str = "node.example";
 
 const SUITES: [SupportedCipherSuite; 6] = [
     cipher_suite::TLS13_AES_128_GCM_SHA256,
@@ -48,78 +47,6 @@ fn is_offered(suite: SupportedCipherSuite) -> bool {
         assert!(!is_needed, "this kernel was to take over {suite:?}");
     }
     is_offered
-}
-
-/// Both sides' configurations over one suite.
-struct Configs {
-    client: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
-}
-
-fn configs(suite: SupportedCipherSuite) -> Configs {
-    let key = KeyPair::generate().unwrap();
-    let parameters = CertificateParams::new([NAME.to_owned()]).unwrap();
-    let certificate: CertificateDer<'static> = parameters.self_signed(&key).unwrap().into();
-    let provider = Arc::new(rustls::crypto::CryptoProvider {
-        cipher_suites: vec![suite],
-        ..aws_lc_rs::default_provider()
-    });
-    let versions = [suite.version()];
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
-    let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&versions)
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    client.enable_secret_extraction = true;
-    let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let mut server = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&versions)
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], private)
-        .unwrap();
-    server.enable_secret_extraction = true;
-    Configs {
-        client: Arc::new(client),
-        server: Arc::new(server),
-    }
-}
-
-async fn sockets() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap())
-        .await
-        .unwrap();
-    (near, listener.accept().await.unwrap().0)
-}
-
-type Peer = TlsStream<TcpStream>;
-
-/// A client that speaks TLS, and the leg towards it.
-async fn client_side(configs: &Configs) -> (Peer, Secured) {
-    let (near, far) = sockets().await;
-    let terms = Terms::new(Some(Offer::of_this_kernel()));
-    let accepting = TlsAcceptor::from(terms.of_server(&configs.server)).accept(Records::from(far));
-    let name = ServerName::try_from(NAME).unwrap();
-    let connecting = TlsConnector::from(Arc::clone(&configs.client)).connect(name, near);
-    let (peer, leg) = tokio::join!(connecting, accepting);
-    let leg = Box::new(leg.unwrap().into());
-    (peer.unwrap().into(), Secured::new(leg, terms))
-}
-
-/// A node that speaks TLS, and the leg towards it.
-async fn node_side(configs: &Configs) -> (Peer, Secured) {
-    let (near, far) = sockets().await;
-    let terms = Terms::new(Some(Offer::of_this_kernel()));
-    let accepting = TlsAcceptor::from(Arc::clone(&configs.server)).accept(far);
-    let name = ServerName::try_from(NAME).unwrap();
-    let config = terms.of_client(Arc::clone(&configs.client));
-    let connecting = TlsConnector::from(config).connect(name, Records::from(near));
-    let (leg, peer) = tokio::join!(connecting, accepting);
-    let leg = Box::new(leg.unwrap().into());
-    (peer.unwrap().into(), Secured::new(leg, terms))
 }
 
 fn pattern(length: usize) -> Vec<u8> {
@@ -274,5 +201,157 @@ proptest! {
             (&up, &down),
             chunk,
         ));
+    }
+}
+
+/// A session with a client in TLS and a node in clear, which runs until it ends, and how.
+async fn until_ended(gear: &Gear, client: Secured, node: TcpStream) -> (End, bool) {
+    let sessions = Rc::new(Sessions::new(Moment::START));
+    let seat = sessions.admit(1);
+    let legs = (client, NodeLeg::<Secured>::Plain(node));
+    let mut pump = Pump::new(gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
+    let end = pump.until_ended().await;
+    let (client, ..) = pump.into_parts();
+    (end, client.is_kernels())
+}
+
+#[tokio::test]
+async fn who_reads_slowly_gets_everything_to_the_last_byte_before_the_close() {
+    let bytes = pattern(600_000);
+    for suite in SUITES {
+        let gear = Gear::new(1 << 20, 4);
+        let (mut client, client_leg) = client_side(&configs(suite)).await;
+        let (mut node, node_leg) = sockets().await;
+        // The least that the system has.
+        for socket in [client_leg.socket(), &node_leg] {
+            SockRef::from(socket).set_send_buffer_size(1).unwrap();
+        }
+        SockRef::from(client.get_ref().0)
+            .set_recv_buffer_size(32 * 1024)
+            .unwrap();
+        let reading = async {
+            let mut received = Vec::new();
+            let mut room = [0; 5000];
+            loop {
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+                match client.read(&mut room).await.unwrap() {
+                    0 => break,
+                    count => received.extend_from_slice(&room[..count]),
+                }
+            }
+            assert!(received == bytes, "{} bytes", received.len());
+            client.shutdown().await.unwrap();
+        };
+        let writing = async {
+            node.write_all(&bytes).await.unwrap();
+            node.shutdown().await.unwrap();
+        };
+        let all = async {
+            let ended = until_ended(&gear, client_leg, node_leg);
+            tokio::join!(ended, reading, writing).0
+        };
+        let (end, _) = timeout(PATIENCE, all).await.expect("it ends");
+        assert!(matches!(end, End::Closed(Side::Node)), "{suite:?}: {end:?}");
+        assert_eq!(gear.memory().used(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_into_something_else_ends_at_once_and_is_the_clients() {
+    let bytes = pattern(1 << 20);
+    for suite in SUITES {
+        let is_offered = is_offered(suite);
+        for nonsense in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[23, 3, 3, 0, 40], &[0; 64]] {
+            let gear = Gear::new(1 << 20, 4);
+            let (mut client, client_leg) = client_side(&configs(suite)).await;
+            let (mut node, node_leg) = sockets().await;
+            let peers = async {
+                let mut received = vec![0; bytes.len()];
+                let (written, read) =
+                    tokio::join!(client.write_all(&bytes), node.read_exact(&mut received));
+                written.unwrap();
+                read.unwrap();
+                assert!(received == bytes);
+                let (raw, _) = client.get_mut();
+                raw.write_all(&[nonsense, &[7; 64]].concat()).await.unwrap();
+            };
+            let ended = until_ended(&gear, client_leg, node_leg);
+            let ((end, is_kernels), ()) = timeout(PATIENCE, async { tokio::join!(ended, peers) })
+                .await
+                .expect("it ends");
+            assert!(
+                matches!(end, End::Failed(Side::Client, _)),
+                "{suite:?}: {end:?}"
+            );
+            assert_eq!(is_kernels, is_offered);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_resets_is_told_so() {
+    let bytes = pattern(1 << 20);
+    for suite in SUITES {
+        let gear = Gear::new(1 << 20, 4);
+        let (mut client, client_leg) = client_side(&configs(suite)).await;
+        let (mut node, node_leg) = sockets().await;
+        let peers = async {
+            let mut received = vec![0; bytes.len()];
+            let (read, written) =
+                tokio::join!(client.read_exact(&mut received), node.write_all(&bytes));
+            read.unwrap();
+            written.unwrap();
+            crate::net::options::reset_on_close(client.get_ref().0);
+            drop(client);
+        };
+        let ended = until_ended(&gear, client_leg, node_leg);
+        let ((end, _), ()) = timeout(PATIENCE, async { tokio::join!(ended, peers) })
+            .await
+            .expect("it ends");
+        assert!(
+            matches!(end, End::Failed(Side::Client, _)),
+            "{suite:?}: {end:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_renews_its_keys_meanwhile_is_followed_by_whoever_has_the_connection() {
+    let bytes = pattern(1 << 20);
+    for suite in SUITES.into_iter().filter(|suite| suite.tls13().is_some()) {
+        let is_offered = is_offered(suite);
+        let gear = Gear::new(1 << 20, 4);
+        let (mut client, client_leg) = client_side(&configs(suite)).await;
+        let (mut node, node_leg) = sockets().await;
+        let peers = async {
+            // Before the kernel has it, when it has, and once it has said something with the next keys.
+            for _ in 0..3 {
+                let mut received = vec![0; bytes.len()];
+                match &mut client {
+                    TlsStream::Client(client) => client.get_mut().1.refresh_traffic_keys().unwrap(),
+                    TlsStream::Server(_) => unreachable!(),
+                }
+                let (written, read) =
+                    tokio::join!(client.write_all(&bytes), node.read_exact(&mut received));
+                written.unwrap();
+                read.unwrap();
+                assert!(received == bytes);
+                let (written, read) =
+                    tokio::join!(node.write_all(&bytes), client.read_exact(&mut received));
+                written.unwrap();
+                read.unwrap();
+                assert!(received == bytes);
+            }
+            client.shutdown().await.unwrap();
+            node.shutdown().await.unwrap();
+        };
+        let ended = until_ended(&gear, client_leg, node_leg);
+        let ((end, is_kernels), ()) = timeout(PATIENCE, async { tokio::join!(ended, peers) })
+            .await
+            .expect("it ends");
+        assert!(matches!(end, End::Closed(_)), "{suite:?}: {end:?}");
+        assert_eq!(is_kernels, is_offered, "{suite:?}");
     }
 }

@@ -1,0 +1,89 @@
+//! The far ends of connections, which speak TLS by the library.
+
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::super::Secured;
+use crate::net::records::Records;
+use crate::tls::{Offer, Terms};
+
+pub(super) const NAME: &str = "node.example";
+
+/// Both sides' configurations over one suite.
+pub(super) struct Configs {
+    pub(super) client: Arc<ClientConfig>,
+    pub(super) server: Arc<ServerConfig>,
+}
+
+pub(super) fn configs(suite: SupportedCipherSuite) -> Configs {
+    let key = KeyPair::generate().unwrap();
+    let parameters = CertificateParams::new([NAME.to_owned()]).unwrap();
+    let certificate: CertificateDer<'static> = parameters.self_signed(&key).unwrap().into();
+    let provider = Arc::new(CryptoProvider {
+        cipher_suites: vec![suite],
+        ..aws_lc_rs::default_provider()
+    });
+    let versions = [suite.version()];
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.enable_secret_extraction = true;
+    let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], private)
+        .unwrap();
+    server.enable_secret_extraction = true;
+    Configs {
+        client: Arc::new(client),
+        server: Arc::new(server),
+    }
+}
+
+pub(super) async fn sockets() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    (near, listener.accept().await.unwrap().0)
+}
+
+pub(super) type Peer = TlsStream<TcpStream>;
+
+/// A client that speaks TLS, and the leg towards it.
+pub(super) async fn client_side(configs: &Configs) -> (Peer, Secured) {
+    let (near, far) = sockets().await;
+    let terms = Terms::new(Some(Offer::of_this_kernel()));
+    let accepting = TlsAcceptor::from(terms.of_server(&configs.server)).accept(Records::from(far));
+    let name = ServerName::try_from(NAME).unwrap();
+    let connecting = TlsConnector::from(Arc::clone(&configs.client)).connect(name, near);
+    let (peer, leg) = tokio::join!(connecting, accepting);
+    let leg = Box::new(leg.unwrap().into());
+    (peer.unwrap().into(), Secured::new(leg, terms))
+}
+
+/// A node that speaks TLS, and the leg towards it.
+pub(super) async fn node_side(configs: &Configs) -> (Peer, Secured) {
+    let (near, far) = sockets().await;
+    let terms = Terms::new(Some(Offer::of_this_kernel()));
+    let accepting = TlsAcceptor::from(Arc::clone(&configs.server)).accept(far);
+    let name = ServerName::try_from(NAME).unwrap();
+    let config = terms.of_client(Arc::clone(&configs.client));
+    let connecting = TlsConnector::from(config).connect(name, Records::from(near));
+    let (leg, peer) = tokio::join!(connecting, accepting);
+    let leg = Box::new(leg.unwrap().into());
+    (peer.unwrap().into(), Secured::new(leg, terms))
+}
