@@ -52,6 +52,18 @@ pub struct Config {
     pub unavailable: Vec<Unavailable>,
 }
 
+impl Config {
+    /// Whether there is a listener with whose connections in TLS the kernel may go on.
+    #[must_use]
+    pub fn may_hand_over(&self) -> bool {
+        let mut terminations = self
+            .listeners
+            .iter()
+            .filter_map(|each| each.termination.as_ref());
+        terminations.any(Termination::may_be_kernels)
+    }
+}
+
 /// A setting that parses but whose machinery does not exist in this version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {

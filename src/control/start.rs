@@ -31,7 +31,9 @@ use crate::resolve::Asking;
 use crate::snapshot::{Capacity, Registry, Snapshot};
 use crate::store::{Administered, Book, Found, StateDir, Store, Tally, random_key};
 use crate::sys;
+use crate::sys::kernel_tls::Version;
 use crate::telemetry::log;
+use crate::tls::Offer;
 use crate::worker::{self, Worker};
 
 /// Where the configuration comes from.
@@ -212,6 +214,7 @@ impl Ground {
             return Err(StartError::Unavailable(config.unavailable.clone()));
         }
         diverting::warn_of_buffers(&config);
+        tell_kernel_tls(&config);
         let state_dir = config
             .server
             .state_dir
@@ -319,6 +322,21 @@ impl Ground {
                 what: "a worker",
                 cause,
             })
+    }
+}
+
+/// Asks the kernel, while that may be done in any way, what it takes over, and tells where a listener has any of it.
+fn tell_kernel_tls(config: &Config) {
+    let offer = Offer::of_this_kernel();
+    if !config.may_hand_over() || !config.server.kernel_tls {
+        return;
+    }
+    for version in Version::ALL {
+        let label = version.label();
+        match offer.refusal(version) {
+            None => tracing::info!(version = label, "kernel-tls"),
+            Some(why) => tracing::info!(version = label, why, "kernel-tls: not by this kernel"),
+        }
     }
 }
 

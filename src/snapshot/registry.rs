@@ -252,11 +252,7 @@ impl Registry {
         Some(Termination {
             clients: clients.config,
             nodes: termination.nodes.clone(),
-            // HTTP and SIP are looked at, which the library does as cheaply.
-            kernel: match termination.protocol {
-                model::Protocol::Raw => self.offer,
-                model::Protocol::Http(_) | model::Protocol::Sip(_) => None,
-            },
+            kernel: self.offer.filter(|_| termination.may_be_kernels()),
             protocol: termination.protocol.clone(),
         })
     }

@@ -27,6 +27,20 @@ pub enum Version {
     Tls13,
 }
 
+impl Version {
+    /// Both, the older one first.
+    pub const ALL: [Self; 2] = [Self::Tls12, Self::Tls13];
+
+    /// As people write it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+}
+
 /// A cipher that the kernel knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cipher {
@@ -176,7 +190,7 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<(u8, usize)>
         )
     };
     let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-    let is_told = message.msg_controllen as usize >= RecordType::LENGTH
+    let is_told = message.msg_controllen >= RecordType::LENGTH
         && kind.header.cmsg_level == libc::SOL_TLS
         && kind.header.cmsg_type == libc::TLS_GET_RECORD_TYPE;
     Ok((if is_told { kind.value } else { DATA }, count))

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::tls13::OkmBlock;
 use rustls::{
-    ClientConfig, CommonState, Connection, ConnectionTrafficSecrets, Error, KeyLog,
+    CipherSuite, ClientConfig, CommonState, Connection, ConnectionTrafficSecrets, Error, KeyLog,
     ProtocolVersion, ServerConfig, SupportedCipherSuite, Tls13CipherSuite,
 };
 use zeroize::Zeroizing;
@@ -34,7 +34,7 @@ impl Offer {
 
     fn asked(ask: impl Fn(Version, Cipher) -> io::Result<()>) -> Self {
         let mut offer = Self::default();
-        for version in [Version::Tls12, Version::Tls13] {
+        for version in Version::ALL {
             let mut refusal = None;
             for cipher in Cipher::ALL {
                 match ask(version, cipher) {
@@ -83,14 +83,9 @@ impl Offer {
 /// What a refusal of the kernel means.
 fn why(refusal: &io::Error) -> String {
     match refusal.raw_os_error() {
-        Some(libc::ENOENT) => {
-            "the kernel's module `tls` is not there, or not loaded: `modprobe tls`".into()
-        }
-        Some(libc::EBUSY) => {
-            "this kernel cannot renew keys, which a peer may ask for at any time: Linux 6.14 can"
-                .into()
-        }
-        _ => format!("the kernel says: {refusal}"),
+        Some(libc::ENOENT) => "its module is not loaded (modprobe tls)".into(),
+        Some(libc::EBUSY) => "this kernel cannot renew keys, Linux 6.14 can".into(),
+        _ => refusal.to_string(),
     }
 }
 
@@ -103,20 +98,43 @@ fn known_version(version: ProtocolVersion) -> Option<Version> {
 }
 
 fn cipher_of(suite: SupportedCipherSuite) -> Option<Cipher> {
-    use rustls::CipherSuite as Suite;
-    match suite.suite() {
-        Suite::TLS13_AES_128_GCM_SHA256
-        | Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
-        | Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => Some(Cipher::Aes128Gcm),
-        Suite::TLS13_AES_256_GCM_SHA384
-        | Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
-        | Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => Some(Cipher::Aes256Gcm),
-        Suite::TLS13_CHACHA20_POLY1305_SHA256
-        | Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
-        | Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => Some(Cipher::Chacha20Poly1305),
-        _ => None,
-    }
+    let found = CIPHERS.iter().find(|(of, _)| *of == suite.suite());
+    found.map(|(_, cipher)| *cipher)
 }
+
+/// Of the suites of the library.
+const CIPHERS: [(CipherSuite, Cipher); 9] = [
+    (CipherSuite::TLS13_AES_128_GCM_SHA256, Cipher::Aes128Gcm),
+    (CipherSuite::TLS13_AES_256_GCM_SHA384, Cipher::Aes256Gcm),
+    (
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+        Cipher::Chacha20Poly1305,
+    ),
+    (
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        Cipher::Aes128Gcm,
+    ),
+    (
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        Cipher::Aes256Gcm,
+    ),
+    (
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        Cipher::Chacha20Poly1305,
+    ),
+    (
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        Cipher::Aes128Gcm,
+    ),
+    (
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        Cipher::Aes256Gcm,
+    ),
+    (
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        Cipher::Chacha20Poly1305,
+    ),
+];
 
 /// The secrets of one connection of TLS 1.3, from which its keys are renewed. The library tells them while it shakes
 /// hands: RFC 8446, section 7.1.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::cli::table::{Layout, age, count, grouped};
-use crate::control::admin::answers::{Listener, ListenerNode, Node, Nodes, Status};
+use crate::control::admin::answers::{KernelTls, Listener, ListenerNode, Node, Nodes, Status};
 
 pub(super) fn render(status: &Status, nodes: &Nodes, layout: &Layout) -> String {
     let mut text = head(status);
@@ -50,6 +50,21 @@ fn foot(status: &Status) -> String {
         grouped(pins.addresses as u64),
         grouped(pins.max as u64),
     ) + &status.sandbox.as_deref().map_or_else(String::new, sandbox)
+        + &status
+            .kernel_tls
+            .as_deref()
+            .map_or_else(String::new, kernel_tls)
+}
+
+fn kernel_tls(versions: &[KernelTls]) -> String {
+    if versions.is_empty() {
+        return "KERNEL TLS off\n".into();
+    }
+    let told = versions.iter().map(|each| match &each.refusal {
+        None => each.version.clone(),
+        Some(refusal) => format!("not {}: {refusal}", each.version),
+    });
+    format!("KERNEL TLS {}\n", told.collect::<Vec<_>>().join("; "))
 }
 
 fn sandbox(measures: &[String]) -> String {

@@ -69,6 +69,10 @@ fn status_begins_with_what_needs_an_administrator() {
         "pins": {"partners": 31, "addresses": 5944, "max": 65536},
         "partners": {"configured": 46, "awaited": 1}, "last_reload_failure": null,
         "sandbox": ["capabilities", "landlock"],
+        "kernel_tls": [
+            {"version": "1.2", "refusal": null},
+            {"version": "1.3", "refusal": "this kernel cannot renew keys, Linux 6.14 can"},
+        ],
         "attention": [
             "DOWN edge1 since 2026-12-08 02:14:07Z for every listener of pool edge: probe unanswered",
             "NOT BACK woodgrove on federation",
@@ -98,6 +102,7 @@ edge2  edge  draining     6 186  up 8m
 
 PARTNERS 46, 1 not back   PINS 31 of partners, 5 944 of 65 536 addresses
 SANDBOX capabilities, landlock
+KERNEL TLS 1.2; not 1.3: this kernel cannot renew keys, Linux 6.14 can
 ",
     );
 }

@@ -17,6 +17,12 @@ pub struct Termination {
 }
 
 impl Termination {
+    /// Whether the kernel may go on with its connections. HTTP and SIP are looked at, which the library does as cheaply.
+    #[must_use]
+    pub const fn may_be_kernels(&self) -> bool {
+        matches!(self.protocol, Protocol::Raw)
+    }
+
     /// Its own certificates: those that clients are shown, then the one that nodes are.
     pub fn credentials(&self) -> impl Iterator<Item = &tls::Credential> {
         let nodes = self.nodes.iter();

@@ -67,6 +67,10 @@ pub struct Status {
     /// The measures of the sandbox in force; empty: none. `None`: of a version that does not tell.
     #[serde(default)]
     pub sandbox: Option<Vec<String>>,
+    /// By version of TLS, whether the kernel goes on with connections that carry bulk; empty: it is not asked to
+    /// (`kernel_tls`). `None`: no listener has any, or this is of a version that does not tell.
+    #[serde(default)]
+    pub kernel_tls: Option<Vec<KernelTls>>,
     /// What the last reload said, if it failed.
     pub last_reload_failure: Option<String>,
     /// What an administrator must know, worst first.
@@ -74,6 +78,15 @@ pub struct Status {
     /// The same, each with how severe it is.
     #[serde(default)]
     pub alarms: Vec<Alarm>,
+}
+
+/// What the kernel does of one version of TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelTls {
+    /// `1.2` or `1.3`.
+    pub version: String,
+    /// Why nothing; `None`: it goes on with connections.
+    pub refusal: Option<String>,
 }
 
 /// Something that an administrator must know.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use jiff::{Timestamp, TimestampRound, Unit};
 
 use super::answers::{
-    Administered, Listener, ListenerNode, Maintenance, Node, NodeCertificate, NodeService,
-    NodeTlsFault, NodeTurn, Nodes, PartnerCounts, PinCounts, Status,
+    Administered, KernelTls, Listener, ListenerNode, Maintenance, Node, NodeCertificate,
+    NodeService, NodeTlsFault, NodeTurn, Nodes, PartnerCounts, PinCounts, Status,
 };
 use super::{attention, readiness};
 use crate::addr::NodeAddr;
 use crate::clock::Moment;
-use crate::config::model;
+use crate::config::model::Config;
 use crate::control::Shared;
 use crate::governor::{EndpointView, Fault, GroupView, View, wall};
 use crate::inspect::tls::Certificate;
@@ -19,7 +19,9 @@ use crate::pool::health::Hold;
 use crate::probe::TurnAnswer;
 use crate::snapshot;
 use crate::store;
+use crate::sys::kernel_tls::Version;
 use crate::tls::Finding;
+use crate::tls::Offer;
 
 pub(super) fn status(shared: &Shared, view: &View) -> Status {
     let snapshot = shared.snapshot.load();
@@ -46,6 +48,7 @@ pub(super) fn status(shared: &Shared, view: &View) -> Status {
             awaited: shared.reports.missing(),
         },
         sandbox: Some(sandbox(shared)),
+        kernel_tls: kernel_tls(&snapshot.config),
         last_reload_failure: shared.last_failure.load().as_ref().clone(),
         attention: alarms.iter().map(|alarm| alarm.text.clone()).collect(),
         alarms,
@@ -55,6 +58,20 @@ pub(super) fn status(shared: &Shared, view: &View) -> Status {
 fn sandbox(shared: &Shared) -> Vec<String> {
     let measures = shared.sandbox.in_force.iter();
     measures.map(|measure| measure.label().into()).collect()
+}
+
+fn kernel_tls(config: &Config) -> Option<Vec<KernelTls>> {
+    if !config.may_hand_over() {
+        return None;
+    }
+    let offer = config.server.kernel_tls.then(Offer::of_this_kernel);
+    let told = offer.map(|offer| {
+        Version::ALL.map(|version| KernelTls {
+            version: version.label().into(),
+            refusal: offer.refusal(version).map(Into::into),
+        })
+    });
+    Some(told.map_or_else(Vec::new, Into::into))
 }
 
 fn listener(shared: &Shared, view: &View, each: &snapshot::Listener) -> Listener {
@@ -146,7 +163,7 @@ pub(super) fn nodes(shared: &Shared, view: &View) -> Nodes {
     Nodes { nodes }
 }
 
-fn is_configured(config: &model::Config, pool: &str, node: &str) -> bool {
+fn is_configured(config: &Config, pool: &str, node: &str) -> bool {
     let mut pools = config.pools.iter().filter(|known| known.name == pool);
     pools.any(|pool| pool.nodes.iter().any(|known| known.name == node))
 }

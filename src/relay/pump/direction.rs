@@ -481,7 +481,7 @@ impl Direction {
         // As in `poll_peek`.
         self.waiting = Waiting::No;
         loop {
-            ready!(source.socket().poll_read_ready(context))?;
+            ready!(source.poll_fill_ready(context))?;
             let Some(pipe) = gear.pipes.lend() else {
                 self.way = Way::Copy;
                 return Poll::Ready(Ok(None));

@@ -4,7 +4,9 @@
 //! Invariants: keys are renewed before more is sent with the old ones than they are good for; a farewell waits until all
 //! before it is on its way, because a close takes nothing along that the kernel has encrypted and not yet given to TCP.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -37,6 +39,7 @@ pub(super) struct Kernel {
     owes_refusal: bool,
     /// What has come is no data, or no record at all, where the kernel says the same of both.
     is_odd: bool,
+    breaking: Breaking,
     /// The peer sends nothing more.
     is_closing: bool,
     has_taken_leave: bool,
@@ -58,6 +61,7 @@ impl Kernel {
         } = handover;
         kernel_tls::set_keys(&socket, Direction::Transmit, &transmit)?;
         kernel_tls::set_keys(&socket, Direction::Receive, &receive)?;
+        let breaking = Breaking::new(&socket);
         Ok(Self {
             socket,
             control: Control::new(transmit.version, is_client),
@@ -67,6 +71,7 @@ impl Kernel {
             owes_update: false,
             owes_refusal: false,
             is_odd: false,
+            breaking,
             is_closing,
             has_taken_leave: false,
         })
@@ -78,7 +83,7 @@ impl Kernel {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         while !self.is_closing {
-            ready!(self.socket.poll_read_ready(context))?;
+            ready!(self.poll_ready(context))?;
             // A short read tells nothing here: it ends at a record of another type, of which no event comes.
             let receiving = || kernel_tls::receive(&self.socket, buffer);
             let result = self.socket.try_io(Interest::READABLE, receiving);
@@ -114,6 +119,21 @@ impl Kernel {
             Err(error) => self.is_odd = error.kind() == ErrorKind::InvalidInput,
         }
         result
+    }
+
+    /// Ready once there is something to be read, or the stream is broken.
+    pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(result) = self.socket.poll_read_ready(context) {
+            return Poll::Ready(result);
+        }
+        self.breaking.await_with(context);
+        match self.socket.try_io(Interest::ERROR, || Ok(())) {
+            Err(error) if is_transient(&error) => Poll::Pending,
+            _ => {
+                let error = self.socket.take_error()?;
+                Poll::Ready(Err(error.unwrap_or_else(|| refused(Error::DecryptError))))
+            }
+        }
     }
 
     fn follow(&mut self, said: Said) -> io::Result<()> {
@@ -216,6 +236,38 @@ impl Kernel {
                 result => return Poll::Ready(result.map(drop)),
             }
         }
+    }
+}
+
+/// Wakes the task once the stream is broken: newer kernels tell of that by an error, and not as something to be read.
+struct Breaking {
+    waiting: Pin<Box<dyn Future<Output = ()>>>,
+    is_awaited: bool,
+}
+
+impl Breaking {
+    fn new(socket: &Rc<TcpStream>) -> Self {
+        let socket = Rc::clone(socket);
+        let waiting = async move {
+            let _ = socket.ready(Interest::ERROR).await;
+        };
+        Self {
+            waiting: Box::pin(waiting),
+            is_awaited: false,
+        }
+    }
+
+    /// Once for all, since it takes a lock and a session has one task: whether it has happened, the readiness tells.
+    fn await_with(&mut self, context: &mut Context<'_>) {
+        if !self.is_awaited {
+            self.is_awaited = self.waiting.as_mut().poll(context).is_pending();
+        }
+    }
+}
+
+impl fmt::Debug for Breaking {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Breaking").finish_non_exhaustive()
     }
 }
 

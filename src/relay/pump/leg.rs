@@ -46,6 +46,15 @@ pub trait Leg {
     /// The connection has failed.
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
+    /// Ready once it is worth a try to fill a pipe.
+    ///
+    /// # Errors
+    ///
+    /// The connection has failed.
+    fn poll_fill_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_read_ready(context)
+    }
+
     /// Fills `pipe`, which is empty, where it [takes splices](Self::takes_splices).
     ///
     /// # Errors
@@ -228,6 +237,13 @@ impl<T: Leg> Leg for NodeLeg<T> {
         match self {
             Self::Plain(_) => true,
             Self::Tls(stream) => stream.takes_splices(),
+        }
+    }
+
+    fn poll_fill_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => stream.poll_fill_ready(context),
+            Self::Tls(stream) => stream.poll_fill_ready(context),
         }
     }
 

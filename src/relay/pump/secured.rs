@@ -170,6 +170,13 @@ impl Leg for Secured {
         }
     }
 
+    fn poll_fill_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.by {
+            Some(By::Kernel(kernel)) => kernel.poll_ready(context),
+            Some(By::Library(..)) | None => Poll::Ready(Err(lost())),
+        }
+    }
+
     fn try_fill(&mut self, pipe: &LentPipe) -> io::Result<Spliced> {
         match &mut self.by {
             Some(By::Kernel(kernel)) => kernel.try_fill(pipe),

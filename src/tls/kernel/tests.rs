@@ -130,6 +130,13 @@ fn match_up(ours: &Keys, theirs: &Keys) {
 }
 
 #[test]
+fn every_suite_of_the_library_has_its_cipher() {
+    for suite in aws_lc_rs::ALL_CIPHER_SUITES {
+        assert!(cipher_of(*suite).is_some(), "{suite:?}");
+    }
+}
+
+#[test]
 fn both_ends_of_a_connection_go_on_with_the_same_keys_whatever_was_agreed() {
     for suite in SUITES {
         for records in [0, 3] {
@@ -218,7 +225,7 @@ fn nothing_is_taken_that_the_kernel_has_refused_and_it_is_said_why() {
 #[test]
 fn the_kernel_of_this_machine_takes_what_it_says_or_says_why_not() {
     let offer = Offer::of_this_kernel();
-    for version in [Version::Tls12, Version::Tls13] {
+    for version in Version::ALL {
         assert_ne!(offer.takes_any(version), offer.refusal(version).is_some());
     }
 }
