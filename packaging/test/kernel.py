@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Tests of what another kernel does, under that kernel: packaging/test/kernel.py [LINUX_IMAGE_DEB] [TEST...]
+"""Tests of what another kernel does, under that kernel: packaging/test/kernel.py [LINUX_IMAGE_DEB] [TEST]
 
 Boots a Debian kernel (by default the distribution's own cloud kernel, which apt-get downloads and nobody installs) in a
-virtual machine without a disk, by software emulation, with the library's unit tests as built from this tree and what they
-link. Tests are filtered as `cargo test` does; by default those of TLS by the kernel.
+virtual machine without a disk, by software emulation, with tests and programs as built from this tree and what they link:
+units of the library, and the real service with OpenSSL as a peer. TEST is a filter of units, as `cargo test` has it.
 
 What must hold: where the kernel has the module `tls`, connections in TLS 1.2 are given to it, and from Linux 6.14 on those
 in TLS 1.3 too; a test that finds otherwise fails there, though it passes on a kernel that has nothing to give.
@@ -23,7 +23,11 @@ import threading
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-DEFAULT_TESTS = ["kernel", "secured"]
+# By binary: units of the library, and the real service with real peers, in its sandbox.
+TESTS = {
+    "pinfold": ["kernel_tls", "tls::kernel", "secured"],
+    "it": ["bulk_is_gone_on_with_by_the_kernel", "nothing_is_given_to_the_kernel", "every_byte_arrives_both_ways_through_tls"],
+}
 # What a connection may need; `modprobe` brings what these need in turn.
 MODULES = ["tls", "gcm", "ccm", "ghash-clmulni-intel", "aesni-intel", "chacha20poly1305", "chacha", "chacha_generic", "chacha-x86_64",
            "poly1305_generic", "poly1305-x86_64"]
@@ -31,17 +35,16 @@ MODULES = ["tls", "gcm", "ccm", "ghash-clmulni-intel", "aesni-intel", "chacha20p
 PATIENCE = 900
 
 INIT = """#!/bin/sh
-export PATH=/bin
+export PATH=/bin:/usr/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-mount -t tmpfs tmp /tmp
 ip link set lo up
 for module in {modules}; do modprobe $module 2>/dev/null; done
 uname -r
 cd /tmp
-PINFOLD_KERNEL_TLS={must} CI=true /tests --test-threads=1 {filters}
-echo "tests ended with $?"
+export PINFOLD_KERNEL_TLS={must} CI=true
+{runs}
 poweroff -f
 """
 
@@ -73,11 +76,25 @@ def archive(root, into):
         entry("TRAILER!!!", 0)
 
 
-def test_binary():
-    lines = run("cargo", "test", "--locked", "--lib", "--package", "pinfold", "--no-run", "--message-format=json", cwd=ROOT).splitlines()
-    messages = (json.loads(line) for line in lines if line.startswith("{"))
-    found = [each["executable"] for each in messages if each.get("executable") and "lib" in each["target"]["kind"]]
-    return pathlib.Path(found[-1])
+def build():
+    """The programs of this tree, and its test programs by name."""
+    command = ["cargo", "test", "--locked", "--workspace", "--lib", "--test", "it", "--no-run", "--message-format=json"]
+    lines = run(*command, cwd=ROOT).splitlines()
+    built = [json.loads(line) for line in lines if line.startswith("{")]
+    built = [(each["target"], each["profile"]["test"], each["executable"]) for each in built if each.get("executable")]
+    ours = [(target, is_test, path) for target, is_test, path in built if not target["src_path"].startswith(f"{ROOT}/loadtest/")]
+    tests = {target["name"]: pathlib.Path(path) for target, is_test, path in ours if is_test and target["name"] in TESTS}
+    programs = [pathlib.Path(path) for target, is_test, path in built if target["kind"] == ["bin"] and not is_test]
+    return programs, tests
+
+
+def put(root, program):
+    """Puts a program where it lies here, and what it links."""
+    for path in [program, *re.findall(r"(/\S+) \(0x", run("ldd", program))]:
+        target = root / str(path)[1:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    run("strip", "--strip-debug", root / str(program)[1:])
 
 
 def kernel_package(directory):
@@ -111,8 +128,8 @@ def add_modules(unpacked, root):
 def main():
     arguments = sys.argv[1:]
     package = pathlib.Path(arguments.pop(0)).resolve() if arguments and arguments[0].endswith(".deb") else None
-    filters = arguments or DEFAULT_TESTS
-    binary = test_binary()
+    wanted = {"pinfold": arguments} if arguments else TESTS
+    programs, tests = build()
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
         os.chmod(directory, 0o755)
@@ -125,14 +142,14 @@ def main():
         shutil.copy("/bin/busybox", root / "bin/busybox")
         for tool in ("sh", "mount", "ip", "modprobe", "uname", "poweroff"):
             (root / "bin" / tool).symlink_to("busybox")
-        shutil.copy(binary, root / "tests")
-        run("strip", "--strip-debug", root / "tests")
-        for library in re.findall(r"(/\S+) \(0x", run("ldd", binary)):
-            (root / library[1:]).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(library, root / library[1:])
+        for program in [*programs, *tests.values(), shutil.which("openssl")]:
+            put(root, program)
+        (root / "usr/lib/ssl").mkdir(parents=True, exist_ok=True)
+        shutil.copy("/etc/ssl/openssl.cnf", root / "usr/lib/ssl/openssl.cnf")
         major, minor = (int(number) for number in version.split(".")[:2])
         must = "1.3" if (major, minor) >= (6, 14) else "1.2"
-        init = INIT.format(modules=" ".join(MODULES), must=must, filters=" ".join(filters))
+        runs = "\n".join(f"{tests[name]} --test-threads=1 {' '.join(filters)}\necho \"tests ended with $?\"" for name, filters in wanted.items())
+        init = INIT.format(modules=" ".join(MODULES), must=must, runs=runs)
         (root / "init").write_text(init)
         archive(root, directory / "initramfs")
         [kernel] = (unpacked / "boot").glob("vmlinuz-*")
@@ -152,9 +169,9 @@ def main():
             killer.cancel()
             process.kill()
     text = "".join(told)
-    ended = re.search(r"tests ended with (\d+)", text)
-    passed = re.search(r"test result: ok\. (\d+) passed", text)
-    if not ended or ended.group(1) != "0" or not passed or passed.group(1) == "0":
+    ended = re.findall(r"tests ended with (\d+)", text)
+    passed = re.findall(r"test result: ok\. ([1-9]\d*) passed", text)
+    if ended != ["0"] * len(wanted) or len(passed) != len(wanted):
         sys.exit(f"under Linux {version} not all tests passed")
 
 

@@ -156,3 +156,75 @@ impl Cursor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn record(length: usize) -> Vec<u8> {
+        let [high, low] = u16::try_from(length).unwrap().to_be_bytes();
+        let mut record = vec![23, 3, 3, high, low];
+        // Bytes that would be read as another length.
+        record.resize(HEADER + length, 0xff);
+        record
+    }
+
+    proptest! {
+        #[test]
+        fn the_place_within_records_is_known_however_they_are_chopped(
+            lengths in prop::collection::vec(prop_oneof![Just(0usize), 1usize..40, 300usize..600], 1..12),
+            chops in prop::collection::vec(1usize..50, 1..200),
+        ) {
+            let stream: Vec<u8> = lengths.iter().flat_map(|length| record(*length)).collect();
+            let mut ends = vec![0];
+            for length in &lengths {
+                ends.push(ends.last().unwrap() + HEADER + length);
+            }
+            let (mut cursor, mut passed) = (Cursor::default(), 0);
+            for chop in chops {
+                let part = &stream[passed..stream.len().min(passed + chop)];
+                cursor.pass(part);
+                passed += part.len();
+                let next = *ends.iter().find(|end| **end >= passed).unwrap();
+                prop_assert_eq!(cursor.to_come() == 0, ends.contains(&passed));
+                prop_assert!(passed + cursor.to_come() <= next);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn it_reads_no_further_than_to_the_end_of_a_record_until_it_may() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, _) = listener.accept().await.unwrap();
+        let sent = [record(100), record(50), record(70)].concat();
+        let (said, rest) = sent.split_at(3);
+        far.write_all(rest).unwrap();
+        let mut near = Records::new(near, said);
+        assert!(!near.is_between());
+        near.stop_between(true);
+        let mut read = said.to_vec();
+        let mut buffer = [0; 64];
+        while !near.has_stopped() {
+            let count = near.read(&mut buffer).await.unwrap();
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(read.len(), HEADER + 100);
+        let more = tokio::time::timeout(Duration::from_millis(50), near.read(&mut buffer)).await;
+        assert!(more.is_err(), "it reads on");
+        near.stop_between(false);
+        while read.len() < sent.len() {
+            let count = near.read(&mut buffer).await.unwrap();
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(read, sent);
+        assert!(near.is_between() && !near.has_stopped());
+    }
+}

@@ -279,3 +279,100 @@ pub fn probe(version: Version, cipher: Cipher) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    fn keys(version: Version, cipher: Cipher) -> Keys {
+        let mut key = [0; KEY_MAX];
+        for (place, byte) in key.iter_mut().zip(100..) {
+            *place = byte;
+        }
+        Keys {
+            version,
+            cipher,
+            key,
+            iv: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+            sequence: 0x0102,
+        }
+    }
+
+    #[test]
+    fn keys_lie_as_the_kernel_has_them() {
+        let sequence = [0, 0, 0, 0, 0, 0, 1, 2];
+        for (cipher, number, length) in [(Cipher::Aes128Gcm, 51, 16), (Cipher::Aes256Gcm, 52, 32)] {
+            let key: Vec<u8> = (100..100 + length).collect();
+            let expected = [
+                &0x0303_u16.to_ne_bytes()[..],
+                &u16::to_ne_bytes(number),
+                &[5, 6, 7, 8, 9, 10, 11, 12],
+                &key,
+                &[1, 2, 3, 4],
+                &sequence,
+            ];
+            let laid_out = keys(Version::Tls12, cipher).as_kernel_has_them();
+            assert_eq!(*laid_out, expected.concat());
+        }
+        let key: Vec<u8> = (100..132).collect();
+        let expected = [
+            &0x0304_u16.to_ne_bytes()[..],
+            &54_u16.to_ne_bytes(),
+            &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+            &key,
+            &sequence,
+        ];
+        let laid_out = keys(Version::Tls13, Cipher::Chacha20Poly1305).as_kernel_has_them();
+        assert_eq!(*laid_out, expected.concat());
+    }
+
+    #[test]
+    fn a_socket_that_is_not_attached_takes_no_keys_and_its_bytes_pass_as_they_are() {
+        let (near, far) = pair();
+        let keys = keys(Version::Tls12, Cipher::Aes128Gcm);
+        for direction in [Direction::Transmit, Direction::Receive] {
+            assert!(set_keys(&near, direction, &keys).is_err());
+        }
+        assert_eq!(send(&near, DATA, b"hello").unwrap(), 5);
+        let mut buffer = [0; 9];
+        far.peek(&mut buffer).unwrap();
+        assert_eq!(receive(&far, &mut buffer).unwrap(), (DATA, 5));
+        assert_eq!(&buffer[..5], b"hello");
+        let nothing = receive(&far, &mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn the_end_of_a_connection_is_data_of_no_bytes_and_a_connection_that_is_gone_an_error() {
+        let (near, far) = pair();
+        drop(near);
+        far.peek(&mut [0; 1]).unwrap();
+        assert_eq!(receive(&far, &mut [0; 9]).unwrap(), (DATA, 0));
+        let mut far = far;
+        let gone = (0..1000).any(|_| far.write_all(b"x").is_err());
+        assert!(gone);
+        assert!(send(&far, DATA, b"x").is_err());
+    }
+
+    #[test]
+    fn only_connections_that_stand_are_attached() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(attach(&listener).is_err());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(attach(&file).is_err());
+        // Where the kernel has the module: once, and not twice.
+        let (near, _far) = pair();
+        match attach(&near) {
+            Ok(()) => assert!(attach(&near).is_err()),
+            Err(refusal) => assert_eq!(refusal.raw_os_error(), Some(libc::ENOENT)),
+        }
+    }
+}

@@ -301,9 +301,16 @@ fn a_session_is_taken_up_again_also_after_a_reload_and_not_where_that_is_off() {
 
 /// A client that checks nobody.
 fn connect(address: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
+    connect_by(TlsVersion::V1_3, address)
+}
+
+fn connect_by(
+    version: TlsVersion,
+    address: SocketAddr,
+) -> StreamOwned<ClientConnection, TcpStream> {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
-    let config = client_config(TlsVersion::V1_3).unwrap();
+    let config = client_config(version).unwrap();
     let name = ServerName::try_from("sip.contoso.com").unwrap();
     StreamOwned::new(ClientConnection::new(config, name).unwrap(), stream)
 }
@@ -476,35 +483,48 @@ fn a_node_is_spoken_to_in_tls_and_must_be_who_it_should_be() {
     assert_eq!(ask(&mut client, "stressed"), "desserts");
 }
 
-#[test]
-fn every_byte_arrives_both_ways_through_tls_on_both_sides_also_to_a_slow_reader() {
-    let directory = Directory::create();
-    let path = directory.path();
+/// An echo behind TLS twice over: the outer service speaks TLS to its clients and to its node, which is the inner one.
+struct Around {
+    inner: World,
+    outer: World,
+    _echo: ScriptedNode,
+}
+
+fn around(path: &Path, server: &str) -> Around {
     issue(path, "server", &["sip.contoso.com"]);
     let echo = ScriptedNode::start(Script::Echo);
-    let more = terminating(path, "server");
-    let world = World::start_with(0, |setup| {
-        setup.node("echo", echo.address());
-        setup.listeners[0].service = "tcp".into();
-        setup.listeners[0].more = more;
-    });
-    // Once more around: TLS to a listener that ends it again.
-    let again = world.address();
-    let more = terminating(path, "server") + "[listener.node_tls]\nmode = \"insecure\"\n";
-    let outer = World::start_with(0, |setup| {
-        setup.node("inner", again);
-        setup.listeners[0].service = "tcp".into();
-        setup.listeners[0].more = more;
-    });
-    let sent: Vec<u8> = (0..6_u32 << 20)
+    let behind = |node: SocketAddr, more: &str| {
+        World::start_with(0, |setup| {
+            setup.node("node", node);
+            setup.server += server;
+            setup.listeners[0].service = "tcp".into();
+            setup.listeners[0].more = terminating(path, "server") + more;
+        })
+    };
+    let inner = behind(echo.address(), "");
+    let outer = behind(
+        inner.address(),
+        "[listener.node_tls]\nmode = \"insecure\"\n",
+    );
+    Around {
+        inner,
+        outer,
+        _echo: echo,
+    }
+}
+
+fn noise(length: u32) -> Vec<u8> {
+    (0..length)
         .map(|at| (at.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0])
-        .collect();
-    let stream = connect(outer.address());
-    let (expected, socket) = (Arc::new(sent), stream.sock.try_clone().unwrap());
-    // The client says everything before it reads anything, as far as buffers allow: whoever holds too much stalls it.
-    let mut stream = stream;
+        .collect()
+}
+
+/// Says `expected` and hears it again, as far as buffers allow everything before it reads anything: whoever holds too much
+/// stalls it. Then a farewell passes through both ends, and the node's own comes back.
+fn is_echoed(mut stream: StreamOwned<ClientConnection, TcpStream>, expected: &[u8]) {
+    let socket = stream.sock.try_clone().unwrap();
     let mut heard = Vec::new();
-    let mut rest = &expected[..];
+    let mut rest = expected;
     socket.set_nonblocking(true).unwrap();
     let done = wait_until(SOON * 6, || {
         while !rest.is_empty() {
@@ -522,18 +542,90 @@ fn every_byte_arrives_both_ways_through_tls_on_both_sides_also_to_a_slow_reader(
         }
         (heard.len() == expected.len()).then_some(())
     });
-    assert!(
-        done.is_some(),
-        "{} of {} bytes",
-        heard.len(),
-        expected.len()
-    );
+    let (count, of) = (heard.len(), expected.len());
+    assert!(done.is_some(), "{count} of {of} bytes");
     assert!(heard == *expected);
-    // A farewell passes through both ends, and the node's own comes back.
     socket.set_nonblocking(false).unwrap();
     stream.conn.send_close_notify();
     stream.flush().unwrap();
     assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
+fn every_byte_arrives_both_ways_through_tls_on_both_sides_also_to_a_slow_reader() {
+    let directory = Directory::create();
+    let around = around(directory.path(), "");
+    is_echoed(connect(around.outer.address()), &noise(6 << 20));
+}
+
+/// How many connections the kernel of this machine has taken over so far, one way counted.
+fn taken_over() -> Option<u64> {
+    let told = fs::read_to_string("/proc/net/tls_stat").ok()?;
+    let line = told.lines().find(|line| line.starts_with("TlsTxSw"))?;
+    line.split_whitespace().last()?.parse().ok()
+}
+
+#[test]
+fn bulk_is_gone_on_with_by_the_kernel_where_it_takes_it_and_it_is_said_what_it_takes() {
+    let directory = Directory::create();
+    let path = directory.path();
+    let around = around(path, "");
+    let status = around.outer.pinfold.json("/v1/status");
+    let told = status["kernel_tls"].as_array().unwrap();
+    let takes = |version: &str| {
+        let mut told = told.iter();
+        let found = told.find(|each| each["version"] == version).unwrap();
+        found["refusal"].is_null()
+    };
+    let must = std::env::var("PINFOLD_KERNEL_TLS").unwrap_or_default();
+    if takes("1.2") {
+        for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+            let before = taken_over().unwrap();
+            is_echoed(connect_by(version, around.outer.address()), &noise(6 << 20));
+            let more = taken_over().unwrap() - before;
+            // TLS 1.3 is spoken between the two services, and what cannot be spliced at both ends stays as it is.
+            let expected = if takes("1.3") { 3 } else { 0 };
+            assert_eq!(more, expected, "{version:?}");
+        }
+        // A peer that is not of this library.
+        let before = taken_over().unwrap();
+        let sent = noise(2 << 20);
+        fs::write(path.join("sent"), &sent).unwrap();
+        let heard = path.join("heard");
+        let arguments = format!(
+            "s_client -connect {} -tls1_2 -quiet",
+            around.inner.address()
+        );
+        let mut running = openssl(path, &arguments)
+            .stdin(fs::File::open(path.join("sent")).unwrap())
+            .stdout(fs::File::create(&heard).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let has_all = wait_until(SOON * 6, || {
+            let length = fs::metadata(&heard).unwrap().len();
+            (length == sent.len() as u64).then_some(())
+        });
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert!(has_all.is_some() && fs::read(&heard).unwrap() == sent);
+        assert_eq!(taken_over().unwrap() - before, 1);
+    } else {
+        eprintln!("not by this kernel: {told:?}");
+        assert_eq!(must, "", "this kernel was to take connections over");
+    }
+    assert!(takes("1.3") || must != "1.3");
+}
+
+#[test]
+fn nothing_is_given_to_the_kernel_where_that_is_not_wanted() {
+    let directory = Directory::create();
+    let around = around(directory.path(), "\nkernel_tls = false");
+    let status = around.outer.pinfold.json("/v1/status");
+    assert_eq!(status["kernel_tls"], serde_json::json!([]));
+    let before = taken_over();
+    is_echoed(connect(around.outer.address()), &noise(2 << 20));
+    assert_eq!(taken_over(), before);
 }
 
 #[test]

@@ -393,7 +393,9 @@ impl Direction {
             false => self.passed().taken_since(turn),
         };
         let is_bulk = count > 0 && in_a_row + u64::from(low(count)) >= BUFFER_SIZE as u64;
-        if is_bulk && !was_inspected && source.takes_splices() && sink.takes_splices() {
+        let may_splice =
+            is_bulk && !was_inspected && source.may_take_splices() && sink.may_take_splices();
+        if may_splice && source.takes_splices() && sink.takes_splices() {
             self.way = Way::Splice(0);
         }
     }

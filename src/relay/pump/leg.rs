@@ -21,8 +21,13 @@ pub trait Leg {
     /// Whether the session's bytes cross the socket as they are, so that they can be looked at there, and spliced.
     fn is_plain(&self) -> bool;
 
-    /// Whether bulk, which has come, may be spliced from its socket and to it. One in TLS is given to the kernel for that,
-    /// perhaps a little later: asked again, it says so then.
+    /// Whether bulk may be spliced from its socket and to it, now or once it was given to the kernel.
+    fn may_take_splices(&self) -> bool {
+        self.is_plain()
+    }
+
+    /// Whether bulk, which has come, can be spliced. One in TLS that [may](Self::may_take_splices) is given to the kernel for
+    /// that, perhaps a little later: asked again, it says so then.
     fn takes_splices(&mut self) -> bool {
         self.is_plain()
     }
@@ -231,6 +236,13 @@ impl<T: Leg> Leg for NodeLeg<T> {
 
     fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
+    }
+
+    fn may_take_splices(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => stream.may_take_splices(),
+        }
     }
 
     fn takes_splices(&mut self) -> bool {

@@ -133,6 +133,14 @@ impl Leg for Secured {
         false
     }
 
+    fn may_take_splices(&self) -> bool {
+        match &self.by {
+            Some(By::Library(library, terms)) => terms.allow(library.get_ref().1),
+            Some(By::Kernel(_)) => true,
+            None => false,
+        }
+    }
+
     fn takes_splices(&mut self) -> bool {
         self.hand_over();
         self.is_kernels()
