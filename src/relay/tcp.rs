@@ -144,7 +144,8 @@ impl Life<'_> {
     fn tell_reset(&self, end: &End) {
         // Whoever has said why it ends the session is well.
         if self.account.alert_from().is_none()
-            && let (End::Failed(Side::Node, _), Some(endpoint)) = (end, self.account.endpoint())
+            && let (End::Failed(Side::Node, error), Some(endpoint)) = (end, self.account.endpoint())
+            && error.kind() != io::ErrorKind::OutOfMemory
         {
             let client = self.account.client().ip();
             self.context()
@@ -163,8 +164,11 @@ pub(super) fn end_client(client: &TcpStream, outcome: Outcome) {
 
 /// A connection that failed: whose, how, and whether the other side is reset.
 pub(super) fn failed(side: Side, error: &io::Error) -> (Outcome, bool) {
-    use std::io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut, UnexpectedEof};
+    use std::io::ErrorKind::{
+        HostUnreachable, NetworkUnreachable, OutOfMemory, TimedOut, UnexpectedEof,
+    };
     match (side, error.kind()) {
+        (_, OutOfMemory) => (Outcome::Shortage, true),
         (Side::Node, UnexpectedEof) => (Outcome::NodeClosed, false),
         (Side::Node, TimedOut | HostUnreachable | NetworkUnreachable) => (Outcome::NodeLost, true),
         (Side::Client, TimedOut | HostUnreachable | NetworkUnreachable) => {
@@ -178,6 +182,14 @@ pub(super) fn failed(side: Side, error: &io::Error) -> (Outcome, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shortage_here_is_nobodys_reset() {
+        for side in [Side::Client, Side::Node] {
+            let error = io::Error::from_raw_os_error(libc::ENOMEM);
+            assert_eq!(failed(side, &error), (Outcome::Shortage, true));
+        }
+    }
 
     fn size<F>(_: impl Fn(Account, Seat, TcpStream, Place) -> F) -> usize {
         size_of::<F>()

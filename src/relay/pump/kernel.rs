@@ -129,10 +129,11 @@ impl Kernel {
         self.breaking.await_with(context);
         match self.socket.try_io(Interest::ERROR, || Ok(())) {
             Err(error) if is_transient(&error) => Poll::Pending,
-            _ => {
-                let error = self.socket.take_error()?;
-                Poll::Ready(Err(error.unwrap_or_else(|| refused(Error::DecryptError))))
-            }
+            // Whoever has heard of the error already has told it.
+            _ => match self.socket.take_error()? {
+                Some(error) => Poll::Ready(Err(error)),
+                None => Poll::Pending,
+            },
         }
     }
 

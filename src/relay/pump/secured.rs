@@ -121,7 +121,7 @@ fn take_over(library: TlsStream<Records>, terms: &Terms) -> io::Result<Kernel> {
 }
 
 fn lost() -> io::Error {
-    io::Error::new(ErrorKind::NotConnected, "the kernel has refused it")
+    io::Error::new(ErrorKind::OutOfMemory, "the kernel has refused it")
 }
 
 impl Leg for Secured {
@@ -162,10 +162,10 @@ impl Leg for Secured {
             if result.is_ready() || !library.get_ref().0.has_stopped() {
                 return result;
             }
-            library.get_mut().0.stop_between(false);
+            self.hand_over();
             // Where it does not rest, the library goes on.
-            if is_at_rest(library) {
-                self.hand_over();
+            if let Some(By::Library(library, _)) = &mut self.by {
+                library.get_mut().0.stop_between(false);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! With TLS towards both sides, whose peers speak it by the library. Where this kernel takes nothing over they say so, and
 //! show that the library alone serves; `packaging/test/kernel.py` runs them under kernels that do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -11,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use self::peers::{client_side, configs, node_side, sockets};
+use self::peers::{client_side, client_side_by, configs, node_side, sockets};
 use super::super::super::session::Sessions;
 use super::super::{End, FirstBytes, Gear, NodeLeg, Pump, Side};
 use super::*;
@@ -314,6 +315,40 @@ async fn a_client_that_resets_is_told_so() {
             matches!(end, End::Failed(Side::Client, _)),
             "{suite:?}: {end:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_gone_on_with_after_all_ends_and_it_is_nobodys_fault() {
+    let bytes = pattern(1 << 20);
+    for suite in SUITES.into_iter().filter(|suite| suite.tls13().is_some()) {
+        if !is_offered(suite) {
+            continue;
+        }
+        let gear = Gear::new(1 << 20, 4);
+        let configs = configs(suite);
+        // Nobody was told the secrets.
+        let (server, terms) = (
+            Arc::clone(&configs.server),
+            Terms::new(Some(Offer::of_this_kernel())),
+        );
+        let (mut client, client_leg) = client_side_by(&configs, server, terms).await;
+        let (mut node, node_leg) = sockets().await;
+        let peers = async {
+            let writing = client.write_all(&bytes);
+            let reading =
+                async { while node.read(&mut [0; 900]).await.is_ok_and(|count| count > 0) {} };
+            let _ = tokio::join!(writing, reading);
+        };
+        let ended = until_ended(&gear, client_leg, node_leg);
+        let ((end, is_kernels), ()) = timeout(PATIENCE, async { tokio::join!(ended, peers) })
+            .await
+            .expect("it ends");
+        let End::Failed(Side::Client, error) = end else {
+            panic!("{suite:?}: {end:?}")
+        };
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+        assert!(!is_kernels);
     }
 }
 

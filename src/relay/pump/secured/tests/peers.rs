@@ -65,9 +65,19 @@ pub(super) type Peer = TlsStream<TcpStream>;
 
 /// A client that speaks TLS, and the leg towards it.
 pub(super) async fn client_side(configs: &Configs) -> (Peer, Secured) {
-    let (near, far) = sockets().await;
     let terms = Terms::new(Some(Offer::of_this_kernel()));
-    let accepting = TlsAcceptor::from(terms.of_server(&configs.server)).accept(Records::from(far));
+    let server = terms.of_server(&configs.server);
+    client_side_by(configs, server, terms).await
+}
+
+/// The same on terms that may be others than those of the handshake.
+pub(super) async fn client_side_by(
+    configs: &Configs,
+    server: Arc<ServerConfig>,
+    terms: Terms,
+) -> (Peer, Secured) {
+    let (near, far) = sockets().await;
+    let accepting = TlsAcceptor::from(server).accept(Records::from(far));
     let name = ServerName::try_from(NAME).unwrap();
     let connecting = TlsConnector::from(Arc::clone(&configs.client)).connect(name, near);
     let (peer, leg) = tokio::join!(connecting, accepting);
