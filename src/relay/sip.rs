@@ -67,6 +67,7 @@ pub(super) async fn serve(
         turn,
         ..
     } = arrival;
+    life.seat.mark_rehoming(true);
     let gate_turn = life.context().names.turn();
     let gate = gate(life, &names, terms);
     let mut visit = Visit {
