@@ -21,7 +21,7 @@ use super::heads;
 use super::lines::{Bond, Line, connect};
 use super::page::Failing;
 use super::upgrade::Tunnel;
-use super::visit::{Visit, http};
+use super::visit::Visit;
 use crate::clock::Moment;
 use crate::pool::select::{Choice, Why};
 use crate::relay::Policy;
@@ -120,7 +120,7 @@ impl<'a> Exchange<'a> {
         policy: &'a Rc<Policy>,
         mut request: Request<Incoming>,
     ) -> Result<Self, Failing> {
-        let Some(terms) = http(&policy.listener.termination) else {
+        let Some(terms) = policy.listener.http() else {
             return Err(Failing::NoNode);
         };
         if request.method() == Method::CONNECT {

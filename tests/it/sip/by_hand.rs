@@ -6,7 +6,7 @@ use serde_json::json;
 use super::counted;
 use super::death::{served, two};
 use super::phone::Phone;
-use crate::world::{Directory, SOON, caller_address};
+use crate::world::{Directory, FABRIKAM, SOON, caller_address};
 
 #[test]
 fn who_is_drained_disabled_or_moved_goes_on_with_another_node() {
@@ -71,4 +71,20 @@ fn who_is_moved_by_a_maintenance_is_not_told_as_ended() {
     for each in [&mut phone, &mut stranger] {
         assert_eq!(each.ask("OPTIONS", 2), (200, Some("edge2".into())));
     }
+}
+
+#[test]
+fn who_is_relayed_unread_ends_and_is_told_so() {
+    let directory = Directory::create();
+    let (world, one, _other) = two(&directory, |_| {});
+    let mut phone = Phone::connect(world.address(), FABRIKAM);
+    phone.say(b"\x01\x02no sip\r\n");
+    one.wait_heard(|text| text.ends_with("no sip\r\n"));
+    let done = world.pinfold(&["pin", "fabrikam", "edge2", "--now"]);
+    let told = String::from_utf8(done.stdout).unwrap();
+    assert!(
+        told.contains("  1 session on other nodes ended\n"),
+        "{told}"
+    );
+    assert!(phone.ends().is_some());
 }
