@@ -20,33 +20,35 @@ impl Visit<'_> {
         if let Poll::Ready(interrupt) = self.life.seat.poll_interrupt(context) {
             return Poll::Ready(Event::Interrupted(interrupt));
         }
-        for _ in 0..READS {
-            if !self.talk.has_deferred()
-                && let Some(stop) = self.put_off.take()
-            {
-                return Poll::Ready(Event::Stopped(stop));
-            }
-            let told = self.poll_tell(context);
-            if let Poll::Ready(Err(error)) = told {
-                return Poll::Ready(Event::ClientGone(Some(error)));
-            }
-            let up = self.poll_up(context, line.as_deref_mut());
-            if let Poll::Ready(Err(event)) = up {
-                return Poll::Ready(event);
-            }
-            let down = match line.as_deref_mut().filter(|_| told.is_ready()) {
-                Some(line) => self.poll_down(context, line),
-                None => Poll::Pending,
-            };
-            if let Poll::Ready(Err(event)) = down {
-                return Poll::Ready(event);
-            }
-            if up.is_pending() && down.is_pending() {
-                return Poll::Pending;
-            }
+        take_turns(context, |context| {
+            self.poll_both(context, line.as_deref_mut())
+        })
+    }
+
+    /// Looks at both sides once. Ready once something has passed.
+    fn poll_both(
+        &mut self,
+        context: &mut Context<'_>,
+        mut line: Option<&mut Line>,
+    ) -> Poll<Result<(), Event>> {
+        if !self.talk.has_deferred()
+            && let Some(stop) = self.put_off.take()
+        {
+            return Poll::Ready(Err(Event::Stopped(stop)));
         }
-        give_way(context);
-        Poll::Pending
+        let told = self.poll_tell(context);
+        if let Poll::Ready(Err(error)) = told {
+            return Poll::Ready(Err(Event::ClientGone(Some(error))));
+        }
+        let up = self.poll_up(context, line.as_deref_mut())?;
+        let down = match line.filter(|_| told.is_ready()) {
+            Some(line) => self.poll_down(context, line)?,
+            None => Poll::Pending,
+        };
+        match up.is_ready() || down.is_ready() {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
     }
 
     /// Ready once the client has all that it is owed.
@@ -176,5 +178,73 @@ impl Visit<'_> {
     }
 }
 
+/// Polls `turn` as long as something passes by it, but not for ever: a peer that never stops must keep neither the
+/// other sessions of the worker waiting, nor what interrupts its own.
+fn take_turns(
+    context: &mut Context<'_>,
+    mut turn: impl FnMut(&mut Context<'_>) -> Poll<Result<(), Event>>,
+) -> Poll<Event> {
+    for _ in 0..READS {
+        if let Err(event) = ready!(turn(context)) {
+            return Poll::Ready(event);
+        }
+    }
+    give_way(context);
+    Poll::Pending
+}
+
 /// Reads of each side before others have their turn: each may bring thousands of messages.
 const READS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_never_stops_keeps_nobody_else_waiting() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let near = near.await.unwrap();
+        listener.accept().unwrap().0.write_all(b"x").unwrap();
+        let reads = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reads);
+        // Tasks of their own, as sessions are.
+        let flood = tokio::spawn(poll_fn(move |context| {
+            take_turns(context, |_| {
+                let is_endless = counted.fetch_add(1, Relaxed) > 1000;
+                Poll::Ready(match is_endless {
+                    true => Err(Event::ClientGone(None)),
+                    false => Ok(()),
+                })
+            })
+        }));
+        let other = tokio::spawn(async move { near.readable().await });
+        other.await.unwrap().unwrap();
+        // Of 64 KiB at most: no more than two turns of a session whose bytes nobody looks at.
+        let before = reads.load(Relaxed);
+        assert!(before <= 32, "{before} reads");
+        let goes_on = tokio::time::timeout(Duration::from_secs(10), flood).await;
+        assert!(goes_on.is_ok(), "it has its turn again");
+    }
+
+    #[test]
+    fn nothing_more_is_looked_at_once_nothing_passes_or_something_has_happened() {
+        let mut context = Context::from_waker(Waker::noop());
+        for (last, is_over) in [
+            (Poll::Pending, false),
+            (Poll::Ready(Err(Event::NodeGone(None))), true),
+        ] {
+            let mut turns = vec![last, Poll::Ready(Ok(()))];
+            let polled = take_turns(&mut context, |_| turns.pop().unwrap());
+            assert_eq!(polled.is_ready(), is_over);
+            assert!(turns.is_empty());
+        }
+    }
+}
