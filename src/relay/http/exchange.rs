@@ -79,8 +79,8 @@ pub(super) async fn exchange(
     if version == Version::HTTP_2 && heads::authenticates_connection(response.headers()) {
         return Err(again_by_http_1());
     }
-    let line = line.map(|line| (visit, line, turn));
-    Ok(response.map(|body| Guarded::new(body, guard, line)))
+    let line = line.map(|line| (line, turn));
+    Ok(response.map(|body| Guarded::new(body, visit, guard, line)))
 }
 
 /// Whoever authenticates a connection must have it to itself (RFC 9113 section 8.5 and `HTTP_1_1_REQUIRED`).

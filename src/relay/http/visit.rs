@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::lines::Lines;
+use super::lines::{BUFFER_MAX, Lines};
 use super::observed::Seen;
 use super::upgrade::Tunnel;
 use crate::addr::ClientAddr;
@@ -62,6 +62,13 @@ impl Visit {
             Today::Changed(_) | Today::Gone => self.is_closing.set(true),
         }
         Rc::clone(&known)
+    }
+
+    /// Looks whether the memory of slow readers is used up; its client's connection goes by that.
+    pub(super) fn look_at_memory(&self) -> bool {
+        let is_scarce = !self.context.gear.memory().has_room(BUFFER_MAX);
+        self.seen.note_scarce(is_scarce);
+        is_scarce
     }
 
     /// Whether the client is to come again by another connection.
