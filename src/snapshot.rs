@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use crate::addr::NodeAddr;
 use crate::clock::Moment;
-use crate::config::model::{self, Balance, Config, NodeState};
+use crate::config::model::{self, Balance, Config, NodeState, Protocol};
 use crate::partner::table::PartnerTable;
 use crate::pool::affinity::Measure;
 use crate::pool::health::Timing;
@@ -86,12 +86,22 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether clients' TLS ends here, and SIP is spoken within: its sessions outlive their nodes.
+    /// How HTTP is spoken, where clients' TLS ends here and that is within.
     #[must_use]
-    pub fn speaks_sip(&self) -> bool {
-        let termination = self.termination.as_ref();
-        termination
-            .is_some_and(|termination| matches!(termination.protocol, model::Protocol::Sip(_)))
+    pub fn http(&self) -> Option<&model::Http> {
+        match &self.termination.as_ref()?.protocol {
+            Protocol::Http(terms) => Some(terms),
+            Protocol::Raw | Protocol::Sip(_) => None,
+        }
+    }
+
+    /// How SIP is spoken, where clients' TLS ends here and that is within: its sessions outlive their nodes.
+    #[must_use]
+    pub fn sip(&self) -> Option<&model::Sip> {
+        match &self.termination.as_ref()?.protocol {
+            Protocol::Sip(terms) => Some(terms),
+            Protocol::Raw | Protocol::Http(_) => None,
+        }
     }
 
     /// The nodes as a session sees them now.
@@ -165,7 +175,7 @@ pub struct Termination {
     /// What the kernel may go on with; `None`: nothing.
     pub kernel: Option<&'static tls::Offer>,
     /// What is spoken inside.
-    pub protocol: model::Protocol,
+    pub protocol: Protocol,
 }
 
 /// A node of a listener.

@@ -32,7 +32,7 @@ use crate::relay::names::Names;
 use crate::relay::pump::Gear;
 use crate::relay::recognition::Recognition;
 use crate::relay::report::Reports;
-use crate::relay::session::{EndpointNumber, Interrupt, Session, Sessions, Survey};
+use crate::relay::session::{Concerned, EndpointNumber, Interrupt, Session, Sessions, Survey};
 use crate::relay::udp::diverted::Diverted;
 use crate::relay::wheel::TICK;
 use crate::snapshot::{Capacity, Snapshot};
@@ -91,7 +91,7 @@ pub enum Order {
         /// Whose, and where they belong.
         strays: Arc<Strays>,
         /// Where the number goes.
-        answer: mpsc::Sender<usize>,
+        answer: mpsc::Sender<Concerned>,
     },
     /// Interrupt a few of the sessions of some endpoints, with [`Interrupt::Drained`], partners first.
     Thin {
@@ -100,7 +100,7 @@ pub enum Order {
         /// At most so many.
         most: usize,
         /// Where their number goes.
-        answer: mpsc::Sender<usize>,
+        answer: mpsc::Sender<Concerned>,
     },
     /// Tell what sessions are doing.
     Survey {
@@ -444,7 +444,7 @@ impl Floor {
         }
     }
 
-    fn gather(&self, strays: &Strays) -> usize {
+    fn gather(&self, strays: &Strays) -> Concerned {
         let is_stray = |session: &Session| {
             session.is_of(&strays.partner)
                 && strays.listeners.contains(&session.listener)

@@ -224,14 +224,14 @@ pub(super) enum Command {
         /// Do not ask.
         #[arg(long)]
         yes: bool,
-        /// How fast sessions are ended that are no partner's.
+        /// How fast sessions are taken off the node that are no partner's.
         #[arg(long, value_name = "RATE", default_value = "50/s", value_parser = rate)]
         pace: Rate,
     },
     /// Empty a node for a patch, partner by partner, and say when it is safe.
     ///
     /// Partners that cannot fail over are moved one by one to where they would go; each is waited for until
-    /// it is served there. Then the others are moved, the node drains, and what is left is ended at the
+    /// it is served there. Then the others are moved, the node drains, and what is left is taken off it at the
     /// pace. If a partner does not come back within its alarm_after, another node goes down or the window
     /// is over, all of it is undone: exit 1. Ctrl-C stops where it is. It begins at once; for later, let
     /// at(1) or a systemd timer run it. Afterwards: `pinfold resume NODE`; partners return as their failback
@@ -239,7 +239,7 @@ pub(super) enum Command {
     Maintain {
         #[command(flatten)]
         node: Node,
-        /// How fast sessions are ended that are no partner's.
+        /// How fast sessions are taken off the node that are no partner's.
         #[arg(long, value_name = "RATE", default_value = "50/s", value_parser = rate)]
         pace: Rate,
         /// How long it may last from now on until it is safe to patch, such as 30m: beyond it all is undone.

@@ -24,7 +24,7 @@ mod watch;
 /// How it is to be done.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner {
-    /// How fast sessions are ended that are no partner's.
+    /// How fast sessions are taken off that are no partner's.
     pub(super) pace: Rate,
     /// All of it is undone if it lasts longer.
     pub(super) window: Option<Duration>,
@@ -160,29 +160,34 @@ impl Conductor<'_> {
         Ok((moved, back))
     }
 
-    /// Ends what is left, at the pace.
+    /// Takes off what is left, at the pace.
     fn end_the_rest(&self) -> Result<(), Halt> {
         self.look()?;
         let begun = Instant::now();
-        let mut ended = 0;
+        let (mut taken, mut sip) = (0, 0);
         loop {
             let (rate, elapsed) = (self.manner.pace, begun.elapsed());
             let due = elapsed.as_millis() * u128::from(rate.count) / rate.per.as_millis().max(1);
             // At least one, so that the last ones are not waited for.
             let due = usize::try_from(due).unwrap_or(usize::MAX).max(1);
-            let answer = self.daemon.end(due.saturating_sub(ended))?;
-            ended += answer.ended;
+            let answer = self.daemon.end(due.saturating_sub(taken))?;
+            taken += answer.ended + answer.sip;
+            sip += answer.sip;
             if answer.left == 0 {
                 break;
             }
             self.pause()?;
         }
         let lasted = in_short(begun.elapsed());
-        let what = format!(
+        let mut what = format!(
             "{} taken off at {}, in {lasted}",
-            grouped(ended as u64),
+            grouped(taken as u64),
             pace(self.manner.pace)
         );
+        if sip > 0 {
+            let of_sip = count(sip as u64, "SIP session");
+            what += &format!("; {of_sip} among them may go on elsewhere");
+        }
         tell(&line("sessions", &what))
     }
 
@@ -282,11 +287,19 @@ fn names(drill: &Drill) -> Vec<&DrillPartner> {
 fn told(moved: &PinMoved, back: Option<Duration>) -> String {
     match back.filter(|_| moved.active) {
         Some(back) => format!("back in {}", in_short(back)),
-        None if moved.ended > 0 => format!(
-            "idle: {} ended, not waited for",
-            count(moved.ended as u64, "session")
-        ),
-        None => "no sessions: pin moved".into(),
+        None => match (moved.ended as u64, moved.sip as u64) {
+            (0, 0) => "no sessions: pin moved".into(),
+            (ended, 0) => format!("idle: {} ended, not waited for", count(ended, "session")),
+            (0, sip) => format!(
+                "idle: {} taken off, not waited for",
+                count(sip, "SIP session")
+            ),
+            (ended, sip) => format!(
+                "idle: {} ended, {} taken off, not waited for",
+                count(ended, "session"),
+                count(sip, "SIP session")
+            ),
+        },
     }
 }
 
@@ -321,3 +334,38 @@ fn tell(text: &str) -> Result<(), Halt> {
 
 /// Often enough that nobody waits for it, seldom enough that the daemon does not notice.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_move_it_is_told_who_is_back_and_what_ended_or_goes_on() {
+        let moved = |ended, sip, active| PinMoved {
+            partner: "fabrikam".into(),
+            pool: "edge".into(),
+            affinity: "federation".into(),
+            from: "edge1".into(),
+            to: "edge2".into(),
+            ended,
+            sip,
+            active,
+        };
+        let back = Some(Duration::from_millis(700));
+        for (moved, expected) in [
+            (moved(1, 0, true), "back in 700 ms"),
+            (moved(0, 0, false), "no sessions: pin moved"),
+            (moved(2, 0, false), "idle: 2 sessions ended, not waited for"),
+            (
+                moved(0, 1, false),
+                "idle: 1 SIP session taken off, not waited for",
+            ),
+            (
+                moved(1, 2, false),
+                "idle: 1 session ended, 2 SIP sessions taken off, not waited for",
+            ),
+        ] {
+            assert_eq!(told(&moved, back), expected);
+        }
+    }
+}

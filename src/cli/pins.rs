@@ -89,12 +89,23 @@ fn describe_pinned(partner: &str, changed: &PinsChanged) -> String {
             None => format!("{partner} is pinned to {} ({place})\n", one.node),
         };
         let sessions = count(one.elsewhere as u64, "session");
-        text += &match (one.elsewhere, one.ended) {
-            (0, _) => "  it has no sessions on other nodes\n".into(),
-            (_, true) => format!("  {sessions} on other nodes ended\n"),
-            (_, false) => {
+        let of_sip = count(one.sip as u64, "SIP session");
+        text += &match (one.elsewhere, one.sip, one.ended) {
+            (0, _, _) => "  it has no sessions on other nodes\n".into(),
+            (_, 0, true) => format!("  {sessions} on other nodes ended\n"),
+            (all, sip, true) => format!(
+                "  {sessions} taken off other nodes: {of_sip} may go on with {}, {} ended\n",
+                one.node,
+                all.saturating_sub(sip)
+            ),
+            (_, 0, false) => {
                 format!("  {sessions} on other nodes stay as long as they last; --now ends them\n")
             }
+            (_, _, false) => format!(
+                "  {sessions} on other nodes stay as long as they last; --now ends them,\n  \
+                 but for {of_sip}, which may go on with {}\n",
+                one.node
+            ),
         };
         if let Some(standing) = &one.standing {
             text += &format!(
@@ -150,7 +161,7 @@ mod tests {
     #[test]
     fn a_pin_by_hand_is_confirmed_with_its_consequences() {
         let changed =
-            |before: Option<&str>, elsewhere, ended, standing: Option<&str>| PinsChanged {
+            |before: Option<&str>, (elsewhere, sip), ended, standing: Option<&str>| PinsChanged {
                 changed: vec![PinChanged {
                     pool: "edge".into(),
                     affinity: "federation".into(),
@@ -158,25 +169,37 @@ mod tests {
                     before: before.map(Into::into),
                     standing: standing.map(Into::into),
                     elsewhere,
+                    sip,
                     ended,
                 }],
             };
         let cases = [
-            (changed(None, 0, false, None), "no sessions on other nodes"),
             (
-                changed(Some("edge2"), 2, false, None),
+                changed(None, (0, 0), false, None),
+                "no sessions on other nodes",
+            ),
+            (
+                changed(Some("edge2"), (2, 0), false, None),
                 "2 sessions on other nodes stay",
             ),
             (
-                changed(Some("edge2"), 1, true, None),
+                changed(Some("edge2"), (1, 0), true, None),
                 "1 session on other nodes ended",
             ),
             (
-                changed(Some("edge1"), 0, true, None),
+                changed(Some("edge2"), (3, 1), true, None),
+                "3 sessions taken off other nodes: 1 SIP session may go on with edge1, 2 ended\n",
+            ),
+            (
+                changed(Some("edge2"), (3, 2), false, None),
+                "--now ends them,\n  but for 2 SIP sessions, which may go on with edge1\n",
+            ),
+            (
+                changed(Some("edge1"), (0, 0), true, None),
                 "stays pinned to edge1",
             ),
             (
-                changed(None, 0, false, Some("down")),
+                changed(None, (0, 0), false, Some("down")),
                 "edge1 is down at this moment",
             ),
         ];

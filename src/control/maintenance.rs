@@ -1,4 +1,4 @@
-//! What maintenance is made of: moving one partner, ending a few sessions, putting everything back.
+//! What maintenance is made of: moving one partner, taking a few sessions off, putting everything back.
 //!
 //! The conductor itself is the command line (`cli/maintain.rs`). Each step here is whole, durable and logged
 //! with who and why, so a conductor that dies with its terminal leaves nothing half done and nobody waiting;
@@ -24,7 +24,7 @@ use crate::clock::Moment;
 use crate::config::model::NodeState;
 use crate::pool::maintenance::Restored;
 use crate::pool::pins::{Order as Word, Pin, PinKey};
-use crate::relay::session::EndpointNumber;
+use crate::relay::session::{Concerned, EndpointNumber};
 use crate::snapshot::{Endpoint, Leaver, Scope, Snapshot};
 use crate::worker::{Order, Strays};
 
@@ -131,9 +131,10 @@ impl Control {
                 patience,
             } in gone
             {
-                told.ended = gather(&workers, strays).await;
+                let gathered = gather(&workers, strays).await;
+                (told.ended, told.sip) = (gathered.ending(), gathered.sip);
                 told.active =
-                    told.ended > 0 && active_at.is_some_and(|at| now.since(at) < patience);
+                    gathered.sessions > 0 && active_at.is_some_and(|at| now.since(at) < patience);
                 moved.push(told);
             }
             let kept = durable(&shared).await.map(|()| PinsMoved { moved });
@@ -206,7 +207,7 @@ impl Control {
         });
     }
 
-    /// Ends at most so many sessions of a node that takes no new ones, partners first.
+    /// Takes at most so many sessions off a node that takes no new ones, partners first.
     pub(super) fn end_some(
         &self,
         task: &Task,
@@ -235,15 +236,19 @@ impl Control {
         let numbers: Arc<[EndpointNumber]> = endpoints.iter().map(|each| each.number).collect();
         let workers = self.orders();
         tokio::spawn(async move {
-            let mut ended = 0;
+            let mut taken = Concerned::default();
             for worker in &workers {
-                ended += thin(worker, &numbers, most.saturating_sub(ended)).await;
+                taken += thin(worker, &numbers, most.saturating_sub(taken.sessions)).await;
             }
             let left = endpoints
                 .iter()
                 .map(|each| u64::from(each.sessions()))
                 .sum();
-            let _ = answer.send(Ok(SessionsEnded { ended, left }));
+            let _ = answer.send(Ok(SessionsEnded {
+                ended: taken.ending(),
+                sip: taken.sip,
+                left,
+            }));
         });
     }
 }
@@ -317,18 +322,19 @@ fn told(key: &PinKey, from: &str, to: &str) -> PinMoved {
         from: from.into(),
         to: to.into(),
         ended: 0,
+        sip: 0,
         active: false,
     }
 }
 
-/// One worker ends at most so many; one that does not answer in time ends them all the same.
+/// One worker takes off at most so many; one that does not answer in time does it all the same.
 async fn thin(
     worker: &mpsc::Sender<Order>,
     endpoints: &Arc<[EndpointNumber]>,
     most: usize,
-) -> usize {
+) -> Concerned {
     if most == 0 {
-        return 0;
+        return Concerned::default();
     }
     let (answer, mut answered) = mpsc::channel(1);
     let order = Order::Thin {
@@ -344,7 +350,7 @@ async fn thin(
         .await
         .ok()
         .flatten()
-        .unwrap_or(0)
+        .unwrap_or_default()
 }
 
 const WORKER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -163,7 +163,7 @@ impl Control {
         let speakers = snapshot
             .listeners
             .iter()
-            .filter(|listener| listener.speaks_sip());
+            .filter(|listener| listener.sip().is_some());
         let ports: HashSet<_> = speakers
             .flat_map(|listener| &listener.nodes)
             .map(|seat| seat.endpoint.number)

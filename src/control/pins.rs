@@ -20,7 +20,7 @@ use super::{Control, Shared};
 use crate::clock::Moment;
 use crate::pool::pins::{Kept, Order as Word, PinKey, PinnedBy, Put};
 use crate::pool::placement::Subject;
-use crate::relay::session::{EndpointNumber, Survey};
+use crate::relay::session::{Concerned, EndpointNumber, Survey};
 use crate::worker::{self, Strays};
 
 pub(in crate::control) mod import;
@@ -72,9 +72,12 @@ pub struct PinChanged {
     /// What the node is good for at this moment, where a pin does not hold there: a partner that comes
     /// meanwhile goes elsewhere, and its pin with it.
     pub standing: Option<String>,
-    /// Sessions of the partner on other nodes: they were ended, or stay as long as they last.
+    /// Sessions of the partner on other nodes: they were taken off those, or stay as long as they last.
     pub elsewhere: usize,
-    /// Whether they were ended.
+    /// Those of SIP among them: taken off a node they go on with another one, where one takes them.
+    #[serde(default)]
+    pub sip: usize,
+    /// Whether they were taken off; all but those of SIP end by it.
     pub ended: bool,
 }
 
@@ -119,7 +122,8 @@ impl Control {
         let (shared, workers) = (Arc::clone(&self.shared), self.orders());
         tokio::spawn(async move {
             for (changed, strays) in changed.iter_mut().zip(strays) {
-                changed.elsewhere = gather(&workers, strays).await;
+                let gathered = gather(&workers, strays).await;
+                (changed.elsewhere, changed.sip) = (gathered.sessions, gathered.sip);
             }
             let _ = answer.send(durable(&shared).await.map(|()| changed));
         });
@@ -158,6 +162,7 @@ impl Control {
             before,
             standing: place.standing.clone(),
             elsewhere: 0,
+            sip: 0,
             ended: wish.is_now,
         }
     }
@@ -239,7 +244,7 @@ pub(super) async fn durable(shared: &Shared) -> Result<(), PinRefused> {
 }
 
 /// How many sessions of a partner are elsewhere; they are interrupted, where that is wanted.
-pub(super) async fn gather(workers: &[mpsc::Sender<worker::Order>], strays: Strays) -> usize {
+pub(super) async fn gather(workers: &[mpsc::Sender<worker::Order>], strays: Strays) -> Concerned {
     let strays = Arc::new(strays);
     let (answer, mut answers) = mpsc::channel(workers.len().max(1));
     tell(workers, || worker::Order::Gather {
@@ -248,7 +253,7 @@ pub(super) async fn gather(workers: &[mpsc::Sender<worker::Order>], strays: Stra
     })
     .await;
     drop(answer);
-    let mut count = 0;
+    let mut count = Concerned::default();
     // A worker that is busy for so long has its sessions interrupted all the same.
     let counted = async {
         while let Some(of_worker) = answers.recv().await {

@@ -16,7 +16,7 @@ pub use self::framer::{Fault, Found, Framer, HEAD_MAX};
 pub use self::header::{Header, Headers, Name};
 pub use self::message::{CSeq, Message, Start};
 pub use self::party::{Party, Via};
-pub use self::question::{Judgement, Question, Transport};
+pub use self::question::{Hearing, Judgement, Question, Transport};
 
 mod answer;
 mod framer;

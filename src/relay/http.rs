@@ -6,6 +6,9 @@
 //! on the way. Connections with nodes are never shared between clients: what a connection has authenticated (NTLM,
 //! Negotiate) would be another client's. A client's session stands and falls with no node; its lines do.
 //!
+//! What waits for a slow reader is counted in the worker's memory (`held`). What waits for a node that is slow to take a
+//! body is not: hyper wants the parts of requests to be `Send`, and what they would count in belongs to one thread.
+//!
 //! hyper frames both sides, so that nothing of a request's framing reaches a node as the client wrote it.
 //!
 //! Sources: RFC 9110 (7.6 forwarding), RFC 9112 (6.3 framing), RFC 9113, domain.md 1.5.
@@ -24,6 +27,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, sleep};
 
 use self::exchange::exchange;
+use self::held::Waiting;
 use self::lines::LINES_MAX;
 use self::observed::{Observed, Seen};
 use self::visit::Visit;
@@ -38,6 +42,7 @@ mod affinity;
 mod body;
 mod exchange;
 mod heads;
+mod held;
 mod lines;
 mod observed;
 mod page;
@@ -126,6 +131,7 @@ impl Drive<'_> {
         let mut connection = pin!(connection);
         let mut alarm = pin!(sleep(self.patience));
         let mut is_shut = false;
+        let mut below = Waiting::default();
         poll_fn(|context| {
             while let Poll::Ready(interrupt) = self.life.seat.poll_interrupt(context) {
                 // Who it is concerns the next session; its requests find their nodes one by one.
@@ -139,8 +145,10 @@ impl Drive<'_> {
                 }
                 return Poll::Ready(outcome_of(interrupt));
             }
+            self.visit.look_at_memory();
             let polled = connection.as_mut().poll(context);
             self.account();
+            below.are(self.visit.seen.below(), &self.visit.context.gear);
             match polled {
                 Poll::Ready(Ok(())) => return Poll::Ready(Outcome::ClientClosed),
                 Poll::Ready(Err(error)) => {

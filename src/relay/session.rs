@@ -27,7 +27,7 @@ mod survey;
 
 pub use list::{SessionId, Sessions};
 pub use seat::Seat;
-pub use survey::Survey;
+pub use survey::{Concerned, Survey};
 
 /// What can end the wait of a session from outside, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +92,8 @@ pub struct Session {
     /// Whether its node has ever sent a byte.
     is_answered: Cell<bool>,
     looks_legacy: Cell<bool>,
+    /// It goes on with another node when it loses its own.
+    rehomes: Cell<bool>,
     interrupt: Cell<Option<Interrupt>>,
     waker: Cell<Option<Waker>>,
     active_at: Cell<Moment>,
@@ -123,6 +125,7 @@ impl Session {
             client: Cell::new(0),
             is_answered: Cell::new(false),
             looks_legacy: Cell::new(false),
+            rehomes: Cell::new(false),
             interrupt: Cell::new(None),
             waker: Cell::new(None),
             active_at: Cell::new(now),
@@ -276,6 +279,11 @@ impl Session {
     #[must_use]
     pub fn looks_legacy(&self) -> bool {
         self.looks_legacy.get()
+    }
+
+    /// Whether it goes on with another node, where one takes it, when it loses its own: what is spoken within says.
+    pub fn mark_rehoming(&self, rehomes: bool) {
+        self.rehomes.set(rehomes);
     }
 
     /// Whether it is among the first that are cut.

@@ -1,7 +1,8 @@
 //! SIP inside TLS that ends here: messages pass to the byte, and a node's death does not end its client's connection.
 //!
-//! Owns the life of a client's connection: its node is found when the first request has come, and another one when
-//! that node is gone (`line`). `talk` looks at messages as they pass, `gate` says which of them may, `outstanding` who
+//! Owns the life of a client's connection: its node is found when the first request has come (`line`), and another one
+//! when that node is gone (`rehoming`); meanwhile both sides are relayed (`relaying`), until it ends (`ending`) or is
+//! looked at no more (`opaque`). `talk` looks at messages as they pass, `gate` says which of them may, `outstanding` who
 //! waits for an answer, `side` holds what cannot go on at once, `traffic` counts. Deliberately no proxy: no header is
 //! written or changed, no dialog is followed, and what a node must refuse is the node's to refuse.
 //!
@@ -15,18 +16,18 @@
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use tokio::task::yield_now;
 
+use self::ending::Ending;
 use self::gate::{Gate, Identity, with_lower_case};
 use self::line::Line;
 use self::side::Inbound;
-use self::talk::{Refusal, Stop, Talk};
+use self::talk::{Stop, Talk};
 pub use self::traffic::{ANSWERS, CLASSES, CODES, Counts, METHODS, Slot, Traffic, Way};
 use super::life::Life;
 use super::placing::Hold;
-use super::pump::{Leg, Meter, Side, give_way};
+use super::pump::{Leg, Side};
 use super::session::{Interrupt, outcome_of};
 use super::tcp::{Arrival, failed};
 use super::terminated::ClientStream;
@@ -34,24 +35,23 @@ use crate::clock::Moment;
 use crate::config::model::{self, OnNodeDown};
 use crate::inspect::sip::Message;
 use crate::net::options::reset_on_close;
-use crate::net::wire::Waiting;
 use crate::snapshot::Ticket;
 use crate::telemetry::outcome::Outcome;
 
+mod ending;
 mod gate;
 mod line;
 mod opaque;
 mod outstanding;
 mod passage;
 mod rehoming;
+mod relaying;
 mod side;
 mod talk;
 mod traffic;
 
 /// Seconds after which a client may ask again: its next node is dialled at once, and what it may say grows by then.
 const RETRY_AFTER: u32 = 1;
-/// Reads of each side before others have their turn: each may bring thousands of messages.
-const READS: usize = 4;
 
 /// Serves one client, whose certificate has these `names`, until its connection ends.
 pub(super) async fn serve(
@@ -67,6 +67,7 @@ pub(super) async fn serve(
         turn,
         ..
     } = arrival;
+    life.seat.mark_rehoming(true);
     let gate_turn = life.context().names.turn();
     let gate = gate(life, &names, terms);
     let mut visit = Visit {
@@ -183,193 +184,7 @@ enum Goes {
     Opaque(&'static str),
 }
 
-/// How a session ends.
-struct Ending {
-    outcome: Outcome,
-    /// The client is reset, and told nothing more.
-    is_reset: bool,
-    /// The client may still be sending, and is to read the answer.
-    is_awaited: bool,
-}
-
-impl Ending {
-    const fn reset(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            is_reset: true,
-            is_awaited: false,
-        }
-    }
-
-    const fn in_order(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            is_reset: false,
-            is_awaited: false,
-        }
-    }
-}
-
 impl Visit<'_> {
-    fn poll(&mut self, context: &mut Context<'_>, mut line: Option<&mut Line>) -> Poll<Event> {
-        if let Poll::Ready(interrupt) = self.life.seat.poll_interrupt(context) {
-            return Poll::Ready(Event::Interrupted(interrupt));
-        }
-        for _ in 0..READS {
-            if !self.talk.has_deferred()
-                && let Some(stop) = self.put_off.take()
-            {
-                return Poll::Ready(Event::Stopped(stop));
-            }
-            let told = self.poll_tell(context);
-            if let Poll::Ready(Err(error)) = told {
-                return Poll::Ready(Event::ClientGone(Some(error)));
-            }
-            let up = self.poll_up(context, line.as_deref_mut());
-            if let Poll::Ready(Err(event)) = up {
-                return Poll::Ready(event);
-            }
-            let down = match line.as_deref_mut().filter(|_| told.is_ready()) {
-                Some(line) => self.poll_down(context, line),
-                None => Poll::Pending,
-            };
-            if let Poll::Ready(Err(event)) = down {
-                return Poll::Ready(event);
-            }
-            if up.is_pending() && down.is_pending() {
-                return Poll::Pending;
-            }
-        }
-        give_way(context);
-        Poll::Pending
-    }
-
-    /// Ready once the client has all that it is owed.
-    fn poll_tell(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { talk, client, .. } = self;
-        talk.to_client.poll_drain(context, client)
-    }
-
-    /// From the client. Ready once something has passed.
-    fn poll_up(
-        &mut self,
-        context: &mut Context<'_>,
-        mut line: Option<&mut Line>,
-    ) -> Poll<Result<(), Event>> {
-        if let Some(line) = line.as_deref_mut() {
-            let drained = line.to_node.poll_drain(context, &mut line.leg);
-            ready!(drained).map_err(|error| Event::NodeGone(Some(error)))?;
-        }
-        if self.put_off.is_some() {
-            return Poll::Pending;
-        }
-        if self.up.has_finished && !self.has_news {
-            return self.poll_finish(context, line);
-        }
-        if !self.talk.may_say_more() {
-            return Poll::Pending;
-        }
-        if self.life.context().names.turn() != self.gate_turn {
-            self.renew();
-        }
-        let Self { talk, client, .. } = self;
-        let gear = &self.life.context().gear;
-        let has_node = line.is_some();
-        let mut stop = None;
-        let take = |context: &mut Context<'_>, framer: &mut _, bytes: &[u8]| {
-            let (done, why) = talk.take_up(context, line, framer, bytes);
-            stop = why;
-            done
-        };
-        let read = match std::mem::take(&mut self.has_news) {
-            true => self.up.go_on(context, gear, take).map(|()| 1),
-            false => {
-                let was_framed = self.talk_has_begun;
-                let read = ready!(self.up.poll_read(context, gear, client, take));
-                // Until its first message is whole, its bytes win it no time.
-                if was_framed {
-                    self.life.seat.mark_asked();
-                }
-                read
-            }
-        };
-        if !self.talk_has_begun && self.talk.has_framed() {
-            self.talk_has_begun = true;
-            let config = &self.life.policy().listener.config;
-            self.life.seat.arm(config.idle_timeout);
-        }
-        Poll::Ready(match (read, stop) {
-            (Err(error), _) => Err(Event::ClientGone(Some(error))),
-            (Ok(_), Some(Stop::Failed(error))) => Err(Event::NodeGone(Some(error))),
-            (Ok(_), Some(stop)) => Err(Event::Stopped(stop)),
-            (Ok(0), None) if has_node => {
-                let config = &self.life.policy().listener.config;
-                self.life.seat.arm(Some(config.fin_timeout));
-                Ok(())
-            }
-            (Ok(0), None) => Err(Event::ClientGone(None)),
-            (Ok(_), None) => Ok(()),
-        })
-    }
-
-    /// The client has finished, and the node is told.
-    fn poll_finish(
-        &self,
-        context: &mut Context<'_>,
-        line: Option<&mut Line>,
-    ) -> Poll<Result<(), Event>> {
-        let Some(line) = line else {
-            return Poll::Ready(Err(Event::ClientGone(None)));
-        };
-        if !line.is_finished {
-            let finished = ready!(line.leg.poll_finish(context));
-            finished.map_err(|error| Event::NodeGone(Some(error)))?;
-            line.is_finished = true;
-        }
-        Poll::Pending
-    }
-
-    /// From the node, to a client that is owed nothing. Ready once something has passed.
-    fn poll_down(&mut self, context: &mut Context<'_>, line: &mut Line) -> Poll<Result<(), Event>> {
-        let Self { talk, client, .. } = self;
-        let Line {
-            leg,
-            endpoint,
-            down,
-            unsettled,
-            ..
-        } = line;
-        let (life, turn, hold) = (self.life, self.turn, &mut self.hold);
-        let is_settled = unsettled.is_none();
-        let mut stop = None;
-        let take = |context: &mut Context<'_>, framer: &mut _, bytes: &[u8]| {
-            // The client gets nothing before its pin stands.
-            if let Some((placing, choice)) = unsettled.take() {
-                *hold = life.settle(&placing, &choice, endpoint, turn);
-            }
-            let (done, why) = talk.take_down(context, client, framer, bytes);
-            stop = why;
-            done
-        };
-        let read = ready!(down.poll_read(context, &life.context().gear, leg, take));
-        if let Ok(count @ 1..) = read {
-            line.has_spoken = true;
-            life.seat.mark_heard();
-            life.account.meter(endpoint).came_down(count as u64);
-            if !is_settled {
-                // It may have been named by that.
-                self.renew();
-            }
-        }
-        Poll::Ready(match (read, stop) {
-            (Err(error), _) => Err(Event::NodeGone(Some(error))),
-            (Ok(0), _) => Err(Event::NodeGone(None)),
-            (Ok(_), Some(Stop::Failed(error))) => Err(Event::ClientGone(Some(error))),
-            (Ok(_), Some(stop)) => Err(Event::Stopped(stop)),
-            (Ok(_), None) => Ok(()),
-        })
-    }
-
     /// Does what an event asks for.
     async fn live_on(&mut self, event: Event, line: &mut Option<Line>) -> Result<Goes, Ending> {
         match event {
@@ -461,50 +276,6 @@ impl Visit<'_> {
             .gate
             .renew(gate(self.life, &self.names, self.terms));
         self.talk.rename();
-    }
-
-    /// Ends the client's connection; what it is owed it gets, as long as it takes it.
-    async fn end(mut self, ending: Ending) -> Outcome {
-        if ending.is_reset {
-            reset_on_close(self.client.socket());
-            return ending.outcome;
-        }
-        let life = self.life;
-        let config = &life.policy().listener.config;
-        life.seat.arm(Some(config.fin_timeout));
-        let (mut is_told, mut waiting) = (false, Waiting::No);
-        let telling = poll_fn(|context| {
-            ready!(self.poll_tell(context))?;
-            let client = &mut self.client;
-            if !is_told {
-                ready!(client.poll_finish(context))?;
-                is_told = true;
-            }
-            // Closed while the client still sends, it would be reset, and what it was told be lost.
-            if ending.is_awaited {
-                let gear = &life.context().gear;
-                let read = |room: &mut [u8]| client.poll_read(context, room, &mut waiting);
-                // Once more, until the client has finished.
-                if ready!(gear.with_buffer(read))? > 0 {
-                    give_way(context);
-                    return Poll::Pending;
-                }
-            }
-            Poll::Ready(Ok::<_, io::Error>(()))
-        });
-        // Whatever interrupts it, the connection ends.
-        let _ = life.seat.guard(telling).await;
-        ending.outcome
-    }
-
-    fn tell_refused(&self, refusal: Refusal) {
-        let life = self.life;
-        if let Some(suppressed) = life.context().refusals.allow() {
-            let (listener, client) = (&*life.policy().listener.state.name, life.account.client());
-            let partner = life.account.partner();
-            let partner = partner.as_ref().map(|partner| &*partner.name);
-            tracing::warn!(listener, partner, %client, error = %refusal, suppressed, "sip-refused");
-        }
     }
 }
 

@@ -9,13 +9,14 @@ use self::browser::Browser;
 use self::site::Site;
 use crate::terminated::terminating;
 use crate::tls::certify;
-use crate::world::{Directory, SOON, World};
+use crate::world::{Directory, SOON, Setup, World};
 
 pub(crate) mod browser;
 mod hostile;
 mod lasting;
 mod real;
 mod site;
+mod slow;
 
 /// Sites behind a listener that ends TLS, with keys or a table of the listener beside.
 fn before(sites: &[&Site], directory: &Directory, beside: &str) -> World {
@@ -25,6 +26,16 @@ fn before(sites: &[&Site], directory: &Directory, beside: &str) -> World {
 
 /// The same before whoever is at `addresses`, called "web1" and so on.
 fn before_all(addresses: &[SocketAddr], directory: &Directory, beside: &str) -> World {
+    before_with(addresses, directory, beside, |_| {})
+}
+
+/// The same, otherwise set up.
+fn before_with(
+    addresses: &[SocketAddr],
+    directory: &Directory,
+    beside: &str,
+    differ: impl FnOnce(&mut Setup),
+) -> World {
     certify(directory.path());
     let tables = terminating(directory.path(), "server");
     let (keys, table) = match beside.starts_with('[') {
@@ -38,6 +49,7 @@ fn before_all(addresses: &[SocketAddr], directory: &Directory, beside: &str) -> 
         }
         setup.listeners[0].service = "tcp".into();
         setup.listeners[0].more = more;
+        differ(setup);
     })
 }
 

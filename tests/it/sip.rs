@@ -1,6 +1,7 @@
 //! The probe `sip-options`, asked of a real SIP server; and SIP inside TLS that ends here: what passes, who is told
 //! what, and a node's death that its clients do not feel.
 
+mod by_hand;
 mod death;
 mod finishing;
 mod node;

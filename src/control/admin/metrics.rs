@@ -17,7 +17,6 @@ use prometheus_client::registry::Registry;
 
 use super::named;
 use super::status::names;
-use crate::config::model::Protocol;
 use crate::control::Shared;
 use crate::governor::{EndpointView, Fault, GroupView, Totals, View};
 use crate::pool::health::State;
@@ -269,7 +268,7 @@ impl Scrape {
             let help = CERTIFICATE_EXPIRY;
             self.gauge("pinfold_certificate_expiry_seconds", help, labels, end);
         }
-        if !matches!(termination.protocol, Protocol::Http(_)) {
+        if listener.http().is_none() {
             return;
         }
         for (class, label) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().enumerate() {

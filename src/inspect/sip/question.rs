@@ -65,28 +65,13 @@ impl Question {
         }
     }
 
-    /// What the bytes of an answer are so far. Any final response will do: also one that refuses comes from a stack
-    /// that is alive.
+    /// Whoever has asked it listens.
     #[must_use]
-    pub fn judge(&self, mut bytes: &[u8]) -> Judgement {
-        let mut framer = Framer::new(BODY_MAX);
-        loop {
-            let found = match framer.look(bytes) {
-                Ok(Found::Incomplete) => return Judgement::Awaited,
-                Ok(found) => found,
-                Err(_) => return Judgement::Wrong,
-            };
-            let (piece, rest) = bytes
-                .split_at_checked(found.length())
-                .unwrap_or((bytes, &[]));
-            bytes = rest;
-            let message = matches!(found, Found::Head { .. }).then(|| Message::read(piece));
-            if let Some(code) = message
-                .flatten()
-                .and_then(|message| self.answered(&message))
-            {
-                return Judgement::Answered(code);
-            }
+    pub const fn hearing(&self) -> Hearing<'_> {
+        Hearing {
+            question: self,
+            framer: Framer::new(BODY_MAX),
+            done: 0,
         }
     }
 
@@ -94,6 +79,40 @@ impl Question {
         let branch = message.via()?.branch()?;
         let is_ours = branch == self.branch.as_bytes();
         message.code().filter(|code| is_ours && *code >= 200)
+    }
+}
+
+/// What comes back to a question, as it comes.
+#[derive(Clone, Debug)]
+pub struct Hearing<'q> {
+    question: &'q Question,
+    framer: Framer,
+    /// So many bytes of what has come are done with.
+    done: usize,
+}
+
+impl Hearing<'_> {
+    /// What the answer is so far; `said` is all that has come since the question, and more each time. Any final
+    /// response will do: also one that refuses comes from a stack that is alive.
+    #[must_use]
+    pub fn judge(&mut self, said: &[u8]) -> Judgement {
+        loop {
+            let rest = said.get(self.done..).unwrap_or_default();
+            let found = match self.framer.look(rest) {
+                Ok(Found::Incomplete) => return Judgement::Awaited,
+                Ok(found) => found,
+                Err(_) => return Judgement::Wrong,
+            };
+            let piece = rest.get(..found.length()).unwrap_or_default();
+            self.done += piece.len();
+            let message = matches!(found, Found::Head { .. }).then(|| Message::read(piece));
+            if let Some(code) = message
+                .flatten()
+                .and_then(|message| self.question.answered(&message))
+            {
+                return Judgement::Answered(code);
+            }
+        }
     }
 }
 

@@ -25,9 +25,9 @@ where
     let question = Question::new(&target, local, over, random);
     let asked = stream.write_all(&question.text).await;
     asked.map_err(|error| judge(&error))?;
-    let mut said = Vec::with_capacity(1024);
+    let (mut hearing, mut said) = (question.hearing(), Vec::with_capacity(1024));
     loop {
-        match question.judge(&said) {
+        match hearing.judge(&said) {
             Judgement::Answered(_) => return Ok(()),
             Judgement::Awaited if said.len() < ANSWER_MAX => {}
             Judgement::Awaited | Judgement::Wrong => return Err(Unanswered::WRONG),

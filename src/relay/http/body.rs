@@ -13,6 +13,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
+use super::held::{Part, Queue};
 use super::lines::Line;
 use super::observed::InFlight;
 use super::visit::Visit;
@@ -101,24 +102,29 @@ impl Body for Patient {
     }
 }
 
-/// A line that is lent to a response until it has ended, to whom it goes back, and the turn that it takes.
-type Lent = (Rc<Visit>, Line, Option<OwnedSemaphorePermit>);
+/// A line that is lent to a response until it has ended, and the turn that it takes.
+type Lent = (Line, Option<OwnedSemaphorePermit>);
 
 /// A response's body; its request is under way until the body has ended, and so is the line that it comes by.
 #[derive(Debug)]
 pub(super) struct Guarded<B: Body> {
     inner: B,
     has_ended: bool,
+    visit: Rc<Visit>,
     line: Option<Lent>,
+    /// What its reader has not got.
+    queue: Rc<Queue>,
     _guard: InFlight,
 }
 
 impl<B: Body> Guarded<B> {
-    pub(super) const fn new(inner: B, guard: InFlight, line: Option<Lent>) -> Self {
+    pub(super) fn new(inner: B, visit: Rc<Visit>, guard: InFlight, line: Option<Lent>) -> Self {
         Self {
             inner,
             has_ended: false,
+            visit,
             line,
+            queue: Rc::default(),
             _guard: guard,
         }
     }
@@ -127,21 +133,39 @@ impl<B: Body> Guarded<B> {
 impl<B: Body> Drop for Guarded<B> {
     fn drop(&mut self) {
         let has_ended = self.has_ended || self.inner.is_end_stream();
-        if let Some((visit, line, _turn)) = self.line.take().filter(|_| has_ended) {
-            visit.lines.keep(line);
+        if let Some((line, _turn)) = self.line.take().filter(|_| has_ended) {
+            line.reading.take_all(&self.visit.context.gear);
+            self.visit.lines.keep(line);
         }
     }
 }
 
-impl<B: Body + Unpin> Body for Guarded<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Body for Guarded<B> {
+    type Data = Part;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+    ) -> Poll<Option<Result<Frame<Part>, B::Error>>> {
+        let is_scarce = self.visit.look_at_memory();
+        if is_scarce {
+            ready!(self.queue.poll_empty(context));
+        }
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        let (gear, queue) = (&self.visit.context.gear, &self.queue);
+        let reading = self.line.as_ref().map(|(line, _)| &*line.reading);
+        if let (Poll::Pending, Some(reading)) = (&polled, reading) {
+            reading.take_all(gear);
+        }
+        let frame = ready!(polled);
+        let held = |bytes: Bytes| {
+            if let Some(reading) = reading {
+                reading.take(bytes.len(), gear);
+            }
+            Part::new(bytes, is_scarce, gear, queue)
+        };
+        let frame = frame.map(|frame| frame.map(|frame| frame.map_data(held)));
         self.has_ended |= frame.is_none();
         Poll::Ready(frame)
     }

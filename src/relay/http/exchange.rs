@@ -21,7 +21,7 @@ use super::heads;
 use super::lines::{Bond, Line, connect};
 use super::page::Failing;
 use super::upgrade::Tunnel;
-use super::visit::{Visit, http};
+use super::visit::Visit;
 use crate::clock::Moment;
 use crate::pool::select::{Choice, Why};
 use crate::relay::Policy;
@@ -79,8 +79,8 @@ pub(super) async fn exchange(
     if version == Version::HTTP_2 && heads::authenticates_connection(response.headers()) {
         return Err(again_by_http_1());
     }
-    let line = line.map(|line| (visit, line, turn));
-    Ok(response.map(|body| Guarded::new(body, guard, line)))
+    let line = line.map(|line| (line, turn));
+    Ok(response.map(|body| Guarded::new(body, visit, guard, line)))
 }
 
 /// Whoever authenticates a connection must have it to itself (RFC 9113 section 8.5 and `HTTP_1_1_REQUIRED`).
@@ -120,7 +120,7 @@ impl<'a> Exchange<'a> {
         policy: &'a Rc<Policy>,
         mut request: Request<Incoming>,
     ) -> Result<Self, Failing> {
-        let Some(terms) = http(&policy.listener.termination) else {
+        let Some(terms) = policy.listener.http() else {
             return Err(Failing::NoNode);
         };
         if request.method() == Method::CONNECT {

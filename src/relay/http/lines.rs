@@ -6,7 +6,7 @@
 //! must not meet a request with it, and a node that drains is to be empty soon.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 
 use super::body::RequestBody;
+use super::held::Reading;
 use super::visit::Visit;
 use crate::config::model::OnNodeDown;
 use crate::net::options::LegOptions;
@@ -47,6 +48,8 @@ pub(super) struct Line {
     pub(super) sender: http1::SendRequest<RequestBody>,
     endpoint: Arc<Endpoint>,
     pub(super) bond: Weak<Bond>,
+    /// What its node has said and nobody has taken.
+    pub(super) reading: Rc<Reading>,
 }
 
 /// What binds a line to its endpoint, as long as the connection lasts.
@@ -178,15 +181,26 @@ pub(super) async fn connect(
     let _ = LegOptions::from(&policy.listener.config).apply_lasting(leg.socket());
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER_MAX);
+    let reading = Rc::<Reading>::default();
+    let leg = reading.of(leg);
     let shaken = builder.handshake(TokioIo::new(leg)).await;
     let (sender, connection) = shaken.map_err(|_| Undialled::Failed(Failure::Refused))?;
     let line = Line {
         sender,
         endpoint: Arc::clone(endpoint),
         bond: Rc::downgrade(&bond),
+        reading: Rc::clone(&reading),
     };
-    let connection = connection.with_upgrades();
+    let context = Rc::clone(&visit.context);
     spawn_local(async move {
+        let gear = &context.gear;
+        let mut connection = pin!(connection.with_upgrades());
+        let connection = poll_fn(|context| {
+            reading.look_at_memory(gear);
+            let polled = connection.as_mut().poll(context);
+            reading.count(gear);
+            polled
+        });
         // Whoever waits for an answer is told by the end of the connection.
         if let Ok(Err(error)) = bond.guard(connection).await {
             tracing::debug!(node = %bond.endpoint.node, %error, "http-line-failed");
@@ -196,7 +210,7 @@ pub(super) async fn connect(
 }
 
 /// The largest head of a response that is taken from a node, and what is read of a body at once.
-const BUFFER_MAX: usize = 64 * 1024;
+pub(super) const BUFFER_MAX: usize = 64 * 1024;
 /// Lines with a request of one client: each takes a descriptor, and HTTP/2 may ask for a hundred things at once.
 pub(super) const LINES_MAX: u32 = 16;
 /// Lines of one client that wait for its next requests.

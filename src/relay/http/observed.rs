@@ -9,9 +9,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::Moment;
-use crate::relay::terminated::ClientStream;
 
 use super::HEAD_MAX;
+use super::held::SCARCE;
 
 /// What was seen of one connection. Atomic only because hyper hands a connection that is upgraded from hand to hand
 /// as `Send`; one thread has it.
@@ -24,6 +24,10 @@ pub(super) struct Seen {
     /// In microseconds; 0: no head is under way.
     head_begun: AtomicU64,
     is_ambiguous: AtomicBool,
+    /// Bytes that were taken for the client since all of them were with the system.
+    below: AtomicU32,
+    /// There is no memory for slow readers.
+    is_scarce: AtomicBool,
     /// What comes is no HTTP any more.
     is_tunnel: AtomicBool,
 }
@@ -51,6 +55,21 @@ impl Seen {
         self.is_ambiguous.load(Relaxed)
     }
 
+    /// What is encrypted for the client and not with the system yet, at most.
+    pub(super) fn below(&self) -> usize {
+        BELOW_MAX.min(self.below.load(Relaxed) as usize)
+    }
+
+    /// Little is taken at a time from here on, or no longer.
+    pub(super) fn note_scarce(&self, is_scarce: bool) {
+        self.is_scarce.store(is_scarce, Relaxed);
+    }
+
+    /// Whether little is to be taken at a time.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.is_scarce.load(Relaxed)
+    }
+
     /// A request is under way until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.head_begun.store(0, Relaxed);
@@ -74,15 +93,15 @@ impl Drop for InFlight {
 /// would drop one of the two in silence. Of requests that are sent before the one before them is answered only the
 /// first is looked at; the others are framed anew all the same.
 #[derive(Debug)]
-pub(super) struct Observed {
-    stream: ClientStream,
+pub(super) struct Observed<S> {
+    stream: S,
     seen: Arc<Seen>,
     has_heads: bool,
     head: Vec<u8>,
 }
 
-impl Observed {
-    pub(super) fn new(stream: ClientStream, seen: Arc<Seen>, has_heads: bool) -> Self {
+impl<S> Observed<S> {
+    pub(super) fn new(stream: S, seen: Arc<Seen>, has_heads: bool) -> Self {
         Self {
             stream,
             seen,
@@ -124,6 +143,26 @@ impl Observed {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Observed<S> {
+    /// How much may be taken for the client at once.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.seen.is_scarce() {
+            return Poll::Ready(Ok(usize::MAX));
+        }
+        if self.seen.below() > 0 {
+            ready!(Pin::new(&mut *self).poll_flush(context))?;
+        }
+        Poll::Ready(Ok(SCARCE))
+    }
+
+    fn count_written(&self, count: usize) {
+        self.seen.down.fetch_add(count as u64, Relaxed);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let below = self.seen.below.load(Relaxed).saturating_add(count);
+        self.seen.below.store(below, Relaxed);
+    }
+}
+
 /// Whether the head that `bytes` begin with says twice how its body is framed.
 fn is_ambiguous(bytes: &[u8]) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -139,8 +178,10 @@ fn is_ambiguous(bytes: &[u8]) -> bool {
 
 /// As many as hyper takes.
 const HEADERS_MAX: usize = 100;
+/// What rustls keeps of what it has encrypted.
+const BELOW_MAX: usize = 64 * 1024;
 
-impl AsyncRead for Observed {
+impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -148,7 +189,7 @@ impl AsyncRead for Observed {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut *this.stream).poll_read(context, buffer));
+        let read = ready!(Pin::new(&mut this.stream).poll_read(context, buffer));
         match read {
             // Without a farewell, as many a stack closes; HTTP knows its own ends.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
@@ -164,15 +205,17 @@ impl AsyncRead for Observed {
     }
 }
 
-impl AsyncWrite for Observed {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let count = ready!(Pin::new(&mut *this.stream).poll_write(context, bytes))?;
-        this.seen.down.fetch_add(count as u64, Relaxed);
+        let room = ready!(this.poll_room(context))?;
+        let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default();
+        let count = ready!(Pin::new(&mut this.stream).poll_write(context, bytes))?;
+        this.count_written(count);
         Poll::Ready(Ok(count))
     }
 
@@ -181,9 +224,13 @@ impl AsyncWrite for Observed {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.seen.is_scarce() {
+            let part = parts.iter().find(|part| !part.is_empty());
+            return self.poll_write(context, part.map_or(&[], |part| part));
+        }
         let this = self.get_mut();
-        let count = ready!(Pin::new(&mut *this.stream).poll_write_vectored(context, parts))?;
-        this.seen.down.fetch_add(count as u64, Relaxed);
+        let count = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, parts))?;
+        this.count_written(count);
         Poll::Ready(Ok(count))
     }
 
@@ -192,17 +239,84 @@ impl AsyncWrite for Observed {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.stream).poll_flush(context))?;
+        this.seen.below.store(0, Relaxed);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().stream).poll_shutdown(context)
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+    use std::task::Waker;
+
     use super::*;
+
+    /// Keeps what it is given until it is flushed, as TLS does.
+    #[derive(Debug, Default)]
+    struct Keeping {
+        kept: Vec<u8>,
+        is_stuck: bool,
+    }
+
+    impl AsyncWrite for Keeping {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.kept.extend(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.is_stuck && !self.kept.is_empty() {
+                return Poll::Pending;
+            }
+            self.kept.clear();
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_lies_encrypted_is_known_and_little_where_memory_is_scarce() {
+        let (seen, mut context) = (Arc::<Seen>::default(), Context::from_waker(Waker::noop()));
+        let keeping = Keeping {
+            is_stuck: true,
+            ..Keeping::default()
+        };
+        let mut observed = Observed::new(keeping, Arc::clone(&seen), false);
+        let all = [b'x'; 10_000];
+        assert!(matches!(
+            Pin::new(&mut observed).poll_write(&mut context, &all),
+            Poll::Ready(Ok(10_000))
+        ));
+        assert!(
+            Pin::new(&mut observed)
+                .poll_flush(&mut context)
+                .is_pending()
+        );
+        assert_eq!(seen.below(), 10_000);
+        seen.note_scarce(true);
+        let parts = [&[][..], &all, &all].map(IoSlice::new);
+        let mut write = |observed: &mut Observed<_>| {
+            Pin::new(observed).poll_write_vectored(&mut context, &parts)
+        };
+        assert!(write(&mut observed).is_pending(), "that comes first");
+        observed.stream.is_stuck = false;
+        assert!(matches!(write(&mut observed), Poll::Ready(Ok(SCARCE))));
+        assert_eq!((seen.below(), observed.stream.kept.len()), (SCARCE, SCARCE));
+        assert_eq!(seen.take_passed(), (0, 10_000 + SCARCE as u64));
+    }
 
     #[test]
     fn a_head_that_frames_its_body_twice_is_ambiguous() {

@@ -4,18 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::lines::Lines;
+use super::lines::{BUFFER_MAX, Lines};
 use super::observed::Seen;
 use super::upgrade::Tunnel;
 use crate::addr::ClientAddr;
-use crate::config::model;
 use crate::partner::table::Known;
 use crate::relay::life::{Approach, Life};
 use crate::relay::names::Today;
 use crate::relay::placing::{Claimant, Hold};
 use crate::relay::session::Seat;
 use crate::relay::{Context, Policy};
-use crate::snapshot::Termination;
 
 /// One client's connection, as its requests see it.
 #[derive(Debug)]
@@ -58,12 +56,19 @@ impl Visit {
         let mut known = self.policy.borrow_mut();
         match self.context.names.today(&known) {
             Today::Same => {}
-            Today::Changed(now) if http(&now.listener.termination).is_some() => {
+            Today::Changed(now) if now.listener.http().is_some() => {
                 *known = Rc::new(now);
             }
             Today::Changed(_) | Today::Gone => self.is_closing.set(true),
         }
         Rc::clone(&known)
+    }
+
+    /// Looks whether the memory of slow readers is used up; its client's connection goes by that.
+    pub(super) fn look_at_memory(&self) -> bool {
+        let is_scarce = !self.context.gear.memory().has_room(BUFFER_MAX);
+        self.seen.note_scarce(is_scarce);
+        is_scarce
     }
 
     /// Whether the client is to come again by another connection.
@@ -117,16 +122,5 @@ impl Visit {
     /// The tunnel that the connection has become, if it has.
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.borrow_mut().take()
-    }
-}
-
-/// How HTTP is spoken on a listener that ends TLS so.
-pub(super) fn http(termination: &Option<Termination>) -> Option<&model::Http> {
-    match termination
-        .as_ref()
-        .map(|termination| &termination.protocol)
-    {
-        Some(model::Protocol::Http(terms)) => Some(terms),
-        Some(model::Protocol::Raw | model::Protocol::Sip(_)) | None => None,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::seat::Seat;
-use super::survey::Survey;
+use super::survey::{Concerned, Survey};
 use super::{EndpointNumber, Interrupt, Session};
 use crate::clock::Moment;
 use crate::relay::wheel::{TICK, Wheel};
@@ -97,51 +97,32 @@ impl Sessions {
         }
     }
 
-    /// Interrupts the sessions that `which` selects, partners first, and returns how many.
-    pub fn interrupt(&self, interrupt: Interrupt, which: impl Fn(&Session) -> bool) -> usize {
-        let list = self.list.borrow();
-        let mut count = 0;
-        for is_first in [true, false] {
-            let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-            for session in sessions.filter(|session| session.is_cut_first() == is_first) {
-                if which(session) {
-                    session.interrupt(interrupt);
-                    count += 1;
-                }
-            }
-        }
-        count
+    /// Interrupts the sessions that `which` selects, partners first, and tells how many.
+    pub fn interrupt(&self, interrupt: Interrupt, which: impl Fn(&Session) -> bool) -> Concerned {
+        self.list.borrow().interrupt(interrupt, usize::MAX, which)
     }
 
-    /// Interrupts at most so many of the sessions that `which` selects, partners first, and returns how many.
+    /// Interrupts at most so many of the sessions that `which` selects, partners first, and tells how many.
     /// One that was interrupted and has not noticed yet is not counted again.
     pub fn thin(
         &self,
         interrupt: Interrupt,
         most: usize,
         which: impl Fn(&Session) -> bool,
-    ) -> usize {
-        let list = self.list.borrow();
-        let sessions = || list.slots.iter().filter_map(|slot| slot.session.as_ref());
-        let first = sessions().filter(|session| session.is_cut_first());
-        let rest = sessions().filter(|session| !session.is_cut_first());
+    ) -> Concerned {
         let is_left = |session: &Session| session.interrupt.get() <= Some(Interrupt::Named);
-        let is_meant = |session: &&Rc<Session>| is_left(session) && which(session);
-        let chosen = first.chain(rest).filter(is_meant).take(most);
-        chosen
-            .inspect(|session| session.interrupt(interrupt))
-            .count()
+        let which = |session: &Session| is_left(session) && which(session);
+        self.list.borrow().interrupt(interrupt, most, which)
     }
 
     /// What those sessions are doing that `which` selects.
     pub fn survey(&self, which: impl Fn(&Session) -> bool) -> Survey {
         let list = self.list.borrow();
-        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
         let mut survey = Survey {
             late: self.late.get(),
             ..Survey::default()
         };
-        for session in sessions.filter(|session| which(session)) {
+        for session in list.sessions().filter(|session| which(session)) {
             survey.take(session);
         }
         survey
@@ -153,9 +134,8 @@ impl Sessions {
         which: impl Fn(&Session) -> bool,
     ) -> HashMap<EndpointNumber, Survey> {
         let list = self.list.borrow();
-        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
         let mut surveys = HashMap::<_, Survey>::new();
-        for session in sessions.filter(|session| which(session)) {
+        for session in list.sessions().filter(|session| which(session)) {
             surveys.entry(session.endpoint()).or_default().take(session);
         }
         surveys
@@ -164,9 +144,8 @@ impl Sessions {
     /// How many of the sessions that `which` selects each partner has.
     pub fn census(&self, which: impl Fn(&Session) -> bool) -> HashMap<Arc<str>, usize> {
         let list = self.list.borrow();
-        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
         let mut census = HashMap::new();
-        for session in sessions.filter(|session| which(session)) {
+        for session in list.sessions().filter(|session| which(session)) {
             if let Some(partner) = session.owner.name() {
                 *census.entry(partner).or_default() += 1;
             }
@@ -175,10 +154,9 @@ impl Sessions {
     }
 
     /// How many sessions `which` selects.
-    pub fn count(&self, which: impl Fn(&Session) -> bool) -> usize {
+    pub fn count(&self, which: impl Fn(&Session) -> bool) -> Concerned {
         let list = self.list.borrow();
-        let sessions = list.slots.iter().filter_map(|slot| slot.session.as_ref());
-        sessions.filter(|session| which(session)).count()
+        list.sessions().filter(|session| which(session)).collect()
     }
 
     /// Sessions in the list.
@@ -213,6 +191,26 @@ impl Sessions {
 }
 
 impl List {
+    fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.slots.iter().filter_map(|slot| slot.session.as_deref())
+    }
+
+    /// Interrupts at most so many of those that `which` selects, partners first, and tells how many.
+    fn interrupt(
+        &self,
+        interrupt: Interrupt,
+        most: usize,
+        which: impl Fn(&Session) -> bool,
+    ) -> Concerned {
+        let first = self.sessions().filter(|session| session.is_cut_first());
+        let rest = self.sessions().filter(|session| !session.is_cut_first());
+        let meant = first.chain(rest).filter(|session| which(session));
+        let chosen = meant.take(most);
+        chosen
+            .inspect(|session| session.interrupt(interrupt))
+            .collect()
+    }
+
     fn enter(&mut self, session: Rc<Session>) -> SessionId {
         if let Some(slot) = self.free.pop()
             && let Some(place) = self.slots.get_mut(slot as usize)

@@ -101,7 +101,8 @@ mod tests {
         let seat = sessions.admit(1);
         seat.bind(7);
         seat.interrupt(Interrupt::Named);
-        assert_eq!(sessions.thin(Interrupt::Drained, 1, |_| true), 1);
+        let thinned = sessions.thin(Interrupt::Drained, 1, |_| true);
+        assert_eq!(thinned.sessions, 1);
         seat.interrupt(Interrupt::Named);
         assert_eq!(seat.interrupt.get(), Some(Interrupt::Drained));
     }

@@ -1,7 +1,53 @@
 //! What many sessions are doing, told in a few numbers.
 
+use std::ops::{Add, AddAssign};
+
 use super::Session;
 use crate::clock::Moment;
+
+/// How many sessions something concerns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Concerned {
+    /// All of them.
+    pub sessions: usize,
+    /// Those of SIP among them, which go on with another node where one takes them.
+    pub sip: usize,
+}
+
+impl Concerned {
+    /// How many end by losing their node.
+    #[must_use]
+    pub const fn ending(self) -> usize {
+        self.sessions.saturating_sub(self.sip)
+    }
+}
+
+impl Add for Concerned {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            sessions: self.sessions + more.sessions,
+            sip: self.sip + more.sip,
+        }
+    }
+}
+
+impl AddAssign for Concerned {
+    fn add_assign(&mut self, more: Self) {
+        *self = *self + more;
+    }
+}
+
+impl<'a> FromIterator<&'a Session> for Concerned {
+    fn from_iter<I: IntoIterator<Item = &'a Session>>(sessions: I) -> Self {
+        let each = sessions.into_iter().map(|session| Self {
+            sessions: 1,
+            sip: usize::from(session.rehomes.get()),
+        });
+        each.fold(Self::default(), Self::add)
+    }
+}
 
 /// What some sessions are doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

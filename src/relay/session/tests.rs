@@ -148,10 +148,8 @@ fn a_cut_reaches_exactly_the_sessions_of_the_endpoint() {
     for (number, seat) in seats.iter().enumerate() {
         seat.bind(if number < 4 { 1 } else { 2 });
     }
-    assert_eq!(
-        sessions.interrupt(Interrupt::NodeDown, |session| session.endpoint() == 1),
-        4
-    );
+    let cut = sessions.interrupt(Interrupt::NodeDown, |session| session.endpoint() == 1);
+    assert_eq!(cut.sessions, 4);
     for (number, seat) in seats.iter().enumerate() {
         assert_eq!(seat.interrupt.get().is_some(), number < 4);
     }
@@ -199,7 +197,7 @@ fn partners_and_who_looks_like_one_are_interrupted_before_the_others() {
             .extend(places.position(|seat| std::ptr::eq(&**seat, session)));
         true
     });
-    assert_eq!(count, 4);
+    assert_eq!(count.sessions, 4);
     assert_eq!(order.into_inner(), [2, 3, 0, 1]);
 }
 
@@ -212,7 +210,8 @@ fn a_few_sessions_are_ended_at_a_time_partners_first_and_none_twice() {
         seat.bind(7);
     }
     seats[4].bind(8);
-    let thin = |most| sessions.thin(Interrupt::Drained, most, |session| session.endpoint() == 7);
+    let is_there = |session: &Session| session.endpoint() == 7;
+    let thin = |most| sessions.thin(Interrupt::Drained, most, is_there).sessions;
     assert_eq!(thin(0), 0);
     assert_eq!(thin(1), 1);
     let is_ended = |seat: &Seat| seat.interrupt.get() == Some(Interrupt::Drained);
@@ -220,4 +219,23 @@ fn a_few_sessions_are_ended_at_a_time_partners_first_and_none_twice() {
     assert_eq!(thin(2), 2, "others than before");
     assert_eq!(thin(9), 1, "and no more than there are");
     assert!(!is_ended(&seats[4]), "who is elsewhere stays");
+}
+
+#[test]
+fn who_goes_on_with_another_node_is_told_from_who_ends() {
+    let sessions = Rc::new(Sessions::new(Moment::START));
+    let seats: Vec<_> = (0..4).map(|_| sessions.admit(1)).collect();
+    seats[1].mark_rehoming(true);
+    seats[2].mark_rehoming(true);
+    seats[2].mark_rehoming(false);
+    let one_of_four = Concerned {
+        sessions: 4,
+        sip: 1,
+    };
+    assert_eq!(sessions.count(|_| true), one_of_four);
+    assert_eq!(sessions.thin(Interrupt::Drained, 9, |_| true), one_of_four);
+    let moved = sessions.interrupt(Interrupt::Moved, |_| true);
+    assert_eq!((moved, moved.ending()), (one_of_four, 3));
+    let both = moved + moved;
+    assert_eq!((both.sessions, both.sip, both.ending()), (8, 2, 6));
 }

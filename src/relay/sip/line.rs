@@ -146,7 +146,7 @@ impl Visit<'_> {
     fn policy_of_today(&self) -> Rc<Policy> {
         let own = self.life.policy();
         match self.life.context().names.today(own) {
-            Today::Changed(policy) if policy.listener.speaks_sip() => Rc::new(policy),
+            Today::Changed(policy) if policy.listener.sip().is_some() => Rc::new(policy),
             Today::Changed(_) | Today::Same | Today::Gone => Rc::clone(own),
         }
     }

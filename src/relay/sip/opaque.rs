@@ -28,6 +28,7 @@ impl Visit<'_> {
             reset_on_close(client.socket());
             return Outcome::NoNode;
         };
+        life.seat.mark_rehoming(false);
         talk.slot().count_opaque();
         tell_opaque(life, why);
         let mut owed = talk.to_client.into_unsent();

@@ -3,8 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use super::ending::Ending;
 use super::line::Line;
-use super::{Ending, Visit, outcome_of_failure};
+use super::{Visit, outcome_of_failure};
 use crate::clock::Moment;
 use crate::config::model::OnNodeDown;
 use crate::net::options::reset_on_close;

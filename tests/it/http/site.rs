@@ -121,6 +121,9 @@ impl Drop for Site {
     }
 }
 
+/// Bytes at `/huge`: more than all that lies between two processes can keep.
+pub(crate) const HUGE: usize = 64 << 20;
+
 impl Shared {
     fn serve(&self, stream: TcpStream) -> io::Result<()> {
         stream.set_read_timeout(Some(SOON * 3))?;
@@ -156,6 +159,13 @@ impl Shared {
                 }
                 "/length" => body = format!("{} {}\n", self.name, asked.body.len()),
                 "/large" => body = "0123456789abcdef".repeat(256 * 1024),
+                "/huge" => {
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {HUGE}\r\n\r\n");
+                    stream.write_all(head.as_bytes())?;
+                    let piece = [b'x'; 1 << 20];
+                    (0..HUGE / piece.len()).try_for_each(|_| stream.write_all(&piece))?;
+                    continue;
+                }
                 "/socket" => {
                     stream.write_all(
                         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",

@@ -297,44 +297,6 @@ fn a_client_outlives_all_nodes_and_is_served_by_the_first_that_returns() {
 }
 
 #[test]
-fn who_is_drained_disabled_or_moved_goes_on_with_another_node() {
-    let directory = Directory::create();
-    let (world, _one, _other) = two(&directory, |_| {});
-    let mut phone = served(&world);
-    let run = |words: &[&str]| {
-        let done = world.pinfold(words);
-        assert!(done.status.success(), "{done:?}");
-        String::from_utf8(done.stdout).unwrap()
-    };
-    let mut number = 1;
-    let mut comes_to = |node: &str| {
-        let mut is_there = || {
-            number += 1;
-            let (code, by) = phone.ask("OPTIONS", number);
-            (code == 200 && by.as_deref() == Some(node)).then_some(())
-        };
-        assert!(wait_until(SOON, &mut is_there).is_some(), "not with {node}");
-    };
-    run(&["pin", "fabrikam", "edge2", "--now"]);
-    comes_to("edge2");
-    let told = run(&["disable", "edge2", "--yes"]);
-    let moved = "1 session taken off it:\n1 SIP session may go on with another node, 0 ended\n";
-    assert!(told.contains(moved), "{told}");
-    comes_to("edge1");
-    run(&["resume", "edge2"]);
-    run(&["drain", "edge1", "--deadline", "1s"]);
-    comes_to("edge2");
-    assert_eq!(
-        world.pinfold.json("/v1/status")["listeners"][0]["sessions"],
-        1
-    );
-    assert_eq!(
-        counted(&world, "pinfold_sip_rehomed_total", &["fabrikam"]),
-        3
-    );
-}
-
-#[test]
 fn a_reload_that_removes_a_node_moves_its_clients_to_one_that_came_with_it() {
     let directory = Directory::create();
     certify(directory.path());

@@ -112,17 +112,24 @@ pub struct PinMoved {
     pub from: String,
     /// The node now.
     pub to: String,
-    /// Sessions on other nodes that were ended, so that it comes again.
+    /// Sessions that it had there and that were ended, so that it comes again.
     pub ended: usize,
+    /// Sessions of SIP that it had there: they were taken off the node, and go on with another one where one takes
+    /// them.
+    #[serde(default)]
+    pub sip: usize,
     /// Whether a byte passed in one of them within `alarm_after`: it has a reason to be back by then.
     pub active: bool,
 }
 
-/// `POST /v1/nodes/{node}/end`: sessions that were ended.
+/// `POST /v1/nodes/{node}/end`: sessions that were taken off the node.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SessionsEnded {
-    /// How many.
+    /// How many ended.
     pub ended: usize,
+    /// How many are of SIP: they go on with another node where one takes them.
+    #[serde(default)]
+    pub sip: usize,
     /// How many the node has still, those included that are just ending.
     pub left: u64,
 }

@@ -169,15 +169,32 @@ fn a_question_is_answered_by_a_final_response_to_it_alone() {
     let trying =
         "SIP/2.0 100 Trying\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK0000000000000001\r\nl: 0\r\n\r\n";
     let foreign = trying.replace("100", "200").replace("0001", "0002");
+    let foreign = foreign.replace("l: 0\r\n\r\n", "l: 7\r\n\r\nno\r\nsip");
     let all = [b"\r\n", trying.as_bytes(), foreign.as_bytes(), &answer].concat();
+    let judge = |bytes: &[u8]| question.hearing().judge(bytes);
+    let mut hearing = question.hearing();
     for end in 0..all.len() {
-        assert_eq!(question.judge(&all[..end]), Judgement::Awaited, "{end}");
+        assert_eq!(judge(&all[..end]), Judgement::Awaited, "{end}");
+        assert_eq!(hearing.judge(&all[..end]), Judgement::Awaited, "{end}");
     }
-    assert_eq!(question.judge(&all), Judgement::Answered(503));
-    assert_eq!(
-        question.judge(b"HTTP/1.1 400 Bad Request\r\n"),
-        Judgement::Wrong
-    );
+    assert_eq!(judge(&all), Judgement::Answered(503));
+    assert_eq!(hearing.judge(&all), Judgement::Answered(503));
+    assert_eq!(judge(b"HTTP/1.1 400 Bad Request\r\n"), Judgement::Wrong);
+}
+
+#[test]
+fn an_answer_that_comes_byte_by_byte_is_looked_at_once() {
+    let local = "192.0.2.1:4711".parse().unwrap();
+    let question = Question::new("edge1.contoso.com", local, Transport::Tcp, [1, 2, 3]);
+    let said = "SIP/2.0 100 Trying\r\nx: y\r\nz: 0\r\n";
+    let mut hearing = question.hearing();
+    for end in 1..=said.len() {
+        // Whoever looked again at lines that are whole would find no SIP in them.
+        let last = said[..end - 1].rfind("\r\n").map_or(0, |at| at + 2);
+        let mut bytes = said.as_bytes()[..end].to_vec();
+        bytes[..last].fill(b'\n');
+        assert_eq!(hearing.judge(&bytes), Judgement::Awaited, "{end}");
+    }
 }
 
 proptest! {
