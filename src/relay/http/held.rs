@@ -17,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::lines::BUFFER_MAX;
 use crate::relay::memory::Hold;
-use crate::relay::pump::{Gear, NodeLeg};
+use crate::relay::pump::Gear;
+use crate::relay::terminated::NodeStream;
 
 /// A part of a body on its way to its reader.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ pub(super) struct Reading {
 
 impl Reading {
     /// What is read of `leg` is read ahead.
-    pub(super) fn of(&self, leg: NodeLeg) -> Frugal {
+    pub(super) fn of(&self, leg: NodeStream) -> Frugal {
         let ahead = Arc::clone(&self.ahead);
         Frugal { leg, ahead }
     }
@@ -159,7 +160,7 @@ struct Ahead {
 /// A connection with a node of which little is read at a time where memory is used up.
 #[derive(Debug)]
 pub(super) struct Frugal {
-    leg: NodeLeg,
+    leg: NodeStream,
     ahead: Arc<Ahead>,
 }
 
@@ -260,7 +261,7 @@ mod tests {
     async fn a_node_is_read_a_little_at_a_time_where_memory_is_scarce() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let leg = TcpStream::connect(listener.local_addr().unwrap());
-        let leg = NodeLeg::Plain(leg.await.unwrap());
+        let leg = NodeStream::Plain(leg.await.unwrap());
         listener
             .accept()
             .unwrap()

@@ -27,7 +27,6 @@ use crate::relay::life::Undialled;
 use crate::relay::placing::Failure;
 use crate::relay::pump::Leg;
 use crate::relay::session::{Interrupt, Seat};
-use crate::relay::terminated::NodeStream;
 use crate::snapshot::{Endpoint, Place};
 use crate::telemetry::outcome::Outcome;
 use crate::tls::Terms;
@@ -172,7 +171,7 @@ pub(super) async fn connect(
         .map_err(Undialled::Over)?;
     let termination = policy.listener.termination.as_ref();
     let nodes = termination.and_then(|terms| terms.nodes.as_ref());
-    let leg: NodeStream = approach
+    let leg = approach
         .connect(endpoint, nodes, &Terms::default(), &visit.header)
         .await?;
     // While it has a request, its client's deadlines are the only ones.
