@@ -5,8 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,8 +16,10 @@ use super::wire::{self, Waiting};
 /// A connection whose incoming records are followed.
 #[derive(Debug)]
 pub struct Records {
-    socket: Rc<TcpStream>,
+    socket: Arc<TcpStream>,
     waiting: Waiting,
+    /// Whoever waits: a connection may go from one task to another, and the runtime knows the last one that asked.
+    task: Option<Waker>,
     cursor: Cursor,
     stops: bool,
 }
@@ -29,8 +31,9 @@ impl Records {
         let mut cursor = Cursor::default();
         cursor.pass(said);
         Self {
-            socket: Rc::new(socket),
+            socket: Arc::new(socket),
             waiting: Waiting::No,
+            task: None,
             cursor,
             stops: false,
         }
@@ -38,7 +41,7 @@ impl Records {
 
     /// The connection itself.
     #[must_use]
-    pub const fn socket(&self) -> &Rc<TcpStream> {
+    pub const fn socket(&self) -> &Arc<TcpStream> {
         &self.socket
     }
 
@@ -77,6 +80,11 @@ impl AsyncRead for Records {
         let this = self.get_mut();
         if this.has_stopped() {
             return Poll::Pending;
+        }
+        let waker = context.waker();
+        if !this.task.as_ref().is_some_and(|task| task.will_wake(waker)) {
+            this.task = Some(waker.clone());
+            this.waiting = Waiting::No;
         }
         let most = match this.stops {
             true => this.cursor.to_come().min(buffer.remaining()),
@@ -162,6 +170,7 @@ mod tests {
     use std::future::poll_fn;
     use std::io::Write;
     use std::pin::pin;
+    use std::time::Duration;
 
     use proptest::prelude::*;
     use tokio::io::AsyncReadExt;
@@ -197,6 +206,28 @@ mod tests {
                 prop_assert_eq!(cursor.to_come() == 0, ends.contains(&passed));
                 prop_assert!(passed + cursor.to_come() <= next);
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_goes_to_another_task_wakes_that_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut near = Records::from(listener.accept().await.unwrap().0);
+        for _ in 0..2 {
+            let mut buffer = [0; 9];
+            let mut context = Context::from_waker(Waker::noop());
+            let reading = pin!(near.read(&mut buffer)).poll(&mut context);
+            assert!(reading.is_pending());
+            let reading = async { near.read(&mut buffer).await.unwrap() };
+            let writing = async {
+                // Once the other one waits.
+                tokio::task::yield_now().await;
+                far.write_all(&record(4)).unwrap();
+            };
+            let both = async { tokio::join!(reading, writing).0 };
+            let count = tokio::time::timeout(Duration::from_secs(20), both).await;
+            assert_eq!(count.expect("it is woken"), 9);
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 pub(super) use self::direction::give_way;
 use self::direction::{Direction, Fault};
-pub use self::leg::{Leg, NodeLeg, Socket};
+pub use self::leg::{Leg, NodeLeg};
 pub use self::secured::Secured;
 use super::memory::{Budget, Hold, Pipes};
 use super::session::{Interrupt, Seat};

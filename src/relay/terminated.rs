@@ -16,7 +16,7 @@ use super::http;
 use super::inspection::Hello;
 use super::life::{Approach, Life, Undialled};
 use super::placing::Failure;
-use super::pump::{FirstBytes, NodeLeg, Secured, Socket};
+use super::pump::{FirstBytes, NodeLeg, Secured};
 use super::report::Report;
 use super::session::{Interrupt, outcome_of};
 use super::sip;
@@ -30,7 +30,7 @@ use crate::telemetry::outcome::Outcome;
 use crate::tls::{self, Terms};
 
 /// A client's connection, in clear, which the library keeps.
-pub(super) type ClientStream = Box<TlsStream<TcpStream>>;
+pub(super) type ClientStream = Box<TlsStream<Records>>;
 /// A node's connection, likewise.
 pub(super) type NodeStream = NodeLeg<ClientStream>;
 
@@ -49,45 +49,42 @@ pub(super) async fn serve(life: Life<'_>, client: TcpStream, place: Place) -> Ou
             return outcome;
         }
     };
-    let served = match &termination.protocol {
-        Protocol::Raw => life.relay(termination, client, arrival).await,
-        Protocol::Sip(terms) => {
-            let clients = termination.clients.clone();
-            match life.shake_hands(clients, client, &arrival.said).await {
-                Ok((client, names)) => {
-                    let names = names.unwrap_or_default();
-                    Ok(Box::pin(sip::serve(life, terms, client, names, arrival)).await)
-                }
-                Err(outcome) => Err(outcome),
+    let terms = Terms::new(termination.kernel);
+    let clients = terms.of_server(&termination.clients);
+    match life.shake_hands(clients, client, &arrival.said).await {
+        Ok((client, names)) => match &termination.protocol {
+            Protocol::Raw => {
+                let client = Secured::new(client, terms);
+                life.relay(termination, client, arrival).await
             }
-        }
-        Protocol::Http(terms) => {
-            let Arrival {
-                header,
-                ticket: _ticket,
-                said,
-                ..
-            } = arrival;
-            let clients = termination.clients.clone();
-            match life.shake_hands(clients, client, &said).await {
-                Ok((client, _)) => Ok(http::serve(life, terms, client, header).await),
-                Err(outcome) => Err(outcome),
+            Protocol::Sip(terms) => {
+                let names = names.unwrap_or_default();
+                Box::pin(sip::serve(life, terms, client, names, arrival)).await
             }
-        }
-    };
-    served.unwrap_or_else(|outcome| outcome)
+            Protocol::Http(terms) => {
+                let Arrival {
+                    header,
+                    ticket: _ticket,
+                    ..
+                } = arrival;
+                http::serve(life, terms, client, header).await
+            }
+        },
+        Err(outcome) => outcome,
+    }
 }
 
 impl Life<'_> {
     /// Ends the client's TLS, which has begun with `said`; with it come the names in the certificate that the client has
     /// shown.
-    async fn shake_hands<S: Socket>(
+    async fn shake_hands(
         self,
         terms: Arc<ServerConfig>,
-        client: S,
+        client: TcpStream,
         said: &[u8],
-    ) -> Result<(Box<TlsStream<S>>, Option<Vec<Box<str>>>), Outcome> {
+    ) -> Result<(ClientStream, Option<Vec<Box<str>>>), Outcome> {
         let acceptor = TlsAcceptor::from(terms);
+        let client = Records::new(client, said);
         let accepting = acceptor.accept_with(client, |connection| take_in(connection, said));
         match self.seat.guard(accepting.into_fallible()).await {
             Ok(Ok(stream)) => {
@@ -148,24 +145,15 @@ impl Life<'_> {
     }
 
     /// Moves what is spoken inside.
-    async fn relay(
-        self,
-        termination: &Termination,
-        client: TcpStream,
-        arrival: Arrival,
-    ) -> Result<Outcome, Outcome> {
+    async fn relay(self, termination: &Termination, client: Secured, arrival: Arrival) -> Outcome {
         let Arrival {
             ticket,
             turn,
             header,
-            said,
+            ..
         } = arrival;
-        let terms = Terms::new(termination.kernel);
-        let clients = terms.of_server(&termination.clients);
-        let client = Records::new(client, &said);
-        let (client, _) = self.shake_hands(clients, client, &said).await?;
         let guest = Guest {
-            client: Secured::new(client, terms),
+            client,
             first: FirstBytes {
                 bytes: Vec::new(),
                 finished: false,
@@ -182,25 +170,27 @@ impl Life<'_> {
                 NodeLeg::Tls(node) => Ok(NodeLeg::Tls(Secured::new(node, terms))),
             }
         };
-        let mut flowing = self.find_node(guest, connect).await?;
-        loop {
-            let end = flowing.pump.until_ended().await;
-            if !self.goes_on(&mut flowing.hold, &end) {
-                break Ok(self.finish(end, flowing.pump.into_parts()));
-            }
+        match self.find_node(guest, connect).await {
+            Ok(mut flowing) => loop {
+                let end = flowing.pump.until_ended().await;
+                if !self.goes_on(&mut flowing.hold, &end) {
+                    break self.finish(end, flowing.pump.into_parts());
+                }
+            },
+            Err(outcome) => outcome,
         }
     }
 }
 
 impl Approach<'_> {
     /// A connection with the node over which it may be spoken to.
-    pub(super) async fn connect<S: Socket>(
+    pub(super) async fn connect(
         self,
         endpoint: &Endpoint,
         terms: Option<&tls::Client>,
         kernel: &Terms,
         header: &[u8],
-    ) -> Result<NodeLeg<Box<TlsStream<S>>>, Undialled> {
+    ) -> Result<NodeStream, Undialled> {
         let opening = match terms.is_none() && header.is_empty() {
             true => Opening::Theirs,
             false => Opening::Ours,
@@ -212,7 +202,7 @@ impl Approach<'_> {
                 return Ok(NodeLeg::Plain(connection));
             };
             let node = endpoint.address.socket();
-            let connecting = terms.connect(node, S::from(connection), kernel);
+            let connecting = terms.connect(node, Records::from(connection), kernel);
             let secured = connecting.await?;
             Ok(NodeLeg::Tls(Box::new(secured.into())))
         };

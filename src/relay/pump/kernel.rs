@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::tls::kernel::{Handover, Renewal};
 /// A connection that the kernel encrypts.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    socket: Rc<TcpStream>,
+    socket: Arc<TcpStream>,
     control: Control,
     renewal: Option<Renewal>,
     /// Records that may be sent before the keys must be renewed, and what that was at first.
@@ -48,7 +48,7 @@ pub(super) struct Kernel {
 impl Kernel {
     /// Gives the kernel `socket`, which is attached, and what goes on over it; the peer may have finished.
     pub(super) fn take_over(
-        socket: Rc<TcpStream>,
+        socket: Arc<TcpStream>,
         is_client: bool,
         is_closing: bool,
         handover: Handover,
@@ -247,8 +247,8 @@ struct Breaking {
 }
 
 impl Breaking {
-    fn new(socket: &Rc<TcpStream>) -> Self {
-        let socket = Rc::clone(socket);
+    fn new(socket: &Arc<TcpStream>) -> Self {
+        let socket = Arc::clone(socket);
         let waiting = async move {
             let _ = socket.ready(Interest::ERROR).await;
         };

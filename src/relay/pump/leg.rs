@@ -130,7 +130,7 @@ impl Leg for TcpStream {
 }
 
 /// In a box, because what TLS keeps of a connection is large, and a session moves about while it opens.
-impl<S: Socket> Leg for Box<TlsStream<S>> {
+impl Leg for Box<TlsStream<Records>> {
     fn socket(&self) -> &TcpStream {
         self.get_ref().0.socket()
     }
@@ -167,24 +167,6 @@ impl<S: Socket> Leg for Box<TlsStream<S>> {
             Err(error) if is_gone(&error) => Poll::Ready(Ok(())),
             result => Poll::Ready(result),
         }
-    }
-}
-
-/// What lies below TLS.
-pub trait Socket: AsyncRead + AsyncWrite + From<TcpStream> + Unpin {
-    /// The socket itself.
-    fn socket(&self) -> &TcpStream;
-}
-
-impl Socket for TcpStream {
-    fn socket(&self) -> &TcpStream {
-        self
-    }
-}
-
-impl Socket for Records {
-    fn socket(&self) -> &TcpStream {
-        Self::socket(self)
     }
 }
 
@@ -311,7 +293,7 @@ impl<T: Leg> Leg for NodeLeg<T> {
     }
 }
 
-impl<S: Socket> AsyncRead for NodeLeg<Box<TlsStream<S>>> {
+impl AsyncRead for NodeLeg<Box<TlsStream<Records>>> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -324,7 +306,7 @@ impl<S: Socket> AsyncRead for NodeLeg<Box<TlsStream<S>>> {
     }
 }
 
-impl<S: Socket> AsyncWrite for NodeLeg<Box<TlsStream<S>>> {
+impl AsyncWrite for NodeLeg<Box<TlsStream<Records>>> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -4,7 +4,7 @@
 //! never comes back. Invariant: the kernel begins between two records, with nothing left behind in the library.
 
 use std::io::{self, ErrorKind, Write};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::{Connection, ConnectionCommon, SideData};
@@ -27,7 +27,7 @@ type Library = Box<TlsStream<Records>>;
 /// A connection in TLS that the kernel may go on with.
 #[derive(Debug)]
 pub struct Secured {
-    socket: Rc<TcpStream>,
+    socket: Arc<TcpStream>,
     /// `None`: the kernel has refused what the library had given away by then.
     by: Option<By>,
 }
@@ -44,7 +44,7 @@ impl Secured {
     #[must_use]
     pub fn new(library: Library, terms: Terms) -> Self {
         Self {
-            socket: Rc::clone(library.get_ref().0.socket()),
+            socket: Arc::clone(library.get_ref().0.socket()),
             by: Some(By::Library(library, terms)),
         }
     }
@@ -116,7 +116,7 @@ fn take_over(library: TlsStream<Records>, terms: &Terms) -> io::Result<Kernel> {
     let state = connection.process_new_packets();
     let has_peer_closed = state.is_ok_and(|state| state.peer_has_closed());
     let handover = Handover::new(connection, terms).map_err(io::Error::other)?;
-    let socket = Rc::clone(records.socket());
+    let socket = Arc::clone(records.socket());
     Kernel::take_over(socket, is_client, has_peer_closed, handover)
 }
 

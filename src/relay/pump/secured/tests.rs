@@ -1,7 +1,7 @@
 //! With TLS towards both sides, whose peers speak it by the library. Where this kernel takes nothing over they say so, and
 //! show that the library alone serves; `packaging/test/kernel.py` runs them under kernels that do.
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -45,7 +45,7 @@ async fn rough(suite: SupportedCipherSuite, records_max: Option<u64>) -> (Kernel
     };
     let mut handover = Handover::new(server.into(), &server_terms).unwrap();
     handover.records_max = records_max.unwrap_or(handover.records_max);
-    let kernel = Kernel::take_over(Rc::new(far), false, false, handover).unwrap();
+    let kernel = Kernel::take_over(Arc::new(far), false, false, handover).unwrap();
     (kernel, rough)
 }
 
