@@ -113,8 +113,10 @@ impl Life<'_> {
             End::Interrupted(interrupt, _) => (outcome_of(interrupt), true),
         };
         let outcome = self.account.explained(outcome);
-        if is_reset {
+        if is_reset && !client.is_taking_leave() {
             reset_on_close(client.socket());
+        }
+        if is_reset && !node.is_taking_leave() {
             reset_on_close(node.socket());
         }
         // A node that is killed closes its connections in order where it has read everything, so a

@@ -13,6 +13,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -166,14 +167,14 @@ pub const HANDSHAKE: u8 = 22;
 /// As [`ALERT`].
 pub const DATA: u8 = 23;
 
-/// Receives what is left of one record that is no data, or data of as many as fit: its type, and how many bytes. Data of
-/// no bytes are the end of the connection.
+/// Receives what is left of one record that is no data, or data of as many as fit: their type, and how many bytes. Without a
+/// type no record came: no bytes then are the end of the connection, where a record of data may be empty.
 ///
 /// # Errors
 ///
 /// `recvmsg(2)`; `EBADMSG` for a record that was not encrypted with the right keys, `EKEYEXPIRED` for one after the peer
 /// has renewed its own and before they were [set](set_keys).
-pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<(u8, usize)> {
+pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<(Option<u8>, usize)> {
     let mut kind = RecordType::EMPTY;
     let mut piece = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
@@ -193,7 +194,7 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<(u8, usize)>
     let is_told = message.msg_controllen >= RecordType::LENGTH
         && kind.header.cmsg_level == libc::SOL_TLS
         && kind.header.cmsg_type == libc::TLS_GET_RECORD_TYPE;
-    Ok((if is_told { kind.value } else { DATA }, count))
+    Ok((is_told.then_some(kind.value), count))
 }
 
 /// Sends `bytes` as one record of type `kind`.
@@ -252,6 +253,24 @@ impl RecordType {
     }
 }
 
+/// Whether this kernel is as old as the oldest one that this was tried with, Linux 6.1, or younger. In others, before 5.16,
+/// what is spliced may overtake what is read.
+#[must_use]
+pub fn is_young_enough() -> bool {
+    is_tried(
+        rustix::system::uname()
+            .release()
+            .to_str()
+            .unwrap_or_default(),
+    )
+}
+
+fn is_tried(release: &str) -> bool {
+    let mut numbers = release.split(|each: char| !each.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+    next().zip(next()).is_some_and(|version| version >= (6, 1))
+}
+
 /// Whether this kernel takes a connection of `version` with `cipher`, in both directions and with all that may come:
 /// in TLS 1.3 the keys may be renewed at any time. Asks it, over a connection of its own on the loopback.
 ///
@@ -260,7 +279,9 @@ impl RecordType {
 /// What of it the kernel refuses.
 pub fn probe(version: Version, cipher: Cipher) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let socket = TcpStream::connect(listener.local_addr()?)?;
+    let address = listener.local_addr()?;
+    // A firewall may drop even this.
+    let socket = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     attach(&socket)?;
     let times = match version {
         Version::Tls12 => 1,
@@ -307,6 +328,16 @@ mod tests {
     }
 
     #[test]
+    fn kernels_that_are_older_than_any_that_was_tried_are_told() {
+        for release in ["6.1.0-57-cloud-amd64", "6.12.1+deb13", "7.0-rc1", "10.0.0"] {
+            assert!(is_tried(release), "{release}");
+        }
+        for release in ["6.0.19", "5.15.0-91-generic", "4.18.0", "", "linux", "6"] {
+            assert!(!is_tried(release), "{release}");
+        }
+    }
+
+    #[test]
     fn keys_lie_as_the_kernel_has_them() {
         let sequence = [0, 0, 0, 0, 0, 0, 1, 2];
         for (cipher, number, length) in [(Cipher::Aes128Gcm, 51, 16), (Cipher::Aes256Gcm, 52, 32)] {
@@ -344,18 +375,18 @@ mod tests {
         assert_eq!(send(&near, DATA, b"hello").unwrap(), 5);
         let mut buffer = [0; 9];
         far.peek(&mut buffer).unwrap();
-        assert_eq!(receive(&far, &mut buffer).unwrap(), (DATA, 5));
+        assert_eq!(receive(&far, &mut buffer).unwrap(), (None, 5));
         assert_eq!(&buffer[..5], b"hello");
         let nothing = receive(&far, &mut buffer).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
-    fn the_end_of_a_connection_is_data_of_no_bytes_and_a_connection_that_is_gone_an_error() {
+    fn the_end_of_a_connection_is_no_record_and_a_connection_that_is_gone_an_error() {
         let (near, far) = pair();
         drop(near);
         far.peek(&mut [0; 1]).unwrap();
-        assert_eq!(receive(&far, &mut [0; 9]).unwrap(), (DATA, 0));
+        assert_eq!(receive(&far, &mut [0; 9]).unwrap(), (None, 0));
         let mut far = far;
         let gone = (0..1000).any(|_| far.write_all(b"x").is_err());
         assert!(gone);

@@ -61,17 +61,26 @@ impl Control {
         self.idle = 0;
     }
 
+    /// Records of data came, and no data.
+    ///
+    /// # Errors
+    ///
+    /// There were too many.
+    pub fn note_empty(&mut self) -> Result<(), Error> {
+        self.idle += 1;
+        match self.idle <= IDLE_MAX {
+            true => Ok(()),
+            false => Err(Error::General("too many records without data".into())),
+        }
+    }
+
     /// A record of type `kind`, or the next part of one, that is no data.
     ///
     /// # Errors
     ///
     /// The connection is over: the peer has ended it by an alert, or said what it may not say here.
     pub fn hear(&mut self, kind: u8, bytes: &[u8]) -> Result<Said, Error> {
-        self.idle += 1;
-        if self.idle > IDLE_MAX {
-            let words = "too many records without data";
-            return Err(Error::General(words.into()));
-        }
+        self.note_empty()?;
         match (kind, bytes) {
             (ALERT, &[level, description]) => self.alert(level, description),
             (HANDSHAKE, [_, ..]) => self.handshake(bytes),

@@ -14,7 +14,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use crate::sys::kernel_tls::{Cipher, Direction, KEY_MAX, Keys, Version, probe};
+use crate::sys::kernel_tls::{Cipher, Direction, KEY_MAX, Keys, Version, is_young_enough, probe};
 
 /// What the kernel takes over.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +29,12 @@ impl Offer {
     #[must_use]
     pub fn of_this_kernel() -> &'static Self {
         static OFFER: OnceLock<Offer> = OnceLock::new();
-        OFFER.get_or_init(|| Self::asked(probe))
+        OFFER.get_or_init(|| match is_young_enough() {
+            true => Self::asked(probe),
+            false => {
+                Self::asked(|_, _| Err(io::Error::other("Linux 6.1 is the oldest that was tried")))
+            }
+        })
     }
 
     fn asked(ask: impl Fn(Version, Cipher) -> io::Result<()>) -> Self {
@@ -83,7 +88,7 @@ impl Offer {
 /// What a refusal of the kernel means.
 fn why(refusal: &io::Error) -> String {
     match refusal.raw_os_error() {
-        Some(libc::ENOENT) => "its module is not loaded (modprobe tls)".into(),
+        Some(libc::ENOENT) => "its module is not loaded (modprobe tls, restart)".into(),
         Some(libc::EBUSY) => "this kernel cannot renew keys, Linux 6.14 can".into(),
         _ => refusal.to_string(),
     }
@@ -241,6 +246,8 @@ pub struct Handover {
     pub renewal: Option<Renewal>,
     /// Records that may be sent with one key: RFC 8446, section 5.5.
     pub records_max: u64,
+    /// The same with the key in force, of which the library has used some.
+    pub records_left: u64,
 }
 
 impl Handover {
@@ -272,17 +279,18 @@ impl Handover {
                     Renewal::begin(suite, transmit.cipher, secrets, is_client).ok_or_else(unfit)?;
                 let is_level = renewal.catch_up(Direction::Transmit, &transmit)
                     && renewal.catch_up(Direction::Receive, &receive);
-                if !is_level {
-                    return Err(unfit());
-                }
-                (suite.common.confidentiality_limit, Some(renewal))
+                (
+                    suite.common.confidentiality_limit,
+                    is_level.then_some(renewal),
+                )
             }
         };
         Ok(Self {
             transmit,
             receive,
             renewal,
-            records_max: records_max.saturating_sub(sent),
+            records_max,
+            records_left: records_max.saturating_sub(sent),
         })
     }
 }
@@ -430,7 +438,8 @@ impl fmt::Debug for Renewal {
 
 /// Of every label of TLS 1.3.
 const PREFIX: &[u8] = b"tls13 ";
-/// As often as a connection may have renewed its keys before the kernel takes it over; beyond that the library keeps it.
+/// As often as a connection may have renewed its keys before the kernel takes it over; one that has done so more often ends
+/// where they are renewed once more.
 const RENEWALS_BEFORE: usize = 1024;
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::super::memory::LentPipe;
+use super::direction::give_way;
 use super::leg::{drain, fill};
 use crate::net::wire;
 use crate::sys::kernel_tls::{self, ALERT, DATA, Direction, HANDSHAKE};
@@ -39,6 +40,10 @@ pub(super) struct Kernel {
     owes_refusal: bool,
     /// What has come is no data, or no record at all, where the kernel says the same of both.
     is_odd: bool,
+    /// How much to read at a time: a peer may put a byte into each record.
+    room: usize,
+    /// Reads that did not fill it, in a row without a wait.
+    short_reads: u8,
     breaking: Breaking,
     /// The peer sends nothing more.
     is_closing: bool,
@@ -58,6 +63,7 @@ impl Kernel {
             receive,
             renewal,
             records_max,
+            records_left,
         } = handover;
         kernel_tls::set_keys(&socket, Direction::Transmit, &transmit)?;
         kernel_tls::set_keys(&socket, Direction::Receive, &receive)?;
@@ -66,11 +72,13 @@ impl Kernel {
             socket,
             control: Control::new(transmit.version, is_client),
             renewal,
-            records_left: records_max,
+            records_left,
             records_max,
             owes_update: false,
             owes_refusal: false,
             is_odd: false,
+            room: SMALL_ROOM,
+            short_reads: 0,
             breaking,
             is_closing,
             has_taken_leave: false,
@@ -82,19 +90,33 @@ impl Kernel {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        let most = buffer.len();
         while !self.is_closing {
+            if self.short_reads == SHORT_READS_MAX {
+                self.short_reads = 0;
+                give_way(context);
+                return Poll::Pending;
+            }
             ready!(self.poll_ready(context))?;
+            let room = self.room.min(most);
+            let target = buffer.get_mut(..room).unwrap_or_default();
             // A short read tells nothing here: it ends at a record of another type, of which no event comes.
-            let receiving = || kernel_tls::receive(&self.socket, buffer);
+            let receiving = || kernel_tls::receive(&self.socket, &mut *target);
             let result = self.socket.try_io(Interest::READABLE, receiving);
             let was_odd = std::mem::take(&mut self.is_odd);
             match result {
-                Ok((DATA, count)) => {
+                Ok((None, 0)) => break,
+                Ok((Some(DATA), 0)) => self.control.note_empty().map_err(refused)?,
+                Ok((None | Some(DATA), count)) => {
                     self.control.note_data();
+                    (self.room, self.short_reads) = match count < room {
+                        true => (SMALL_ROOM, self.short_reads + 1),
+                        false => (usize::MAX, 0),
+                    };
                     return Poll::Ready(Ok(count));
                 }
-                Ok((kind, count)) => {
-                    let bytes = buffer.get(..count).unwrap_or_default();
+                Ok((Some(kind), count)) => {
+                    let bytes = target.get(..count).unwrap_or_default();
                     let said = self.control.hear(kind, bytes).map_err(refused)?;
                     self.follow(said)?;
                 }
@@ -102,23 +124,29 @@ impl Kernel {
                 Err(error) if was_odd && is_transient(&error) => {
                     return Poll::Ready(Err(refused(Error::DecryptError)));
                 }
-                Err(error) if is_transient(&error) => {}
+                Err(error) if is_transient(&error) => self.short_reads = 0,
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
         Poll::Ready(Ok(0))
     }
 
+    /// As a read that cannot be spliced where that is to decide: an end looks like a record without a byte.
     pub(super) fn try_fill(&mut self, pipe: &LentPipe) -> io::Result<Spliced> {
         if self.is_closing {
             return Ok(Spliced::Finished);
         }
-        let result = fill(pipe, &self.socket);
-        match &result {
-            Ok(_) => self.control.note_data(),
-            Err(error) => self.is_odd = error.kind() == ErrorKind::InvalidInput,
+        match fill(pipe, &self.socket) {
+            Ok(Spliced::Finished) => Err(ErrorKind::InvalidInput.into()),
+            Ok(moved) => {
+                self.control.note_data();
+                Ok(moved)
+            }
+            Err(error) => {
+                self.is_odd = error.kind() == ErrorKind::InvalidInput;
+                Err(error)
+            }
         }
-        result
     }
 
     /// Ready once there is something to be read, or the stream is broken.
@@ -129,11 +157,11 @@ impl Kernel {
         self.breaking.await_with(context);
         match self.socket.try_io(Interest::ERROR, || Ok(())) {
             Err(error) if is_transient(&error) => Poll::Pending,
-            // Whoever has heard of the error already has told it.
-            _ => match self.socket.take_error()? {
-                Some(error) => Poll::Ready(Err(error)),
-                None => Poll::Pending,
-            },
+            // A write may have heard of the error and told only what it had sent until then.
+            _ => {
+                let error = self.socket.take_error()?;
+                Poll::Ready(Err(error.unwrap_or_else(|| refused(Error::DecryptError))))
+            }
         }
     }
 
@@ -189,6 +217,9 @@ impl Kernel {
 
     /// Sends what is owed to the peer before any more data.
     pub(super) fn poll_owed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_taken_leave {
+            return Poll::Ready(Ok(()));
+        }
         if self.owes_refusal {
             ready!(self.poll_send(context, ALERT, &NO_RENEGOTIATION_ALERT))?;
             self.owes_refusal = false;
@@ -203,6 +234,11 @@ impl Kernel {
             self.owes_update = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether the peer is told that nothing more will come.
+    pub(super) const fn has_taken_leave(&self) -> bool {
+        self.has_taken_leave
     }
 
     /// Takes leave of the peer, and waits until a close would lose nothing.
@@ -261,7 +297,8 @@ impl Breaking {
     /// Once for all, since it takes a lock and a session has one task: whether it has happened, the readiness tells.
     fn await_with(&mut self, context: &mut Context<'_>) {
         if !self.is_awaited {
-            self.is_awaited = self.waiting.as_mut().poll(context).is_pending();
+            self.is_awaited = true;
+            let _ = self.waiting.as_mut().poll(context);
         }
     }
 }
@@ -289,6 +326,11 @@ fn is_transient(error: &io::Error) -> bool {
 fn refused(error: Error) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
+
+/// What is read at first, and after less was there: 4,096 records at the most.
+const SMALL_ROOM: usize = 4 * 1024;
+/// So many short reads in a row are a turn: in each there may be as many records as bytes.
+const SHORT_READS_MAX: u8 = 4;
 
 /// The most that a record holds: RFC 8446, section 5.1.
 const RECORD_MAX: usize = 1 << 14;

@@ -90,6 +90,12 @@ pub trait Leg {
     /// The connection has failed.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Whether the peer is told so, as far as this side can, while it has yet to read what comes before: a reset would take
+    /// that away.
+    fn is_taking_leave(&self) -> bool {
+        false
+    }
+
     /// Tells the peer that nothing more will come. One that is gone has nothing to be told.
     ///
     /// # Errors
@@ -282,6 +288,13 @@ impl<T: Leg> Leg for NodeLeg<T> {
         match self {
             Self::Plain(stream) => Leg::poll_flush(stream, context),
             Self::Tls(stream) => Leg::poll_flush(stream, context),
+        }
+    }
+
+    fn is_taking_leave(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.is_taking_leave(),
         }
     }
 

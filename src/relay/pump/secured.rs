@@ -77,7 +77,8 @@ impl Secured {
             let kernel = take_over(*library, &terms);
             match kernel {
                 Ok(kernel) => self.by = Some(By::Kernel(Box::new(kernel))),
-                Err(error) => tracing::warn!(%error, "the kernel refuses a connection in TLS"),
+                // Its session ends as a shortage, which is told.
+                Err(error) => tracing::debug!(%error, "the kernel refuses a connection in TLS"),
             }
         }
     }
@@ -209,6 +210,10 @@ impl Leg for Secured {
             Some(By::Kernel(kernel)) => kernel.poll_owed(context),
             None => Poll::Ready(Err(lost())),
         }
+    }
+
+    fn is_taking_leave(&self) -> bool {
+        matches!(&self.by, Some(By::Kernel(kernel)) if kernel.has_taken_leave())
     }
 
     fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

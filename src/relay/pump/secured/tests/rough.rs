@@ -1,14 +1,16 @@
 //! Peers that say more than data, and not always what they may.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 
+use rustls::crypto::cipher::{AeadKey, MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, Error};
+use rustls::{AlertDescription, ContentType, Error, ProtocolVersion};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::peers::{NAME, configs, sockets};
 use super::*;
-use crate::sys::kernel_tls::{ALERT, DATA, Direction, HANDSHAKE, receive, send, set_keys};
+use crate::sys::kernel_tls::{ALERT, DATA, Direction, HANDSHAKE, Keys, receive, send, set_keys};
 use crate::tls::control::{CLOSE_NOTIFY_ALERT, KEY_UPDATE_MESSAGE, NO_RENEGOTIATION_ALERT};
 use crate::tls::kernel::Renewal;
 
@@ -44,7 +46,9 @@ async fn rough(suite: SupportedCipherSuite, records_max: Option<u64>) -> (Kernel
         renewal: handover.renewal,
     };
     let mut handover = Handover::new(server.into(), &server_terms).unwrap();
-    handover.records_max = records_max.unwrap_or(handover.records_max);
+    if let Some(records_max) = records_max {
+        (handover.records_max, handover.records_left) = (records_max, records_max);
+    }
     let kernel = Kernel::take_over(Arc::new(far), false, false, handover).unwrap();
     (kernel, rough)
 }
@@ -66,8 +70,8 @@ impl Rough {
             self.socket.readable().await.unwrap();
             let receiving = || receive(&self.socket, &mut buffer);
             match self.socket.try_io(tokio::io::Interest::READABLE, receiving) {
-                Ok((HANDSHAKE, _)) if buffer[0] == 4 => {}
-                Ok((kind, count)) => return (kind, buffer[..count].to_vec()),
+                Ok((Some(HANDSHAKE), _)) if buffer[0] == 4 => {}
+                Ok((kind, count)) => return (kind.unwrap_or(DATA), buffer[..count].to_vec()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => panic!("{error}"),
             }
@@ -87,6 +91,129 @@ impl Kernel {
         assert_eq!(count, bytes.len());
         Ok(())
     }
+}
+
+/// Makes records by hand, which the kernel would not: empty ones.
+struct Sealer {
+    encrypter: Box<dyn MessageEncrypter>,
+    sequence: u64,
+}
+
+impl Sealer {
+    fn new(suite: SupportedCipherSuite, keys: &Keys) -> Self {
+        let key = || AeadKey::from(keys.key);
+        let encrypter = match suite {
+            SupportedCipherSuite::Tls13(suite) => suite.aead_alg.encrypter(key(), keys.iv.into()),
+            SupportedCipherSuite::Tls12(suite) => suite.aead_alg.encrypter(key(), &keys.iv, &[]),
+        };
+        Self {
+            encrypter,
+            sequence: keys.sequence,
+        }
+    }
+
+    fn seal(&mut self, typ: ContentType, bytes: &[u8]) -> Vec<u8> {
+        let message = OutboundPlainMessage {
+            typ,
+            version: ProtocolVersion::TLSv1_2,
+            payload: OutboundChunks::Single(bytes),
+        };
+        let sealed = self.encrypter.encrypt(message, self.sequence).unwrap();
+        self.sequence += 1;
+        sealed.encode()
+    }
+}
+
+/// Those whose keys are as long as the library's type for them that anybody can make.
+const LONG_KEYS: [SupportedCipherSuite; 2] = [
+    cipher_suite::TLS13_AES_256_GCM_SHA384,
+    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+];
+/// That of TLS 1.2 has its explicit nonces apart.
+const LONG_KEY_1_2: SupportedCipherSuite =
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
+
+/// A leg towards a client that the kernel goes on with, the client's end of the wire, and what makes its records.
+async fn by_hand(suite: SupportedCipherSuite) -> (Secured, TcpStream, Sealer) {
+    let configs = configs(suite);
+    let client_terms = Terms::new(Some(Offer::of_this_kernel()));
+    let told = peers::Configs {
+        client: client_terms.of_client(Arc::clone(&configs.client)),
+        server: configs.server,
+    };
+    let (client, leg) = client_side(&told).await;
+    let TlsStream::Client(client) = client else {
+        unreachable!()
+    };
+    let (wire, client) = client.into_inner();
+    let handover = Handover::new(client.into(), &client_terms).unwrap();
+    (leg, wire, Sealer::new(suite, &handover.transmit))
+}
+
+#[tokio::test]
+async fn records_without_a_byte_are_no_end_however_they_come() {
+    let half = pattern(200_000);
+    for suite in LONG_KEYS.into_iter().chain([LONG_KEY_1_2]) {
+        let is_offered = is_offered(suite);
+        // Read, spliced, and before a farewell.
+        let (leg, mut wire, mut sealer) = by_hand(suite).await;
+        let mut sent = Vec::new();
+        for _ in 0..2 {
+            for part in half.chunks(16 * 1024) {
+                sent.extend(sealer.seal(ContentType::ApplicationData, part));
+                sent.extend(sealer.seal(ContentType::ApplicationData, &[]));
+            }
+        }
+        sent.extend(sealer.seal(ContentType::Alert, &CLOSE_NOTIFY_ALERT));
+        let gear = Gear::new(1 << 20, 4);
+        let (mut node, node_leg) = sockets().await;
+        let peers = async {
+            let receiving = async {
+                let mut received = Vec::new();
+                node.read_to_end(&mut received).await.unwrap();
+                let count = received.len();
+                assert!(received == half.repeat(2), "{suite:?}: {count} bytes");
+                node.shutdown().await.unwrap();
+            };
+            let writing = async { wire.write_all(&sent).await.unwrap() };
+            tokio::join!(writing, receiving);
+        };
+        let ended = until_ended(&gear, leg, node_leg);
+        let ((end, is_kernels), ()) = timeout(PATIENCE, async { tokio::join!(ended, peers) })
+            .await
+            .expect("it ends");
+        assert!(
+            matches!(end, End::Closed(Side::Client)),
+            "{suite:?}: {end:?}"
+        );
+        assert_eq!(is_kernels, is_offered);
+    }
+}
+
+#[tokio::test]
+async fn a_byte_a_record_is_read_without_keeping_others_from_their_turn() {
+    over_each(false, async |suite| {
+        let (mut kernel, rough) = rough(suite, None).await;
+        for _ in 0..2000 {
+            rough.say(DATA, b"x");
+        }
+        let (mut count, mut turns) = (0, 0);
+        poll_fn(|context| {
+            turns += 1;
+            let mut buffer = [0; 100];
+            while let Poll::Ready(read) = kernel.poll_read(context, &mut buffer) {
+                count += read.unwrap();
+                if count == 2000 {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        assert_eq!(count, 2000);
+        assert!(turns > 1);
+    })
+    .await;
 }
 
 /// Runs `test` over each suite of a version that this kernel takes.
