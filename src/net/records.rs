@@ -219,15 +219,18 @@ mod tests {
             let mut context = Context::from_waker(Waker::noop());
             let reading = pin!(near.read(&mut buffer)).poll(&mut context);
             assert!(reading.is_pending());
-            let reading = async { near.read(&mut buffer).await.unwrap() };
-            let writing = async {
-                // Once the other one waits.
-                tokio::task::yield_now().await;
-                far.write_all(&record(4)).unwrap();
-            };
-            let both = async { tokio::join!(reading, writing).0 };
-            let count = tokio::time::timeout(Duration::from_secs(20), both).await;
-            assert_eq!(count.expect("it is woken"), 9);
+            // A task of its own: the timer below wakes another one.
+            let reading = tokio::spawn(async move {
+                let count = near.read(&mut buffer).await.unwrap();
+                (near, count)
+            });
+            // Once it waits.
+            tokio::task::yield_now().await;
+            far.write_all(&record(4)).unwrap();
+            let woken = tokio::time::timeout(Duration::from_secs(20), reading).await;
+            let (back, count) = woken.expect("it is woken").unwrap();
+            assert_eq!(count, 9);
+            near = back;
         }
     }
 

@@ -155,6 +155,10 @@ async fn records_without_a_byte_are_no_end_however_they_come() {
     let half = pattern(200_000);
     for suite in LONG_KEYS.into_iter().chain([LONG_KEY_1_2]) {
         let is_offered = is_offered(suite);
+        if suite.tls13().is_some() && !is_offered {
+            // Nobody is told the secrets that records are made with.
+            continue;
+        }
         // Read, spliced, and before a farewell.
         let (leg, mut wire, mut sealer) = by_hand(suite).await;
         let mut sent = Vec::new();
