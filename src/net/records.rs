@@ -3,7 +3,7 @@
 //! Owns the position within the records that come in: whoever is to go on with them in the library's place must begin
 //! with a whole one. Does not know what is in them. What a peer sends that is no record, the library refuses.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -112,6 +112,18 @@ impl AsyncWrite for Records {
         wire::poll_write(context, &self.socket, bytes)
     }
 
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        wire::poll_write_vectored(context, &self.socket, pieces)
+    }
+
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -168,12 +180,12 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::pin::pin;
     use std::time::Duration;
 
     use proptest::prelude::*;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -231,6 +243,23 @@ mod tests {
             let (back, count) = woken.expect("it is woken").unwrap();
             assert_eq!(count, 9);
             near = back;
+        }
+    }
+
+    #[tokio::test]
+    async fn many_records_are_written_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut near = Records::from(listener.accept().await.unwrap().0);
+        let sent = [record(100), record(50), record(70)];
+        let pieces = [0, 1, 2].map(|each: usize| IoSlice::new(&sent[each]));
+        for pieces in [&pieces[..], &pieces[..1]] {
+            let expected: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+            let written = near.write_vectored(pieces).await.unwrap();
+            assert_eq!(written, expected.len());
+            let mut received = vec![0; expected.len()];
+            far.read_exact(&mut received).unwrap();
+            assert_eq!(received, expected);
         }
     }
 

@@ -3,11 +3,13 @@
 //! What tokio's own reads and writes do, without the C library's: those are points of cancellation for
 //! threads, which costs two atomic exchanges each, two hundredths of a small round trip.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
+};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
@@ -71,10 +73,40 @@ pub fn poll_write(
     sink: &TcpStream,
     bytes: &[u8],
 ) -> Poll<io::Result<usize>> {
+    let call = || Ok(send(sink, bytes, SendFlags::NOSIGNAL)?);
+    poll_give(context, sink, bytes.len(), call)
+}
+
+/// Writes as much of `pieces`, one after the other, as the socket takes, at least one byte.
+///
+/// # Errors
+///
+/// What `sendmsg(2)` refuses.
+pub fn poll_write_vectored(
+    context: &mut Context<'_>,
+    sink: &TcpStream,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [piece] = pieces {
+        return poll_write(context, sink, piece);
+    }
+    let length = pieces.iter().map(|piece| piece.len()).sum();
+    poll_give(context, sink, length, || {
+        let mut beside = SendAncillaryBuffer::default();
+        Ok(sendmsg(sink, pieces, &mut beside, SendFlags::NOSIGNAL)?)
+    })
+}
+
+/// Makes a `call` that sends up to `length` bytes once the socket takes some.
+fn poll_give(
+    context: &mut Context<'_>,
+    sink: &TcpStream,
+    length: usize,
+    mut call: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
     loop {
         ready!(sink.poll_write_ready(context))?;
-        let call = || Ok(send(sink, bytes, SendFlags::NOSIGNAL)?);
-        match attempt(sink, Interest::WRITABLE, bytes.len(), call) {
+        match attempt(sink, Interest::WRITABLE, length, &mut call) {
             Attempt::Decided(Ok(0)) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
             Attempt::Decided(result) => return Poll::Ready(result),
             Attempt::NotReady | Attempt::Blocked => {}
