@@ -310,7 +310,7 @@ impl fmt::Debug for Breaking {
 }
 
 /// A third of the send buffer is free (`tcp_poll` of Linux), so that whatever the kernel has encrypted fits.
-fn has_room(socket: &TcpStream) -> io::Result<()> {
+pub(super) fn has_room(socket: &TcpStream) -> io::Result<()> {
     let mut asked = [PollFd::new(socket, PollFlags::OUT)];
     let at_once = Timespec::try_from(Duration::ZERO).map_err(io::Error::other)?;
     match poll(&mut asked, Some(&at_once))? {

@@ -8,6 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ContentType, Error, ProtocolVersion};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::super::super::kernel::has_room;
 use super::peers::{NAME, configs, sockets};
 use super::*;
 use crate::sys::kernel_tls::{ALERT, DATA, Direction, HANDSHAKE, Keys, receive, send, set_keys};
@@ -17,6 +18,8 @@ use crate::tls::kernel::Renewal;
 /// A client that sends whatever record it likes, by the kernel.
 struct Rough {
     socket: TcpStream,
+    /// The other end's socket.
+    far: Arc<TcpStream>,
     renewal: Option<Renewal>,
 }
 
@@ -41,15 +44,17 @@ async fn rough(suite: SupportedCipherSuite, records_max: Option<u64>) -> (Kernel
     let handover = Handover::new(client.into(), &client_terms).unwrap();
     set_keys(&near, Direction::Transmit, &handover.transmit).unwrap();
     set_keys(&near, Direction::Receive, &handover.receive).unwrap();
+    let far = Arc::new(far);
     let rough = Rough {
         socket: near,
+        far: Arc::clone(&far),
         renewal: handover.renewal,
     };
     let mut handover = Handover::new(server.into(), &server_terms).unwrap();
     if let Some(records_max) = records_max {
         (handover.records_max, handover.records_left) = (records_max, records_max);
     }
-    let kernel = Kernel::take_over(Arc::new(far), false, false, handover).unwrap();
+    let kernel = Kernel::take_over(far, false, false, handover).unwrap();
     (kernel, rough)
 }
 
@@ -322,6 +327,37 @@ async fn a_farewell_ends_one_way_and_a_fatal_alert_the_connection() {
             let error = kernel.read().await.unwrap_err();
             let expected = Error::AlertReceived(AlertDescription::BadRecordMac);
             assert_eq!(crate::tls::cause(&error), Some(&expected));
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_farewell_is_told_at_once_and_waits_for_the_reader_before_the_close() {
+    for is_newer in [false, true] {
+        over_each(is_newer, async |suite| {
+            let (mut kernel, rough) = rough(suite, None).await;
+            let mut sent = 0;
+            while has_room(&rough.far).is_ok() {
+                kernel.write(&[7; 1000]).await.unwrap();
+                sent += 1000;
+            }
+            assert!(!kernel.has_taken_leave());
+            let waits = poll_fn(|context| Poll::Ready(kernel.poll_finish(context).is_pending()));
+            assert!(waits.await && kernel.has_taken_leave());
+            let reading = async {
+                loop {
+                    match rough.hear().await {
+                        (DATA, bytes) => sent -= bytes.len(),
+                        farewell => return farewell,
+                    }
+                }
+            };
+            let finishing = poll_fn(|context| kernel.poll_finish(context));
+            let (finished, farewell) = tokio::join!(finishing, reading);
+            finished.unwrap();
+            assert_eq!(farewell, (ALERT, CLOSE_NOTIFY_ALERT.to_vec()));
+            assert_eq!(sent, 0);
         })
         .await;
     }
