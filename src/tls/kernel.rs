@@ -443,4 +443,4 @@ const PREFIX: &[u8] = b"tls13 ";
 const RENEWALS_BEFORE: usize = 1024;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,8 +3,9 @@ use std::io::{ErrorKind, Read, Write};
 
 use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConnection, RootCertStore, ServerConnection};
 
 use super::*;
@@ -22,19 +23,25 @@ fn offer_of_all() -> &'static Offer {
     OFFER.get_or_init(|| Offer::asked(|_, _| Ok(())))
 }
 
-fn pair(suite: SupportedCipherSuite) -> Pair {
+pub(crate) const NAME: &str = "node.example";
+
+/// Both sides' configurations over one suite.
+pub(crate) struct Configs {
+    pub(crate) client: Arc<ClientConfig>,
+    pub(crate) server: Arc<ServerConfig>,
+}
+
+pub(crate) fn configs(suite: SupportedCipherSuite) -> Configs {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(["node.example".to_owned()])
-        .unwrap()
-        .self_signed(&key)
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::CryptoProvider {
+    let parameters = CertificateParams::new([NAME.to_owned()]).unwrap();
+    let certificate: CertificateDer<'static> = parameters.self_signed(&key).unwrap().into();
+    let provider = Arc::new(CryptoProvider {
         cipher_suites: vec![suite],
         ..aws_lc_rs::default_provider()
     });
     let versions = [suite.version()];
     let mut roots = RootCertStore::empty();
-    roots.add(certificate.der().clone()).unwrap();
+    roots.add(certificate.clone()).unwrap();
     let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions)
         .unwrap()
@@ -46,13 +53,21 @@ fn pair(suite: SupportedCipherSuite) -> Pair {
         .with_protocol_versions(&versions)
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], private)
+        .with_single_cert(vec![certificate], private)
         .unwrap();
     server.enable_secret_extraction = true;
+    Configs {
+        client: Arc::new(client),
+        server: Arc::new(server),
+    }
+}
+
+fn pair(suite: SupportedCipherSuite) -> Pair {
+    let Configs { client, server } = configs(suite);
     let [client_terms, server_terms] = [(); 2].map(|()| Terms::new(Some(offer_of_all())));
-    let name = ServerName::try_from("node.example").unwrap();
-    let client = client_terms.of_client(Arc::new(client));
-    let server = server_terms.of_server(&Arc::new(server));
+    let name = ServerName::try_from(NAME).unwrap();
+    let client = client_terms.of_client(client);
+    let server = server_terms.of_server(&server);
     let mut pair = Pair {
         client: ClientConnection::new(client, name).unwrap().into(),
         server: ServerConnection::new(server).unwrap().into(),
@@ -110,7 +125,8 @@ impl Pair {
     }
 }
 
-const SUITES: [SupportedCipherSuite; 6] = [
+/// All that the kernel may take.
+pub(crate) const SUITES: [SupportedCipherSuite; 6] = [
     cipher_suite::TLS13_AES_128_GCM_SHA256,
     cipher_suite::TLS13_AES_256_GCM_SHA384,
     cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,

@@ -12,27 +12,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use self::peers::{client_side, client_side_by, configs, node_side, sockets};
+use self::peers::{client_side, client_side_by, node_side, sockets};
 use super::super::super::session::Sessions;
 use super::super::{End, FirstBytes, Gear, NodeLeg, Pump, Side};
 use super::*;
 use crate::clock::Moment;
 use crate::tls::Offer;
+use crate::tls::kernel::tests::{Configs, SUITES, configs};
 
 mod peers;
 mod rough;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const FIN_TIMEOUT: Duration = Duration::from_secs(60);
-
-const SUITES: [SupportedCipherSuite; 6] = [
-    cipher_suite::TLS13_AES_128_GCM_SHA256,
-    cipher_suite::TLS13_AES_256_GCM_SHA384,
-    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-];
 
 /// Whether this kernel is to go on with connections over `suite`; says so where it does not.
 fn is_offered(suite: SupportedCipherSuite) -> bool {

@@ -2,56 +2,15 @@
 
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair};
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
+use rustls::ServerConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::super::Secured;
 use crate::net::records::Records;
+use crate::tls::kernel::tests::{Configs, NAME};
 use crate::tls::{Offer, Terms};
-
-pub(super) const NAME: &str = "node.example";
-
-/// Both sides' configurations over one suite.
-pub(super) struct Configs {
-    pub(super) client: Arc<ClientConfig>,
-    pub(super) server: Arc<ServerConfig>,
-}
-
-pub(super) fn configs(suite: SupportedCipherSuite) -> Configs {
-    let key = KeyPair::generate().unwrap();
-    let parameters = CertificateParams::new([NAME.to_owned()]).unwrap();
-    let certificate: CertificateDer<'static> = parameters.self_signed(&key).unwrap().into();
-    let provider = Arc::new(CryptoProvider {
-        cipher_suites: vec![suite],
-        ..aws_lc_rs::default_provider()
-    });
-    let versions = [suite.version()];
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
-    let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&versions)
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    client.enable_secret_extraction = true;
-    let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let mut server = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&versions)
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], private)
-        .unwrap();
-    server.enable_secret_extraction = true;
-    Configs {
-        client: Arc::new(client),
-        server: Arc::new(server),
-    }
-}
 
 pub(super) async fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

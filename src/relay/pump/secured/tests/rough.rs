@@ -9,11 +9,12 @@ use rustls::{AlertDescription, ContentType, Error, ProtocolVersion};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::super::super::kernel::has_room;
-use super::peers::{NAME, configs, sockets};
+use super::peers::sockets;
 use super::*;
 use crate::sys::kernel_tls::{ALERT, DATA, Direction, HANDSHAKE, Keys, receive, send, set_keys};
 use crate::tls::control::{CLOSE_NOTIFY_ALERT, KEY_UPDATE_MESSAGE, NO_RENEGOTIATION_ALERT};
 use crate::tls::kernel::Renewal;
+use crate::tls::kernel::tests::NAME;
 
 /// A client that sends whatever record it likes, by the kernel.
 struct Rough {
@@ -142,7 +143,7 @@ const LONG_KEY_1_2: SupportedCipherSuite =
 async fn by_hand(suite: SupportedCipherSuite) -> (Secured, TcpStream, Sealer) {
     let configs = configs(suite);
     let client_terms = Terms::new(Some(Offer::of_this_kernel()));
-    let told = peers::Configs {
+    let told = Configs {
         client: client_terms.of_client(Arc::clone(&configs.client)),
         server: configs.server,
     };
