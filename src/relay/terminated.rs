@@ -50,7 +50,7 @@ pub(super) async fn serve(life: Life<'_>, client: TcpStream, place: Place) -> Ou
         }
     };
     let terms = Terms::new(termination.kernel);
-    let clients = terms.of_server(&termination.clients);
+    let clients = terms.of_server(Arc::clone(&termination.clients));
     match life.shake_hands(clients, client, &arrival.said).await {
         Ok((client, names)) => match &termination.protocol {
             Protocol::Raw => {

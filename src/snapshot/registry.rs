@@ -31,8 +31,6 @@ pub struct Registry {
     listeners: HashMap<Arc<str>, Arc<ListenerState>>,
     /// What clients' TLS is ended by, by name of the listener: their sessions go on across reloads.
     terminations: HashMap<Arc<str>, tls::InForce>,
-    /// What the kernel may go on with.
-    offer: Option<&'static tls::Offer>,
     /// Listeners of this and earlier snapshots: a client that came in by one may dial its nodes yet.
     handed_out: Vec<Weak<Listener>>,
     partners: (Vec<model::Partner>, Arc<PartnerTable>),
@@ -72,7 +70,6 @@ impl Registry {
             endpoints: HashMap::new(),
             listeners: HashMap::new(),
             terminations: HashMap::new(),
-            offer: None,
             handed_out: Vec::new(),
             partners: (Vec::new(), Arc::default()),
             presences: HashMap::new(),
@@ -89,7 +86,7 @@ impl Registry {
     /// The next snapshot. Nothing that serves has changed until it is published.
     pub fn build(&mut self, config: &Arc<Config>) -> Snapshot {
         self.revision += 1;
-        self.offer = config.server.kernel_tls.then(tls::Offer::of_this_kernel);
+        let offer = config.server.kernel_tls.then(tls::Offer::of_this_kernel);
         let in_use = self.in_use();
         let mut groups: Vec<GroupPlan> = Vec::new();
         let mut listeners: Vec<Listener> = config
@@ -100,7 +97,7 @@ impl Registry {
                     .pools
                     .iter()
                     .find(|pool| pool.name == listener.pool)?;
-                Some(self.listener(listener, pool, &mut groups))
+                Some(self.listener(listener, pool, &mut groups, offer))
             })
             .collect();
         let live = endpoints_of(&groups);
@@ -207,9 +204,10 @@ impl Registry {
         config: &model::Listener,
         pool: &model::Pool,
         groups: &mut Vec<GroupPlan>,
+        offer: Option<&'static tls::Offer>,
     ) -> Listener {
         let state = self.listener_state(&config.name);
-        let termination = self.termination(config, &state.name);
+        let termination = self.termination(config, &state.name, offer);
         let affinity: Arc<str> = Arc::from(config.affinity.as_str());
         let plan = self.group(config, pool, groups);
         plan.listeners.push(Arc::clone(&state.name));
@@ -242,7 +240,12 @@ impl Registry {
         }
     }
 
-    fn termination(&mut self, config: &model::Listener, name: &Arc<str>) -> Option<Termination> {
+    fn termination(
+        &mut self,
+        config: &model::Listener,
+        name: &Arc<str>,
+        offer: Option<&'static tls::Offer>,
+    ) -> Option<Termination> {
         let Some(termination) = &config.termination else {
             self.terminations.remove(name);
             return None;
@@ -252,7 +255,7 @@ impl Registry {
         Some(Termination {
             clients: clients.config,
             nodes: termination.nodes.clone(),
-            kernel: self.offer.filter(|_| termination.may_be_kernels()),
+            kernel: offer.filter(|_| termination.may_be_kernels()),
             protocol: termination.protocol.clone(),
         })
     }

@@ -199,28 +199,20 @@ impl Terms {
 
     /// `config` for this connection alone, where its secrets are to be told.
     #[must_use]
-    pub fn of_server(&self, config: &Arc<ServerConfig>) -> Arc<ServerConfig> {
-        self.secrets.as_ref().map_or_else(
-            || Arc::clone(config),
-            |secrets| {
-                let mut config = ServerConfig::clone(config);
-                config.key_log = Arc::clone(secrets) as _;
-                Arc::new(config)
-            },
-        )
+    pub fn of_server(&self, mut config: Arc<ServerConfig>) -> Arc<ServerConfig> {
+        if let Some(secrets) = &self.secrets {
+            Arc::make_mut(&mut config).key_log = Arc::clone(secrets) as _;
+        }
+        config
     }
 
     /// As [`of_server`](Self::of_server).
     #[must_use]
-    pub fn of_client(&self, config: Arc<ClientConfig>) -> Arc<ClientConfig> {
-        match &self.secrets {
-            None => config,
-            Some(secrets) => {
-                let mut config = ClientConfig::clone(&config);
-                config.key_log = Arc::clone(secrets) as _;
-                Arc::new(config)
-            }
+    pub fn of_client(&self, mut config: Arc<ClientConfig>) -> Arc<ClientConfig> {
+        if let Some(secrets) = &self.secrets {
+            Arc::make_mut(&mut config).key_log = Arc::clone(secrets) as _;
         }
+        config
     }
 
     /// Whether the kernel takes `connection`, whose handshake is over.

@@ -67,7 +67,7 @@ fn pair(suite: SupportedCipherSuite) -> Pair {
     let [client_terms, server_terms] = [(); 2].map(|()| Terms::new(Some(offer_of_all())));
     let name = ServerName::try_from(NAME).unwrap();
     let client = client_terms.of_client(client);
-    let server = server_terms.of_server(&server);
+    let server = server_terms.of_server(server);
     let mut pair = Pair {
         client: ClientConnection::new(client, name).unwrap().into(),
         server: ServerConnection::new(server).unwrap().into(),

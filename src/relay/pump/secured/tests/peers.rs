@@ -25,7 +25,7 @@ pub(super) type Peer = TlsStream<TcpStream>;
 /// A client that speaks TLS, and the leg towards it.
 pub(super) async fn client_side(configs: &Configs) -> (Peer, Secured) {
     let terms = Terms::new(Some(Offer::of_this_kernel()));
-    let server = terms.of_server(&configs.server);
+    let server = terms.of_server(Arc::clone(&configs.server));
     client_side_by(configs, server, terms).await
 }
 

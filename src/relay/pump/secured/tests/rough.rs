@@ -32,7 +32,7 @@ async fn rough(suite: SupportedCipherSuite, records_max: Option<u64>) -> (Kernel
     let (near, far) = sockets().await;
     let offer = Some(Offer::of_this_kernel());
     let (client_terms, server_terms) = (Terms::new(offer), Terms::new(offer));
-    let accepting = TlsAcceptor::from(server_terms.of_server(&configs.server)).accept(far);
+    let accepting = TlsAcceptor::from(server_terms.of_server(configs.server)).accept(far);
     let name = ServerName::try_from(NAME).unwrap();
     let config = client_terms.of_client(configs.client);
     let connecting = TlsConnector::from(config).connect(name, near);
