@@ -90,52 +90,48 @@ async fn exchange(
     chunk: usize,
 ) -> (bool, bool) {
     let configs = configs(suite);
-    let sessions = Rc::new(Sessions::new(Moment::START));
-    let seat = sessions.admit(1);
     let (client, client_leg) = client_side(&configs).await;
-    let exchange = async {
-        if is_node_secured {
-            let (node, node_leg) = node_side(&configs).await;
-            let legs = (client_leg, NodeLeg::Tls(node_leg));
-            let mut pump = Pump::new(gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
-            let (end, ()) = tokio::join!(
-                async {
-                    let end = pump.until_ended().await;
-                    // As a session's end: whatever the peers have not got by now, they must get all the same.
-                    let (client, node, _) = pump.into_parts();
-                    let NodeLeg::Tls(node) = node else {
-                        unreachable!()
-                    };
-                    (end, client.is_kernels(), node.is_kernels())
-                },
-                async {
-                    tokio::join!(peer(client, up, down, chunk), peer(node, down, up, chunk));
-                }
-            );
-            end
-        } else {
-            let (node, node_leg) = sockets().await;
-            let legs = (client_leg, NodeLeg::<Secured>::Plain(node_leg));
-            let mut pump = Pump::new(gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
-            let (end, ()) = tokio::join!(
-                async {
-                    let end = pump.until_ended().await;
-                    let (client, ..) = pump.into_parts();
-                    (end, client.is_kernels(), false)
-                },
-                async {
-                    tokio::join!(peer(client, up, down, chunk), peer(node, down, up, chunk));
-                }
-            );
-            end
-        }
+    let (node, node_leg): (Box<dyn Stream>, _) = if is_node_secured {
+        let (node, leg) = node_side(&configs).await;
+        (Box::new(node), NodeLeg::Tls(leg))
+    } else {
+        let (node, leg) = sockets().await;
+        (Box::new(node), NodeLeg::Plain(leg))
     };
-    let (end, is_clients, is_nodes) = timeout(PATIENCE, exchange)
-        .await
-        .expect("the exchange ends");
+    let all = async {
+        tokio::join!(
+            until_both_ended(gear, client_leg, node_leg),
+            peer(client, up, down, chunk),
+            peer(node, down, up, chunk)
+        )
+        .0
+    };
+    let (end, is_clients, is_nodes) = timeout(PATIENCE, all).await.expect("the exchange ends");
     assert!(matches!(end, End::Closed(_)), "{end:?}");
     assert_eq!(gear.memory().used(), 0);
     (is_clients, is_nodes)
+}
+
+/// Either kind of a node's end.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// A session that runs until it ends: how, and whether the kernel had the client's connection by then, and the node's. The
+/// connections close with it, and whatever the peers have not got by then they must get all the same.
+async fn until_both_ended(
+    gear: &Gear,
+    client: Secured,
+    node: NodeLeg<Secured>,
+) -> (End, bool, bool) {
+    let sessions = Rc::new(Sessions::new(Moment::START));
+    let seat = sessions.admit(1);
+    let legs = (client, node);
+    let mut pump = Pump::new(gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
+    let end = pump.until_ended().await;
+    let (client, node, _) = pump.into_parts();
+    let is_nodes = matches!(node, NodeLeg::Tls(node) if node.is_kernels());
+    (end, client.is_kernels(), is_nodes)
 }
 
 #[tokio::test]
@@ -197,15 +193,10 @@ proptest! {
     }
 }
 
-/// A session with a client in TLS and a node in clear, which runs until it ends, and how.
+/// As [`until_both_ended`], with a node in clear.
 async fn until_ended(gear: &Gear, client: Secured, node: TcpStream) -> (End, bool) {
-    let sessions = Rc::new(Sessions::new(Moment::START));
-    let seat = sessions.admit(1);
-    let legs = (client, NodeLeg::<Secured>::Plain(node));
-    let mut pump = Pump::new(gear, &seat, (), legs, nothing_first(), 0, &FIN_TIMEOUT);
-    let end = pump.until_ended().await;
-    let (client, ..) = pump.into_parts();
-    (end, client.is_kernels())
+    let (end, is_clients, _) = until_both_ended(gear, client, NodeLeg::Plain(node)).await;
+    (end, is_clients)
 }
 
 #[tokio::test]
