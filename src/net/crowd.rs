@@ -109,8 +109,8 @@ impl Ear {
         }
     }
 
-    /// Is woken by nobody, and looks once `pause` has passed, or at once where some had to wait the last time: puts
-    /// those who can be read into `names`, in the place of what it held. There may be none. Where there are no
+    /// Is woken by nobody, and looks once `pause` has passed, or once others had their turn where it is zero or some
+    /// had to wait the last time: puts those who can be read into `names`, in the place of what it held. There may be none. Where there are no
     /// descriptors it waits as [`told`](Self::told) does.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl Ear {
         let alarm = self.alarm.insert(alarm);
         names.clear();
         self.watched = None;
-        match self.has_more {
+        match self.has_more || pause.is_zero() {
             true => tokio::task::yield_now().await,
             false => alarm.after(pause).await?,
         }

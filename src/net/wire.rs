@@ -4,6 +4,7 @@
 //! threads, which costs two atomic exchanges each, two hundredths of a small round trip.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::net::UdpSocket;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
@@ -95,6 +96,25 @@ pub fn poll_write_vectored(
         let mut beside = SendAncillaryBuffer::default();
         Ok(sendmsg(sink, pieces, &mut beside, SendFlags::NOSIGNAL)?)
     })
+}
+
+/// Takes a datagram that has come to a connected socket into `buffer`, and its length.
+///
+/// # Errors
+///
+/// What `recv(2)` refuses; `WouldBlock` where none has come.
+pub fn receive_datagram(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(socket, buffer, RecvFlags::empty())?.1)
+}
+
+/// Sends a datagram to whomever a socket is connected to.
+///
+/// # Errors
+///
+/// What `send(2)` refuses.
+pub fn send_datagram(socket: &UdpSocket, datagram: &[u8]) -> io::Result<()> {
+    send(socket, datagram, SendFlags::empty())?;
+    Ok(())
 }
 
 /// Makes a `call` that sends up to `length` bytes once the socket takes some.

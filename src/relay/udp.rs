@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 
 use self::diverted::Answered;
 use self::flow::{Flow, Heard, Leg, Refused, Sent};
-use self::gathering::{Gathering, PAUSE};
+use self::gathering::Turns;
 use self::hearing::Bell;
 use super::placing::Failure;
 use super::session::outcome_of;
@@ -128,37 +128,29 @@ impl<E: Entrance + 'static> Flows<E> {
     }
 
     async fn serve_sockets(&self) {
-        let Some(mut ear) = self.ear.take() else {
+        let Some(ear) = self.ear.take() else {
             return;
         };
         let (mut up, mut down, mut told) = (Batch::default(), Batch::default(), Vec::new());
-        let mut gathering = Gathering::new(Moment::now());
-        let mut gathers = false;
-        loop {
-            let heard = match gathers {
-                true => ear.told_after(PAUSE, &mut told).await,
-                false => ear.told(&mut told).await,
-            };
-            // The runtime's own end is this task's, too.
-            if heard.is_err() {
-                return;
-            }
-            let mut passed = 0;
+        let mut turns = Turns::new(ear);
+        // The runtime's own end is this task's, too.
+        while turns.next(&mut told).await.is_ok() {
+            up.clear();
             for name in &told {
                 match *name {
-                    CLIENTS => passed += self.serve_clients(&mut up),
+                    CLIENTS => self.serve_clients(&mut up),
                     bits => self.pass_down(FlowId::from_bits(bits), &mut down),
                 }
             }
-            passed += down.len();
+            let passed = up.len() + down.len();
             // A client that is gone, or whose way is full, has lost what it was sent.
             let _ = down.send(&self.socket);
-            gathers = gathering.note(passed, Moment::now());
+            turns.end(passed, up.is_full());
         }
     }
 
-    /// Takes a batch of what clients say to their nodes; how many datagrams.
-    fn serve_clients(&self, batch: &mut Batch) -> usize {
+    /// Takes a batch of what clients say to their nodes.
+    fn serve_clients(&self, batch: &mut Batch) {
         // An error of the socket's own is about a datagram that was sent before.
         let _ = batch.receive(&self.socket);
         let mut outbox = Outbox::default();
@@ -166,7 +158,6 @@ impl<E: Entrance + 'static> Flows<E> {
             self.pass_up(client, bytes, &mut outbox);
         }
         self.send_for_clients(&mut outbox);
-        batch.len()
     }
 
     /// Sends what goes to nodes in the clients' names.

@@ -10,6 +10,7 @@ use crate::addr::ClientAddr;
 use crate::config::model::OnNodeDown;
 use crate::inspect::stun::{Class, Message, Transaction};
 use crate::net::dial::{Origin, Refusal, dial_datagrams};
+use crate::net::wire::{receive_datagram, send_datagram};
 use crate::pool::select::{Choice, Standing};
 use crate::relay::account::Account;
 use crate::relay::life::Life;
@@ -153,7 +154,7 @@ impl Flow {
     pub(super) fn send<'a>(&mut self, bytes: &'a [u8], outbox: &mut Outbox<'a>) -> Sent {
         self.note_question(bytes);
         let sent = match &self.leg {
-            Leg::Own(socket) => socket.send(bytes).map(|_| true),
+            Leg::Own(socket) => send_datagram(socket, bytes).map(|()| true),
             Leg::Shared => Ok(outbox.add(self.client(), self.node(), bytes)),
         };
         match sent {
@@ -173,7 +174,7 @@ impl Flow {
         let Leg::Own(socket) = &self.leg else {
             return Heard::Nothing;
         };
-        match batch.add(self.client(), |room| socket.recv(room)) {
+        match batch.add(self.client(), |room| receive_datagram(socket, room)) {
             Ok(length) => {
                 self.note_answer(length);
                 Heard::Answer
