@@ -162,6 +162,9 @@ impl Court {
             Report::DialRefused(endpoint) => self.observe(endpoint, Event::DialRefused),
             Report::DialTimedOut(endpoint) => self.observe(endpoint, Event::DialTimedOut),
             Report::Undelivered(endpoint) => self.observe(endpoint, Event::Undelivered),
+            Report::DatagramRefused(endpoint, client) => {
+                self.observe(endpoint, Event::DatagramRefused { client });
+            }
             Report::SessionReset(endpoint, client) => {
                 self.observe(endpoint, Event::SessionReset { client });
             }
@@ -198,6 +201,8 @@ impl Court {
         };
         let now = Moment::now();
         let mut effects = Vec::new();
+        // What speaks against a node is weighed with all that it has said by now.
+        watched.look_at_traffic(now, &mut effects);
         watched.group.observe(&node, event, now, &mut effects);
         // Evidence asks for probes at once, not at the next look.
         watched.group.poll(now, &mut effects);

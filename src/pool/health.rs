@@ -20,21 +20,26 @@
 //! counted against it when it is paused next.
 //!
 //! Where no probe can see a frozen process (`tcp`, `none`), whoever sees all
-//! the traffic may condemn by it ([`Event::Mute`]); then the answers of its kernel bring nothing back.
+//! the traffic may condemn by it ([`Event::Mute`]); then the answers of its kernel bring nothing back. Where a probe
+//! may not be told what clients are told, since hosts ration what they say by ICMP (`turn-allocate`, `none`),
+//! `fall` clients condemn whose datagrams were refused without a sign of life between.
 //!
-//! Invariants: the failure that condemns is always a probe's, save in that one case; a suspicion is settled
+//! Invariants: the failure that condemns is always a probe's, save in these two cases; a suspicion is settled
 //! only by probes that began after it; soft evidence counts for nothing but a probe; shortages of our own
 //! and probes begun before a stun count for nothing at all.
 
 use std::time::Duration;
 
 use self::downs::Downs;
+use self::refusals::Refusals;
 use self::soft::SoftMemory;
 use crate::clock::Moment;
+use crate::config::model::ProbeKind;
 
 mod doubt;
 mod downs;
 mod evidence;
+mod refusals;
 mod returning;
 mod soft;
 mod timing;
@@ -101,6 +106,8 @@ pub struct Health {
     /// Condemned by traffic alone, it comes back by this moment, or once it shows to be awake.
     mute_until: Option<Moment>,
     soft: SoftMemory,
+    /// Clients whose datagrams were refused.
+    refused: Refusals,
     /// Results of probes begun before this moment count for nothing: they asked another endpoint
     /// of the same name, or we were stunned since.
     void_before: Moment,
@@ -133,6 +140,7 @@ impl Health {
             unheard_explained: false,
             mute_until: None,
             soft: SoftMemory::default(),
+            refused: Refusals::default(),
             void_before: now,
             last_probe: None,
             next_probe: now + delay,
@@ -186,6 +194,7 @@ impl Health {
         match event {
             Event::Heard { at } => self.heard(at),
             Event::Mute => self.mute(now),
+            Event::DatagramRefused { client } => self.datagram_refused(client, now),
             _ if !self.timing.probes() => {}
             Event::ProbeGood { started } => self.good(started, now),
             Event::ProbeFailed { started, how } => self.failed(started, how, now),
@@ -217,7 +226,7 @@ impl Health {
         let due = self.next_probe <= now;
         if due {
             self.last_probe = Some(now);
-            self.next_probe = now + self.pace();
+            self.next_probe = now + self.pace(now);
         }
         due
     }
@@ -349,12 +358,22 @@ impl Health {
             .map(|since| since + UNHEARD)
     }
 
-    fn pace(&self) -> Duration {
-        if self.in_doubt() {
-            self.timing.fast_interval
-        } else {
-            self.timing.interval
+    fn pace(&self, now: Moment) -> Duration {
+        if !self.in_doubt() {
+            return self.timing.interval;
         }
+        let fast = self.timing.fast_interval;
+        match self.is_refusal_due(now) {
+            true => fast.min(RATIONED),
+            false => fast,
+        }
+    }
+
+    /// Whether a probe would be refused if only its host said so: datagrams of clients were.
+    fn is_refusal_due(&self, now: Moment) -> bool {
+        let is_datagram = self.timing.kind == ProbeKind::TurnAllocate;
+        let since = self.first_evidence.filter(|_| self.refusals > 0);
+        is_datagram && since.is_some_and(|since| now.since(since) < self.timing.timeout)
     }
 
     /// Changes the state; back at rest, the next probe keeps its distance to the last.
@@ -372,6 +391,10 @@ impl Health {
 /// Client bytes unanswered for this long raise a suspicion: longer than a node's usual thinking,
 /// short enough that a frozen node is found out within 0.9 s while traffic flows.
 const UNHEARD: Duration = Duration::from_millis(100);
+
+/// Distance of probes whose refusals a host may keep to itself: in such steps Linux allows itself more
+/// of them (`icmp(7)`, `icmp_msgs_per_sec`).
+const RATIONED: Duration = Duration::from_millis(20);
 
 /// Distance of probes that evidence starts at once, so that many clients with bad news cannot make
 /// us flood a node.

@@ -22,6 +22,8 @@ pub enum Report {
     DialTimedOut(EndpointNumber),
     /// The network says that a datagram did not arrive.
     Undelivered(EndpointNumber),
+    /// Nobody was there for a datagram of this client, sent from a socket of its own.
+    DatagramRefused(EndpointNumber, IpAddr),
     /// The node reset a session of this client.
     SessionReset(EndpointNumber, IpAddr),
     /// A partner's session ended by a fault of its node.

@@ -57,6 +57,26 @@ impl Health {
         self.condemn(now);
     }
 
+    /// Nobody was there for a datagram of a client. A host says so for six datagrams to one address and then for one a
+    /// second (`icmp(7)`, `icmp_ratelimit`), so a probe's may not be among them, and most clients wait in vain.
+    pub(super) fn datagram_refused(&mut self, client: IpAddr, now: Moment) {
+        let is_rationed = matches!(self.timing.kind, ProbeKind::TurnAllocate | ProbeKind::None);
+        if is_rationed && matches!(self.state, State::Up | State::Suspect) {
+            let clients = self.refused.note(client, now, self.last_life);
+            if clients >= self.timing.fall as usize {
+                self.refused.clear();
+                self.evidence = Some((Evidence::DatagramsRefused, now));
+                self.first_evidence.get_or_insert(now);
+                self.mute_until = (!self.timing.probes()).then(|| now + MUTE_HOLD);
+                self.condemn(now);
+                return;
+            }
+        }
+        if self.timing.probes() {
+            self.bring_to_the_brink(Evidence::DatagramsRefused, now);
+        }
+    }
+
     /// Notes evidence against the endpoint, and has it probed fast.
     pub(super) fn suspect(&mut self, evidence: Evidence, now: Moment) {
         self.evidence = Some((evidence, now));
@@ -115,5 +135,5 @@ impl Health {
     }
 }
 
-/// What was condemned by traffic alone is tried again after this time, if it never shows to be awake.
+/// What was condemned by traffic alone is tried again after this time, if nothing shows before that it is awake.
 const MUTE_HOLD: Duration = Duration::from_secs(60);

@@ -42,6 +42,12 @@ pub enum Event {
     DialTimedOut,
     /// The network says that a datagram did not arrive. Anybody who has sent one can say so.
     Undelivered,
+    /// Nobody was there for a datagram that was sent from a socket of its own, whose address and port whoever
+    /// says so must know.
+    DatagramRefused {
+        /// Whose it was.
+        client: IpAddr,
+    },
     /// The endpoint ended a session by a reset.
     SessionReset {
         /// Whose session; heard once per client in a while.
@@ -76,6 +82,8 @@ pub enum Evidence {
     DialTimedOut,
     /// A datagram that is said not to have arrived.
     Undelivered,
+    /// Datagrams that nobody was there for.
+    DatagramsRefused,
     /// A session that the endpoint reset.
     SessionReset,
     /// Bytes in, none out.
@@ -100,6 +108,7 @@ impl Evidence {
             Self::DialRefused => "dial refused",
             Self::DialTimedOut => "dial unanswered",
             Self::Undelivered => "datagram undelivered",
+            Self::DatagramsRefused => "datagrams refused",
             Self::SessionReset => "session reset",
             Self::Unheard => "bytes in, none out",
             Self::Mute => "bytes of several clients in, none out, and a sibling answers",

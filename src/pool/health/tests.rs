@@ -6,6 +6,7 @@ use super::*;
 use crate::config::model::{Flap, ProbeKind, ReturnAfter};
 
 mod freezing;
+mod refusals;
 mod returning;
 
 const FEDERATION: Timing = Timing {

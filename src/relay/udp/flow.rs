@@ -261,7 +261,8 @@ impl Flow {
         let is_blamed = Refusal::of(error) == Refusal::Node;
         if is_blamed && self.endpoint.standing() != Standing::Down {
             let reports = &self.account.context().reports;
-            reports.send(Report::DialRefused(self.endpoint.number));
+            let client = self.client().ip();
+            reports.send(Report::DatagramRefused(self.endpoint.number, client));
         }
         is_blamed
     }

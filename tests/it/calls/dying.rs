@@ -245,19 +245,35 @@ fn audio(laboratory: &Laboratory) -> Calls {
     calls
 }
 
+/// Three nodes, each a host, of which one is killed and then another under calls to `service`.
+fn killed(laboratory: &Laboratory, service: &str, more: &str) {
+    let directory = Directory::create();
+    let mut edges = edges(laboratory);
+    let _pinfold = appliance(laboratory, &directory, &[(service, UDP)], more);
+    let mut calls = audio(laboratory);
+    edges[0].kill().unwrap();
+    let what = format!("{service}, killed, over links");
+    tell(&what, calls.leave("edge1"));
+    edges[1].kill().unwrap();
+    calls.leave_after(1, "edge2");
+}
+
 #[test]
 fn a_killed_node_of_the_audio_service_is_left_when_its_host_has_said_so() {
-    laboratory(|laboratory| {
-        let directory = Directory::create();
-        let mut edges = edges(laboratory);
-        let _pinfold = appliance(laboratory, &directory, &BOTH[..1], "");
-        let mut calls = audio(laboratory);
-        edges[0].kill().unwrap();
-        // A host says so for fifty datagrams at once, and not for the others (`icmp(7)`, `icmp_msgs_burst`).
-        calls.leave_after(2, "edge1");
-        edges[1].kill().unwrap();
-        tell("av-udp, killed", calls.leave("edge2"));
-    });
+    // A host says so to fifty senders at once (`icmp(7)`, `icmp_msgs_burst`); the others, and perhaps the probe, wait.
+    laboratory(|laboratory| killed(laboratory, "av-udp", ""));
+}
+
+#[test]
+fn a_killed_node_of_the_generic_service_is_left_though_its_host_says_so_to_few() {
+    // All calls have one address, and to one a host says so six times, and then once a second.
+    laboratory(|laboratory| killed(laboratory, "udp", "family = \"av\""));
+}
+
+#[test]
+fn a_killed_node_whose_probe_is_told_nothing_is_left_as_soon() {
+    let probe = "family = \"av\"\n[listener.probe]\nkind = \"turn-allocate\"";
+    laboratory(|laboratory| killed(laboratory, "udp", probe));
 }
 
 #[test]
