@@ -104,7 +104,11 @@ impl Court {
             .iter()
             .filter_map(|watched| watched.group.next_wake())
             .min();
-        let regular = self.looked + LOOK_INTERVAL;
+        let mut groups = self.watched.iter().map(|watched| &watched.group);
+        let regular = match groups.any(|group| group.awaits_traffic(self.looked)) {
+            true => self.looked + EAGER_LOOK_INTERVAL,
+            false => self.looked + LOOK_INTERVAL,
+        };
         wake.map_or(regular, |wake| wake.min(regular))
     }
 
@@ -274,6 +278,9 @@ impl GroupPlan {
         self.members.iter().find(|member| *member.name == *node)
     }
 }
+
+/// While a cut waits for a byte of another node.
+const EAGER_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Lapsed pins cost memory, not correctness.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

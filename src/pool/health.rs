@@ -22,7 +22,7 @@
 //! Where no probe can see a frozen process (`tcp`, `none`), whoever sees all
 //! the traffic may condemn by it ([`Event::Mute`]); then the answers of its kernel bring nothing back. Where a probe
 //! may not be told what clients are told, since hosts ration what they say by ICMP (`turn-allocate`, `none`),
-//! `fall` clients condemn whose datagrams were refused without a sign of life between.
+//! `fall` flows condemn whose datagrams were refused without a sign of life between.
 //!
 //! Invariants: the failure that condemns is always a probe's, save in these two cases; a suspicion is settled
 //! only by probes that began after it; soft evidence counts for nothing but a probe; shortages of our own
@@ -106,7 +106,7 @@ pub struct Health {
     /// Condemned by traffic alone, it comes back by this moment, or once it shows to be awake.
     mute_until: Option<Moment>,
     soft: SoftMemory,
-    /// Clients whose datagrams were refused.
+    /// Flows whose datagrams were refused.
     refused: Refusals,
     /// Results of probes begun before this moment count for nothing: they asked another endpoint
     /// of the same name, or we were stunned since.
@@ -192,7 +192,7 @@ impl Health {
     /// Takes note of `event`.
     pub fn observe(&mut self, event: Event, now: Moment) {
         match event {
-            Event::Heard { at } => self.heard(at),
+            Event::Heard { at } => self.heard(at, now),
             Event::Mute => self.mute(now),
             Event::DatagramRefused { client } => self.datagram_refused(client, now),
             _ if !self.timing.probes() => {}
@@ -328,8 +328,13 @@ impl Health {
         }
     }
 
-    fn heard(&mut self, at: Moment) {
+    fn heard(&mut self, at: Moment, now: Moment) {
         self.life(at);
+        let is_news = at.since(self.since) >= STRAGGLERS;
+        if self.state == State::Down && !self.timing.probes() && is_news {
+            // Clients ask it all the same where no other is there.
+            self.come_back(now);
+        }
         self.silent_since = self.silent_since.map(|since| since.max(at));
         self.unheard_explained = false;
         if self.unheard_since.is_some_and(|asked| asked <= at) {
@@ -348,6 +353,7 @@ impl Health {
     }
 
     fn life(&mut self, at: Moment) {
+        self.refused.note_life();
         self.last_life = Some(self.last_life.map_or(at, |life| life.max(at)));
     }
 
@@ -391,6 +397,9 @@ impl Health {
 /// Client bytes unanswered for this long raise a suspicion: longer than a node's usual thinking,
 /// short enough that a frozen node is found out within 0.9 s while traffic flows.
 const UNHEARD: Duration = Duration::from_millis(100);
+
+/// What an endpoint said before it was condemned may be read for so long.
+const STRAGGLERS: Duration = Duration::from_millis(100);
 
 /// Distance of probes whose refusals a host may keep to itself: in such steps Linux allows itself more
 /// of them (`icmp(7)`, `icmp_msgs_per_sec`).

@@ -38,13 +38,18 @@ struct Work {
 }
 
 impl Work {
-    /// All of `names` up at 100 ms.
-    fn up(names: &[&str]) -> Self {
+    fn new(timing: Timing, names: &[&str]) -> Self {
         let mut work = Self {
-            group: Group::new(TIMING),
+            group: Group::new(timing),
             effects: Vec::new(),
         };
         work.set(names, 0);
+        work
+    }
+
+    /// All of `names` up at 100 ms.
+    fn up(names: &[&str]) -> Self {
+        let mut work = Self::new(TIMING, names);
         for name in names {
             work.good(name, 50, 100);
         }
@@ -134,6 +139,32 @@ impl Work {
             .filter_map(|node| names.into_iter().find(|name| **name == *node))
             .collect()
     }
+}
+
+#[test]
+fn where_nobody_is_asked_a_cut_waits_for_traffic_and_says_so_for_a_while() {
+    let timing = Timing {
+        kind: ProbeKind::None,
+        ..TIMING
+    };
+    let mut work = Work::new(timing, &["edge1", "edge2"]);
+    for port in [1, 2] {
+        let client = ([192, 0, 2, 1], port).into();
+        let event = Event::DatagramRefused { client };
+        work.group
+            .observe("edge1", event, ms(200), &mut work.effects);
+    }
+    assert_eq!(work.state("edge1"), State::Down);
+    let heard = |at| Event::Heard { at: ms(at) };
+    work.group
+        .observe("edge2", heard(199), ms(201), &mut work.effects);
+    assert!(work.cut().is_empty(), "that was before");
+    assert!(work.group.awaits_traffic(ms(449)));
+    assert!(!work.group.awaits_traffic(ms(450)), "perhaps there is none");
+    work.group
+        .observe("edge2", heard(201), ms(460), &mut work.effects);
+    assert_eq!(work.cut(), ["edge1"]);
+    assert!(!work.group.awaits_traffic(ms(201)));
 }
 
 #[test]

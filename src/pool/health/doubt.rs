@@ -1,6 +1,6 @@
 //! What speaks against an endpoint, and when it is enough to condemn it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{Evidence, Health, ProbeFailure, State};
@@ -58,16 +58,16 @@ impl Health {
     }
 
     /// Nobody was there for a datagram of a client. A host says so for six datagrams to one address and then for one a
-    /// second (`icmp(7)`, `icmp_ratelimit`), so a probe's may not be among them, and most clients wait in vain.
-    pub(super) fn datagram_refused(&mut self, client: IpAddr, now: Moment) {
+    /// second (`icmp(7)`, `icmp_ratelimit`), so a probe's may not be among them, and most flows wait in vain.
+    pub(super) fn datagram_refused(&mut self, client: SocketAddr, now: Moment) {
         let is_rationed = matches!(self.timing.kind, ProbeKind::TurnAllocate | ProbeKind::None);
         if is_rationed && matches!(self.state, State::Up | State::Suspect) {
-            let clients = self.refused.note(client, now, self.last_life);
-            if clients >= self.timing.fall as usize {
-                self.refused.clear();
+            let flows = self.refused.note(client, now, self.last_life);
+            if flows >= self.timing.fall as usize {
+                let pause = self.refused.leave_alone();
                 self.evidence = Some((Evidence::DatagramsRefused, now));
                 self.first_evidence.get_or_insert(now);
-                self.mute_until = (!self.timing.probes()).then(|| now + MUTE_HOLD);
+                self.mute_until = (!self.timing.probes()).then(|| now + pause);
                 self.condemn(now);
                 return;
             }

@@ -1,6 +1,6 @@
 //! Observations of an endpoint, and what is remembered of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::clock::Moment;
 
@@ -45,8 +45,8 @@ pub enum Event {
     /// Nobody was there for a datagram that was sent from a socket of its own, whose address and port whoever
     /// says so must know.
     DatagramRefused {
-        /// Whose it was.
-        client: IpAddr,
+        /// Whose it was: a flow has its client's address and port.
+        client: SocketAddr,
     },
     /// The endpoint ended a session by a reset.
     SessionReset {

@@ -1,7 +1,7 @@
 //! Coming back: how long an endpoint that answers again is held, and how its share grows after that.
 
 use super::downs::Downs;
-use super::{Health, State};
+use super::{Evidence, Health, State};
 use crate::clock::Moment;
 use crate::config::model::ReturnAfter;
 
@@ -76,6 +76,10 @@ impl Health {
 
     pub(super) fn come_back(&mut self, now: Moment) {
         self.mute_until = None;
+        self.first_evidence = None;
+        if !self.timing.probes() {
+            self.evidence = Some((Evidence::Unasked, now));
+        }
         self.hold = Some(self.return_hold(now));
         self.enter(State::Up, now);
     }

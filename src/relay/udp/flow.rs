@@ -261,8 +261,8 @@ impl Flow {
         let is_blamed = Refusal::of(error) == Refusal::Node;
         if is_blamed && self.endpoint.standing() != Standing::Down {
             let reports = &self.account.context().reports;
-            let client = self.client().ip();
-            reports.send(Report::DatagramRefused(self.endpoint.number, client));
+            let refused = Report::DatagramRefused(self.endpoint.number, self.client());
+            reports.send(refused);
         }
         is_blamed
     }

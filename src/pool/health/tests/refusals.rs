@@ -6,8 +6,8 @@ fn datagrams(kind: ProbeKind) -> Timing {
     Timing { kind, ..calm() }
 }
 
-fn refused(client: u8) -> Event {
-    let client = [192, 0, 2, client].into();
+fn refused(port: u16) -> Event {
+    let client = ([192, 0, 2, 1], port).into();
     Event::DatagramRefused { client }
 }
 
@@ -22,12 +22,12 @@ fn serving(kind: ProbeKind) -> Health {
 }
 
 #[test]
-fn what_several_clients_are_told_condemns_where_a_probe_may_not_be_told() {
+fn what_several_flows_are_told_condemns_where_a_probe_may_not_be_told() {
     for kind in [ProbeKind::None, ProbeKind::TurnAllocate] {
         let mut health = serving(kind);
         health.observe(refused(1), ms(1000));
         health.observe(refused(1), ms(1020));
-        assert_ne!(health.state(), State::Down, "one client proves nothing");
+        assert_ne!(health.state(), State::Down, "one flow proves little");
         health.observe(refused(2), ms(1021));
         assert_eq!(health.state(), State::Down);
         let evidence = Some((Evidence::DatagramsRefused, ms(1021)));
@@ -50,14 +50,14 @@ fn a_sign_of_life_between_makes_them_count_anew() {
 }
 
 #[test]
-fn as_many_clients_as_fall_says_are_needed() {
+fn as_many_flows_as_fall_says_are_needed() {
     let timing = Timing {
         fall: 4,
         ..datagrams(ProbeKind::None)
     };
     let mut health = Health::new(timing, Moment::START, Duration::ZERO);
-    for client in 1..4 {
-        health.observe(refused(client), ms(1000));
+    for port in 1..4 {
+        health.observe(refused(port), ms(1000));
         assert_eq!(health.state(), State::Up);
     }
     health.observe(refused(4), ms(1000));
@@ -65,19 +65,41 @@ fn as_many_clients_as_fall_says_are_needed() {
 }
 
 #[test]
-fn whoever_is_not_asked_is_tried_again_after_a_minute_and_condemned_anew() {
+fn whoever_is_not_asked_is_tried_again_soon_and_then_more_rarely_until_it_says_something() {
     let mut health = serving(ProbeKind::None);
-    for at in [1000, 61_500] {
+    let mut at = 1000;
+    for (round, pause) in [1, 2, 4, 8, 16, 32, 60, 60, 1, 2].into_iter().enumerate() {
+        if round == 8 {
+            health.observe(Event::Heard { at: ms(at - 1) }, ms(at - 1));
+        }
         health.observe(refused(1), ms(at));
         assert_eq!(health.state(), State::Up);
         health.observe(refused(2), ms(at));
         assert_eq!(health.state(), State::Down);
-        assert_eq!(health.next_wake(), Some(ms(at + 60_000)));
-        assert!(!health.poll(ms(at + 59_999)));
+        let back = at + pause * 1000;
+        assert_eq!(health.next_wake(), Some(ms(back)));
+        assert!(!health.poll(ms(back - 1)));
         assert_eq!(health.state(), State::Down);
-        assert!(!health.poll(ms(at + 60_000)));
+        assert!(!health.poll(ms(back)));
         assert_eq!(health.state(), State::Up);
+        // Its hold is over, too.
+        at = back + 40_000;
+        assert!(!health.poll(ms(at)));
     }
+}
+
+#[test]
+fn whoever_is_not_asked_comes_back_by_what_it_says_once_nothing_older_can_come() {
+    let mut health = serving(ProbeKind::None);
+    health.observe(refused(1), ms(1000));
+    health.observe(refused(2), ms(1000));
+    for at in [1001, 1099] {
+        health.observe(Event::Heard { at: ms(at) }, ms(at));
+        assert_eq!(health.state(), State::Down);
+    }
+    health.observe(Event::Heard { at: ms(1100) }, ms(1100));
+    assert_eq!(health.state(), State::Up);
+    assert!(health.hold().is_some());
 }
 
 #[test]
@@ -99,8 +121,8 @@ fn whoever_is_asked_comes_back_by_its_answers() {
 #[test]
 fn where_every_probe_is_told_only_a_probe_condemns() {
     let mut health = up();
-    for client in 1..50 {
-        health.observe(refused(client), ms(100));
+    for port in 1..50 {
+        health.observe(refused(port), ms(100));
     }
     assert_eq!(health.state(), State::Suspect);
     assert!(health.poll(ms(100)), "which begins at once");
