@@ -104,11 +104,7 @@ impl Court {
             .iter()
             .filter_map(|watched| watched.group.next_wake())
             .min();
-        let mut groups = self.watched.iter().map(|watched| &watched.group);
-        let regular = match groups.any(|group| group.awaits_traffic(self.looked)) {
-            true => self.looked + EAGER_LOOK_INTERVAL,
-            false => self.looked + LOOK_INTERVAL,
-        };
+        let regular = self.looked + LOOK_INTERVAL;
         wake.map_or(regular, |wake| wake.min(regular))
     }
 
@@ -166,9 +162,11 @@ impl Court {
             Report::DialRefused(endpoint) => self.observe(endpoint, Event::DialRefused),
             Report::DialTimedOut(endpoint) => self.observe(endpoint, Event::DialTimedOut),
             Report::Undelivered(endpoint) => self.observe(endpoint, Event::Undelivered),
-            Report::DatagramRefused(endpoint, client) => {
-                self.observe(endpoint, Event::DatagramRefused { client });
-            }
+            Report::DatagramRefused {
+                endpoint,
+                client,
+                at,
+            } => self.observe(endpoint, Event::DatagramRefused { client, at }),
             Report::SessionReset(endpoint, client) => {
                 self.observe(endpoint, Event::SessionReset { client });
             }
@@ -205,8 +203,6 @@ impl Court {
         };
         let now = Moment::now();
         let mut effects = Vec::new();
-        // What speaks against a node is weighed with all that it has said by now.
-        watched.look_at_traffic(now, &mut effects);
         watched.group.observe(&node, event, now, &mut effects);
         // Evidence asks for probes at once, not at the next look.
         watched.group.poll(now, &mut effects);
@@ -278,9 +274,6 @@ impl GroupPlan {
         self.members.iter().find(|member| *member.name == *node)
     }
 }
-
-/// While a cut waits for a byte of another node.
-const EAGER_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Lapsed pins cost memory, not correctness.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

@@ -18,7 +18,7 @@ use self::survivors::{Outlook, outlook};
 use super::health::{Event, Evidence, Health, Hold, State, Timing};
 use super::select::{NODES_MAX, Standing};
 use crate::clock::Moment;
-use crate::config::model::{NodeState, ProbeKind};
+use crate::config::model::NodeState;
 
 mod effect;
 mod survivors;
@@ -237,16 +237,6 @@ impl Group {
             .iter()
             .filter_map(|seat| seat.health.next_wake())
             .min()
-    }
-
-    /// Whether somebody is down and spared until a sibling gives a sign of life that only traffic can bring, since none
-    /// is asked: worth a look soon. Not for long: there may be no traffic.
-    #[must_use]
-    pub fn awaits_traffic(&self, now: Moment) -> bool {
-        let waits = |seat: &Seat| {
-            seat.verdict == Verdict::Waiting && now.since(seat.health.since()) < AWAITED
-        };
-        self.timing.kind == ProbeKind::None && self.seats.iter().any(waits)
     }
 
     /// We were stopped for a while: probes in flight say nothing, silence begins anew. The governor
@@ -492,9 +482,6 @@ impl Seat {
 /// A poll that is this late means that the whole process stood still: far beyond what a busy
 /// machine causes, and short against every silence that condemns.
 const GAP: Duration = Duration::from_millis(250);
-
-/// For how long somebody's next byte is looked for every few milliseconds.
-const AWAITED: Duration = Duration::from_millis(250);
 
 /// Distance of the first probes of siblings: short against every interval, and 64 of them still
 /// begin within a second.

@@ -22,7 +22,7 @@
 //! Where no probe can see a frozen process (`tcp`, `none`), whoever sees all
 //! the traffic may condemn by it ([`Event::Mute`]); then the answers of its kernel bring nothing back. Where a probe
 //! may not be told what clients are told, since hosts ration what they say by ICMP (`turn-allocate`, `none`),
-//! `fall` flows condemn whose datagrams were refused without a sign of life between.
+//! `fall` clients condemn whose datagrams were refused without a sign of life between.
 //!
 //! Invariants: the failure that condemns is always a probe's, save in these two cases; a suspicion is settled
 //! only by probes that began after it; soft evidence counts for nothing but a probe; shortages of our own
@@ -103,11 +103,13 @@ pub struct Health {
     unheard_since: Option<Moment>,
     /// A good probe has shown that the unheard traffic means nothing.
     unheard_explained: bool,
-    /// Condemned by traffic alone, it comes back by this moment, or once it shows to be awake.
-    mute_until: Option<Moment>,
+    /// Condemned by traffic alone, it comes back at this moment, or once it shows to be awake.
+    away_until: Option<Moment>,
     soft: SoftMemory,
-    /// Flows whose datagrams were refused.
+    /// Clients whose datagrams were refused.
     refused: Refusals,
+    /// When a client was last told that a datagram did not arrive.
+    untold: Option<Moment>,
     /// Results of probes begun before this moment count for nothing: they asked another endpoint
     /// of the same name, or we were stunned since.
     void_before: Moment,
@@ -138,9 +140,10 @@ impl Health {
             silent_since: None,
             unheard_since: None,
             unheard_explained: false,
-            mute_until: None,
+            away_until: None,
             soft: SoftMemory::default(),
             refused: Refusals::default(),
+            untold: None,
             void_before: now,
             last_probe: None,
             next_probe: now + delay,
@@ -194,26 +197,30 @@ impl Health {
         match event {
             Event::Heard { at } => self.heard(at, now),
             Event::Mute => self.mute(now),
-            Event::DatagramRefused { client } => self.datagram_refused(client, now),
+            Event::DatagramRefused { client, at } => self.datagram_refused(client, at, now),
             _ if !self.timing.probes() => {}
             Event::ProbeGood { started } => self.good(started, now),
             Event::ProbeFailed { started, how } => self.failed(started, how, now),
             Event::ProbeVoid { .. } => {}
             Event::DialRefused => self.bring_to_the_brink(Evidence::DialRefused, now),
             Event::DialTimedOut => self.suspect(Evidence::DialTimedOut, now),
-            Event::Undelivered => self.bring_to_the_brink(Evidence::Undelivered, now),
+            Event::Undelivered => {
+                self.untold(now);
+                self.bring_to_the_brink(Evidence::Undelivered, now);
+            }
             Event::SessionReset { client } => self.session_reset(client, now),
             Event::Asked { at } => self.asked(at),
             // Whoever ends a connection in turn is awake.
-            Event::Parted => self.mute_until = None,
+            Event::Parted => self.away_until = None,
         }
     }
 
     /// Lets time pass; whether a probe is to begin at `now`.
     pub fn poll(&mut self, now: Moment) -> bool {
+        self.judge_refusals(now);
         if !self.timing.probes() {
-            if self.state == State::Down && self.mute_until.is_some_and(|until| until <= now) {
-                self.come_back(now);
+            if self.away_until.is_some_and(|until| until <= now) {
+                self.try_to_come_back(Evidence::Retried, now);
             }
             self.end_hold(now);
             return false;
@@ -240,10 +247,20 @@ impl Health {
             Some(Hold::Until(_) | Hold::Manual) | None => None,
         };
         if !self.timing.probes() {
-            let mute = self.mute_until.filter(|_| self.state == State::Down);
-            return hold.into_iter().chain(mute).min();
+            let away = self
+                .away_until
+                .filter(|_| self.state == State::Down && !self.is_damped());
+            return [hold, away, self.refusals_due()]
+                .into_iter()
+                .flatten()
+                .min();
         }
-        let others = [hold, self.unheard_due(), self.silence_due()];
+        let others = [
+            hold,
+            self.unheard_due(),
+            self.silence_due(),
+            self.refusals_due(),
+        ];
         Some(
             others
                 .into_iter()
@@ -263,6 +280,7 @@ impl Health {
     /// We were stopped for a while: what is in flight says nothing, and silence begins anew.
     pub fn stunned(&mut self, now: Moment) {
         self.void_before = now;
+        self.refused.forget();
         self.silent_since = None;
         self.unheard_since = None;
         self.probe_soon(now);
@@ -301,7 +319,7 @@ impl Health {
                 self.enter(State::Up, now);
             }
             // What a frozen process answers is its kernel's word.
-            State::Down if self.mute_until.is_some_and(|until| now < until) => {}
+            State::Down if self.away_until.is_some_and(|until| now < until) => {}
             State::Down => {
                 // Answers that waited in a frozen node's queue all arrive at once. They are one
                 // answer: a node that came back in an instant would have its siblings cut, which
@@ -311,15 +329,8 @@ impl Health {
                     self.rises += 1;
                     self.risen_at = Some(now);
                 }
-                if self.rises >= self.timing.rise && !self.is_damped() {
-                    match self
-                        .timing
-                        .flap
-                        .filter(|flap| self.downs.are_too_many(flap, now))
-                    {
-                        Some(flap) => self.hold = Some(Hold::Flapping(now + flap.hold)),
-                        None => self.come_back(now),
-                    }
+                if self.rises >= self.timing.rise {
+                    self.try_to_come_back(Evidence::Answered, now);
                 }
             }
         }
@@ -333,7 +344,7 @@ impl Health {
         let is_news = at.since(self.since) >= STRAGGLERS;
         if self.state == State::Down && !self.timing.probes() && is_news {
             // Clients ask it all the same where no other is there.
-            self.come_back(now);
+            self.try_to_come_back(Evidence::Heard, now);
         }
         self.silent_since = self.silent_since.map(|since| since.max(at));
         self.unheard_explained = false;
@@ -353,7 +364,7 @@ impl Health {
     }
 
     fn life(&mut self, at: Moment) {
-        self.refused.note_life();
+        self.refused.note_life(at);
         self.last_life = Some(self.last_life.map_or(at, |life| life.max(at)));
     }
 
@@ -375,11 +386,10 @@ impl Health {
         }
     }
 
-    /// Whether a probe would be refused if only its host said so: datagrams of clients were.
+    /// Whether a probe may have been refused and not told so, as clients were just before.
     fn is_refusal_due(&self, now: Moment) -> bool {
-        let is_datagram = self.timing.kind == ProbeKind::TurnAllocate;
-        let since = self.first_evidence.filter(|_| self.refusals > 0);
-        is_datagram && since.is_some_and(|since| now.since(since) < self.timing.timeout)
+        let is_lately = |at: Moment| now.since(at) < UNTOLD;
+        self.timing.kind == ProbeKind::TurnAllocate && self.untold.is_some_and(is_lately)
     }
 
     /// Changes the state; back at rest, the next probe keeps its distance to the last.
@@ -400,6 +410,9 @@ const UNHEARD: Duration = Duration::from_millis(100);
 
 /// What an endpoint said before it was condemned may be read for so long.
 const STRAGGLERS: Duration = Duration::from_millis(100);
+
+/// For how long after a client was told: some steps of a host's allowance, and few probes that wait in vain.
+const UNTOLD: Duration = Duration::from_millis(200);
 
 /// Distance of probes whose refusals a host may keep to itself: in such steps Linux allows itself more
 /// of them (`icmp(7)`, `icmp_msgs_per_sec`).

@@ -1,6 +1,6 @@
 //! What the governor and the ledger are told by sessions.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64, AtomicUsize,
@@ -23,7 +23,14 @@ pub enum Report {
     /// The network says that a datagram did not arrive.
     Undelivered(EndpointNumber),
     /// Nobody was there for a datagram of this client, sent from a socket of its own.
-    DatagramRefused(EndpointNumber, SocketAddr),
+    DatagramRefused {
+        /// Where nobody was.
+        endpoint: EndpointNumber,
+        /// Whose it was.
+        client: IpAddr,
+        /// When that was told.
+        at: Moment,
+    },
     /// The node reset a session of this client.
     SessionReset(EndpointNumber, IpAddr),
     /// A partner's session ended by a fault of its node.

@@ -18,6 +18,15 @@ pub(super) fn changed(
     doubts: &Limiter,
 ) {
     let listener = names(plan);
+    let is_telling = matches!(
+        evidence,
+        Some(
+            Evidence::Probe(_)
+                | Evidence::DialRefused
+                | Evidence::DialTimedOut
+                | Evidence::DatagramsRefused
+        )
+    );
     let evidence = evidence.map_or("-", Evidence::label);
     let pool = &plan.key.pool;
     match (from, to) {
@@ -28,7 +37,7 @@ pub(super) fn changed(
             tracing::info!(%node, %pool, listener, evidence, was = from.label(), "node-up");
         }
         // Traffic alone makes many suspicions that the next probe dispels.
-        (_, State::Suspect) if evidence.starts_with("probe") || evidence.starts_with("dial") => {
+        (_, State::Suspect) if is_telling => {
             if let Some(suppressed) = doubts.allow() {
                 tracing::warn!(%node, %pool, listener, evidence, suppressed, "node-suspect");
             }

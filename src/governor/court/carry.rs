@@ -7,7 +7,7 @@ use super::{Court, announce};
 use crate::clock::Moment;
 use crate::governor::ledger::Cut;
 use crate::pool::group::Effect;
-use crate::pool::health::State;
+use crate::pool::health::{Evidence, State};
 use crate::pool::pins::Moved;
 use crate::relay::session::{EndpointNumber, Interrupt};
 use crate::snapshot::{Endpoint, Whereabouts};
@@ -37,7 +37,8 @@ impl Court {
                 } => {
                     let states = (from, to);
                     announce::changed(&watched.plan, &node, states, evidence, &watched.doubts);
-                    if to == State::Up {
+                    // Whoever is only tried again may be as dead as before.
+                    if to == State::Up && evidence != Some(Evidence::Retried) {
                         watched.was_up.insert(node);
                     }
                 }

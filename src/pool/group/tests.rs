@@ -142,29 +142,32 @@ impl Work {
 }
 
 #[test]
-fn where_nobody_is_asked_a_cut_waits_for_traffic_and_says_so_for_a_while() {
+fn where_nobody_is_asked_a_cut_follows_what_a_sibling_says_after_the_first_refusal() {
     let timing = Timing {
         kind: ProbeKind::None,
         ..TIMING
     };
     let mut work = Work::new(timing, &["edge1", "edge2"]);
-    for port in [1, 2] {
-        let client = ([192, 0, 2, 1], port).into();
-        let event = Event::DatagramRefused { client };
+    for (last, at) in [(1, 200), (2, 203)] {
+        let client = [192, 0, 2, last].into();
+        let event = Event::DatagramRefused { client, at: ms(at) };
         work.group
-            .observe("edge1", event, ms(200), &mut work.effects);
+            .observe("edge1", event, ms(204), &mut work.effects);
     }
+    assert_eq!(work.group.next_wake(), Some(ms(205)));
+    work.poll(205);
     assert_eq!(work.state("edge1"), State::Down);
     let heard = |at| Event::Heard { at: ms(at) };
     work.group
-        .observe("edge2", heard(199), ms(201), &mut work.effects);
-    assert!(work.cut().is_empty(), "that was before");
-    assert!(work.group.awaits_traffic(ms(449)));
-    assert!(!work.group.awaits_traffic(ms(450)), "perhaps there is none");
+        .observe("edge2", heard(200), ms(206), &mut work.effects);
+    assert!(work.cut().is_empty(), "that may have been before");
     work.group
-        .observe("edge2", heard(201), ms(460), &mut work.effects);
-    assert_eq!(work.cut(), ["edge1"]);
-    assert!(!work.group.awaits_traffic(ms(201)));
+        .observe("edge2", heard(201), ms(207), &mut work.effects);
+    let cut = Effect::Cut {
+        node: Arc::from("edge1"),
+        first_evidence: ms(200),
+    };
+    assert!(work.effects.contains(&cut));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What speaks against an endpoint, and when it is enough to condemn it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Evidence, Health, ProbeFailure, State};
@@ -53,28 +53,53 @@ impl Health {
         }
         self.evidence = Some((Evidence::Mute, now));
         self.first_evidence.get_or_insert(now);
-        self.mute_until = Some(now + MUTE_HOLD);
+        self.away_until = Some(now + MUTE_HOLD);
         self.condemn(now);
     }
 
     /// Nobody was there for a datagram of a client. A host says so for six datagrams to one address and then for one a
-    /// second (`icmp(7)`, `icmp_ratelimit`), so a probe's may not be among them, and most flows wait in vain.
-    pub(super) fn datagram_refused(&mut self, client: SocketAddr, now: Moment) {
-        let is_rationed = matches!(self.timing.kind, ProbeKind::TurnAllocate | ProbeKind::None);
-        if is_rationed && matches!(self.state, State::Up | State::Suspect) {
-            let flows = self.refused.note(client, now, self.last_life);
-            if flows >= self.timing.fall as usize {
-                let pause = self.refused.leave_alone();
-                self.evidence = Some((Evidence::DatagramsRefused, now));
-                self.first_evidence.get_or_insert(now);
-                self.mute_until = (!self.timing.probes()).then(|| now + pause);
-                self.condemn(now);
-                return;
-            }
+    /// second (`icmp(7)`, `icmp_ratelimit`), so a probe's may not be among them, and most clients wait in vain.
+    pub(super) fn datagram_refused(&mut self, client: IpAddr, at: Moment, now: Moment) {
+        if at < self.void_before {
+            return;
+        }
+        if self.is_rationed() {
+            self.refused.note(client, at, self.last_life);
         }
         if self.timing.probes() {
+            self.untold(at);
             self.bring_to_the_brink(Evidence::DatagramsRefused, now);
         }
+        self.judge_refusals(now);
+    }
+
+    /// Somebody was told what the next probes may not be told.
+    pub(super) fn untold(&mut self, at: Moment) {
+        self.untold = Some(self.untold.map_or(at, |last| last.max(at)));
+    }
+
+    /// Condemns the endpoint if enough clients were told that nobody is there.
+    pub(super) fn judge_refusals(&mut self, now: Moment) {
+        if self.refusals_due().is_none_or(|due| now < due) {
+            return;
+        }
+        let since = self.refused.since();
+        self.evidence = Some((Evidence::DatagramsRefused, now));
+        self.first_evidence.get_or_insert(since);
+        let until = self.refused.leave_alone(now);
+        self.away_until = (!self.timing.probes()).then_some(until);
+        self.condemn(now);
+    }
+
+    /// When they condemn it, if no sign of life comes before.
+    pub(super) fn refusals_due(&self) -> Option<Moment> {
+        let counts = matches!(self.state, State::Up | State::Suspect);
+        self.refused.due(self.timing.fall).filter(|_| counts)
+    }
+
+    /// Whether hosts may keep from a probe that nobody is there.
+    pub(super) const fn is_rationed(&self) -> bool {
+        matches!(self.timing.kind, ProbeKind::TurnAllocate | ProbeKind::None)
     }
 
     /// Notes evidence against the endpoint, and has it probed fast.

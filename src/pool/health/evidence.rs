@@ -1,6 +1,6 @@
 //! Observations of an endpoint, and what is remembered of them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use crate::clock::Moment;
 
@@ -45,8 +45,10 @@ pub enum Event {
     /// Nobody was there for a datagram that was sent from a socket of its own, whose address and port whoever
     /// says so must know.
     DatagramRefused {
-        /// Whose it was: a flow has its client's address and port.
-        client: SocketAddr,
+        /// Whose it was.
+        client: IpAddr,
+        /// When that was told.
+        at: Moment,
     },
     /// The endpoint ended a session by a reset.
     SessionReset {
@@ -82,7 +84,7 @@ pub enum Evidence {
     DialTimedOut,
     /// A datagram that is said not to have arrived.
     Undelivered,
-    /// Datagrams that nobody was there for.
+    /// A datagram, or those of several clients, that nobody was there for.
     DatagramsRefused,
     /// A session that the endpoint reset.
     SessionReset,
@@ -94,6 +96,10 @@ pub enum Evidence {
     Needed,
     /// It is not probed.
     Unasked,
+    /// Condemned by traffic and not probed, it is tried again.
+    Retried,
+    /// Condemned by traffic and not probed, it has said something.
+    Heard,
 }
 
 impl Evidence {
@@ -114,6 +120,8 @@ impl Evidence {
             Self::Mute => "bytes of several clients in, none out, and a sibling answers",
             Self::Needed => "down on a listener that this one needs",
             Self::Unasked => "not probed",
+            Self::Retried => "tried again",
+            Self::Heard => "heard again",
         }
     }
 }

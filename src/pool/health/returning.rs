@@ -3,7 +3,7 @@
 use super::downs::Downs;
 use super::{Evidence, Health, State};
 use crate::clock::Moment;
-use crate::config::model::ReturnAfter;
+use crate::config::model::{Flap, ReturnAfter};
 
 /// Until when an endpoint that answers again is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Health {
         match self.hold {
             Some(Hold::Flapping(_)) => {
                 self.downs = Downs::default();
-                self.enter(State::Up, now);
+                self.come_back(now);
             }
             Some(Hold::Until(_) | Hold::Manual) | None => {}
         }
@@ -74,12 +74,22 @@ impl Health {
         }
     }
 
-    pub(super) fn come_back(&mut self, now: Moment) {
-        self.mute_until = None;
-        self.first_evidence = None;
-        if !self.timing.probes() {
-            self.evidence = Some((Evidence::Unasked, now));
+    /// Something speaks for it: it comes back unless it came and went too often.
+    pub(super) fn try_to_come_back(&mut self, by: Evidence, now: Moment) {
+        if self.is_damped() || self.state != State::Down {
+            return;
         }
+        self.evidence = Some((by, now));
+        let too_many = |flap: &Flap| self.downs.are_too_many(flap, now);
+        match self.timing.flap.filter(too_many) {
+            Some(flap) => self.hold = Some(Hold::Flapping(now + flap.hold)),
+            None => self.come_back(now),
+        }
+    }
+
+    pub(super) fn come_back(&mut self, now: Moment) {
+        self.away_until = None;
+        self.first_evidence = None;
         self.hold = Some(self.return_hold(now));
         self.enter(State::Up, now);
     }

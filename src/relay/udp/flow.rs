@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use crate::addr::ClientAddr;
+use crate::clock::Moment;
 use crate::config::model::OnNodeDown;
 use crate::inspect::stun::{Class, Message, Transaction};
 use crate::net::dial::{Origin, Refusal, dial_datagrams};
@@ -255,14 +256,22 @@ impl Flow {
         self.hold = life.settle(placing, choice, &self.endpoint, opening.turn);
     }
 
-    /// Whether the network says that nobody is there (`udp(7)`: errors of a connected socket are ICMP's): hard
-    /// evidence, as a refused dial is.
+    /// Whether the network says that nobody is there (`udp(7)`: errors of a connected socket are ICMP's, which the kernel
+    /// believes only where addresses and ports are its).
     fn blames_node(&self, error: &io::Error) -> bool {
         let is_blamed = Refusal::of(error) == Refusal::Node;
         if is_blamed && self.endpoint.standing() != Standing::Down {
-            let reports = &self.account.context().reports;
-            let refused = Report::DatagramRefused(self.endpoint.number, self.client());
-            reports.send(refused);
+            let endpoint = self.endpoint.number;
+            let report = match error.kind() {
+                io::ErrorKind::ConnectionRefused => Report::DatagramRefused {
+                    endpoint,
+                    client: self.client().ip(),
+                    at: Moment::now(),
+                },
+                // Our own routes may be at fault as well.
+                _ => Report::DialRefused(endpoint),
+            };
+            self.account.context().reports.send(report);
         }
         is_blamed
     }

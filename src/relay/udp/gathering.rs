@@ -145,6 +145,6 @@ mod tests {
         assert_eq!(gathering.note(64, Moment::from_micros(60_000_000)), None);
         assert_eq!(gathering.note(64, Moment::from_micros(60_009_000)), None);
         let pause = gathering.note(64, Moment::from_micros(60_011_000));
-        assert_eq!(pause, Some(SHORTEST));
+        assert_eq!(pause, Some(LONGEST));
     }
 }

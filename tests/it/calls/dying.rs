@@ -255,7 +255,7 @@ fn killed(laboratory: &Laboratory, service: &str, more: &str) {
     let what = format!("{service}, killed, over links");
     tell(&what, calls.leave("edge1"));
     edges[1].kill().unwrap();
-    calls.leave_after(1, "edge2");
+    calls.leave_after(2, "edge2");
 }
 
 #[test]

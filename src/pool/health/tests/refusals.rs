@@ -2,18 +2,16 @@
 
 use super::*;
 
+/// Who is asked so that a refusal may be kept back.
+const RATIONED: [ProbeKind; 2] = [ProbeKind::None, ProbeKind::TurnAllocate];
+
 fn datagrams(kind: ProbeKind) -> Timing {
     Timing { kind, ..calm() }
 }
 
-fn refused(port: u16) -> Event {
-    let client = ([192, 0, 2, 1], port).into();
-    Event::DatagramRefused { client }
-}
-
-/// An endpoint whose clients send datagrams; it is up and was just probed, if it is at all.
-fn serving(kind: ProbeKind) -> Health {
-    let mut health = Health::new(datagrams(kind), Moment::START, Duration::ZERO);
+/// An endpoint whose clients send datagrams; it is up, and was probed at the start if it is at all.
+fn serving(timing: Timing) -> Health {
+    let mut health = Health::new(timing, Moment::START, Duration::ZERO);
     if health.poll(ms(0)) {
         health.observe(Event::ProbeGood { started: ms(0) }, ms(1));
     }
@@ -21,67 +19,132 @@ fn serving(kind: ProbeKind) -> Health {
     health
 }
 
-#[test]
-fn what_several_flows_are_told_condemns_where_a_probe_may_not_be_told() {
-    for kind in [ProbeKind::None, ProbeKind::TurnAllocate] {
-        let mut health = serving(kind);
-        health.observe(refused(1), ms(1000));
-        health.observe(refused(1), ms(1020));
-        assert_ne!(health.state(), State::Down, "one flow proves little");
-        health.observe(refused(2), ms(1021));
-        assert_eq!(health.state(), State::Down);
-        let evidence = Some((Evidence::DatagramsRefused, ms(1021)));
-        assert_eq!(health.evidence(), evidence);
-    }
+/// A client is told at `at` that nobody is there.
+fn refuse(health: &mut Health, client: u8, at: u64) {
+    let client = [192, 0, 2, client].into();
+    health.observe(Event::DatagramRefused { client, at: ms(at) }, ms(at));
 }
 
-#[test]
-fn a_sign_of_life_between_makes_them_count_anew() {
-    for kind in [ProbeKind::None, ProbeKind::TurnAllocate] {
-        let mut health = serving(kind);
-        health.observe(refused(1), ms(1000));
-        health.observe(Event::Heard { at: ms(1001) }, ms(1002));
-        health.observe(refused(2), ms(1003));
-        assert_ne!(health.state(), State::Down);
-        health.observe(Event::Heard { at: ms(1002) }, ms(1004));
-        health.observe(refused(3), ms(1005));
-        assert_eq!(health.state(), State::Down, "it was heard before both");
-    }
-}
-
-#[test]
-fn as_many_flows_as_fall_says_are_needed() {
-    let timing = Timing {
-        fall: 4,
-        ..datagrams(ProbeKind::None)
-    };
-    let mut health = Health::new(timing, Moment::START, Duration::ZERO);
-    for port in 1..4 {
-        health.observe(refused(port), ms(1000));
-        assert_eq!(health.state(), State::Up);
-    }
-    health.observe(refused(4), ms(1000));
+/// Two clients are told so, and nobody hears anything else.
+fn die(health: &mut Health, at: u64) {
+    refuse(health, 1, at);
+    refuse(health, 2, at);
+    let _ = health.poll(ms(at + 5));
     assert_eq!(health.state(), State::Down);
 }
 
 #[test]
+fn what_several_clients_are_told_condemns_where_a_probe_may_not_be_told() {
+    for kind in RATIONED {
+        let mut health = serving(datagrams(kind));
+        refuse(&mut health, 1, 1000);
+        refuse(&mut health, 1, 1020);
+        let _ = health.poll(ms(1030));
+        assert_ne!(health.state(), State::Down, "one client proves nothing");
+        refuse(&mut health, 2, 1030);
+        assert_eq!(health.state(), State::Down);
+        let evidence = Some((Evidence::DatagramsRefused, ms(1030)));
+        assert_eq!(health.evidence(), evidence);
+        assert_eq!(health.first_evidence(), Some(ms(1000)));
+    }
+}
+
+#[test]
+fn it_is_given_five_milliseconds_to_say_something_to_anybody() {
+    for kind in RATIONED {
+        let mut silent = serving(datagrams(kind));
+        for client in 1..50 {
+            refuse(&mut silent, client, 1000);
+        }
+        assert!(silent.next_wake() <= Some(ms(1005)));
+        let _ = silent.poll(ms(1004));
+        assert_ne!(silent.state(), State::Down);
+        let mut heard = silent.clone();
+        let _ = silent.poll(ms(1005));
+        assert_eq!(silent.state(), State::Down);
+        heard.observe(Event::Heard { at: ms(1001) }, ms(1005));
+        let _ = heard.poll(ms(1005));
+        assert_ne!(heard.state(), State::Down);
+        refuse(&mut heard, 1, 1006);
+        let _ = heard.poll(ms(1020));
+        assert_ne!(heard.state(), State::Down, "they count anew");
+    }
+}
+
+#[test]
+fn what_was_said_before_the_refusal_or_just_then_is_no_sign_of_life() {
+    for kind in RATIONED {
+        let mut health = serving(datagrams(kind));
+        refuse(&mut health, 1, 1000);
+        health.observe(Event::Heard { at: ms(1000) }, ms(1001));
+        refuse(&mut health, 2, 1001);
+        let _ = health.poll(ms(1005));
+        assert_eq!(health.state(), State::Down);
+    }
+}
+
+#[test]
+fn what_is_read_late_is_weighed_by_when_it_was() {
+    for kind in RATIONED {
+        let mut health = serving(datagrams(kind));
+        health.observe(Event::Heard { at: ms(2000) }, ms(3000));
+        for client in 1..50 {
+            let client = [192, 0, 2, client].into();
+            let at = ms(1000);
+            health.observe(Event::DatagramRefused { client, at }, ms(3000));
+        }
+        health.observe(Event::Heard { at: ms(2999) }, ms(3001));
+        let _ = health.poll(ms(3100));
+        assert_ne!(health.state(), State::Down);
+        health.stunned(ms(3200));
+        for client in 1..50 {
+            let client = [192, 0, 2, client].into();
+            let at = ms(3150);
+            health.observe(Event::DatagramRefused { client, at }, ms(3201));
+        }
+        let _ = health.poll(ms(3210));
+        assert_ne!(health.state(), State::Down, "we stood still ourselves");
+    }
+}
+
+#[test]
+fn as_many_clients_as_fall_says_are_needed_two_at_least_and_within_ten_seconds() {
+    for (fall, enough) in [(4, 4), (1, 2)] {
+        let timing = Timing {
+            fall,
+            ..datagrams(ProbeKind::None)
+        };
+        let mut health = serving(timing);
+        for client in 1..enough {
+            refuse(&mut health, client, 1000);
+            let _ = health.poll(ms(1100));
+            assert_eq!(health.state(), State::Up);
+        }
+        let mut late = health.clone();
+        refuse(&mut health, enough, 11_000);
+        assert_eq!(health.state(), State::Down);
+        refuse(&mut late, enough, 11_001);
+        let _ = late.poll(ms(12_000));
+        assert_eq!(late.state(), State::Up);
+    }
+}
+
+#[test]
 fn whoever_is_not_asked_is_tried_again_soon_and_then_more_rarely_until_it_says_something() {
-    let mut health = serving(ProbeKind::None);
+    let mut health = serving(datagrams(ProbeKind::None));
     let mut at = 1000;
     for (round, pause) in [1, 2, 4, 8, 16, 32, 60, 60, 1, 2].into_iter().enumerate() {
         if round == 8 {
             health.observe(Event::Heard { at: ms(at - 1) }, ms(at - 1));
         }
-        health.observe(refused(1), ms(at));
-        assert_eq!(health.state(), State::Up);
-        health.observe(refused(2), ms(at));
-        assert_eq!(health.state(), State::Down);
-        let back = at + pause * 1000;
+        die(&mut health, at);
+        let back = at + 5 + pause * 1000;
         assert_eq!(health.next_wake(), Some(ms(back)));
         assert!(!health.poll(ms(back - 1)));
         assert_eq!(health.state(), State::Down);
         assert!(!health.poll(ms(back)));
         assert_eq!(health.state(), State::Up);
+        assert_eq!(health.evidence(), Some((Evidence::Retried, ms(back))));
         // Its hold is over, too.
         at = back + 40_000;
         assert!(!health.poll(ms(at)));
@@ -90,24 +153,49 @@ fn whoever_is_not_asked_is_tried_again_soon_and_then_more_rarely_until_it_says_s
 
 #[test]
 fn whoever_is_not_asked_comes_back_by_what_it_says_once_nothing_older_can_come() {
-    let mut health = serving(ProbeKind::None);
-    health.observe(refused(1), ms(1000));
-    health.observe(refused(2), ms(1000));
-    for at in [1001, 1099] {
+    let mut health = serving(datagrams(ProbeKind::None));
+    die(&mut health, 1000);
+    for at in [1006, 1104] {
         health.observe(Event::Heard { at: ms(at) }, ms(at));
         assert_eq!(health.state(), State::Down);
     }
-    health.observe(Event::Heard { at: ms(1100) }, ms(1100));
+    health.observe(Event::Heard { at: ms(1105) }, ms(1105));
     assert_eq!(health.state(), State::Up);
     assert!(health.hold().is_some());
 }
 
 #[test]
+fn whoever_is_not_asked_and_comes_and_goes_is_kept_down() {
+    let timing = Timing {
+        flap: Some(Flap {
+            downs: 3,
+            within: Duration::from_secs(600),
+            hold: Duration::from_secs(300),
+        }),
+        ..datagrams(ProbeKind::None)
+    };
+    let mut health = serving(timing);
+    for at in [1000, 3000] {
+        die(&mut health, at);
+        health.observe(Event::Heard { at: ms(at + 500) }, ms(at + 500));
+        assert_eq!(health.state(), State::Up);
+    }
+    die(&mut health, 5000);
+    health.observe(Event::Heard { at: ms(5500) }, ms(5500));
+    for now in [7000, 200_000, 305_499] {
+        assert!(!health.poll(ms(now)));
+        assert_eq!(health.state(), State::Down);
+        assert_eq!(health.next_wake(), Some(ms(305_500)));
+    }
+    assert!(!health.poll(ms(305_500)));
+    assert_eq!(health.state(), State::Up);
+}
+
+#[test]
 fn whoever_is_asked_comes_back_by_its_answers() {
-    let mut health = serving(ProbeKind::TurnAllocate);
-    health.observe(refused(1), ms(1000));
-    health.observe(refused(2), ms(1000));
-    let mut now = 1000;
+    let mut health = serving(datagrams(ProbeKind::TurnAllocate));
+    die(&mut health, 1000);
+    let mut now = 1005;
     while health.state() == State::Down {
         if health.poll(ms(now)) {
             health.observe(Event::ProbeGood { started: ms(now) }, ms(now));
@@ -121,21 +209,24 @@ fn whoever_is_asked_comes_back_by_its_answers() {
 #[test]
 fn where_every_probe_is_told_only_a_probe_condemns() {
     let mut health = up();
-    for port in 1..50 {
-        health.observe(refused(port), ms(100));
+    for client in 1..50 {
+        refuse(&mut health, client, 100);
     }
+    assert!(health.poll(ms(100)), "it begins at once");
+    let _ = health.poll(ms(149));
     assert_eq!(health.state(), State::Suspect);
-    assert!(health.poll(ms(100)), "which begins at once");
-    health.observe(failed(100, ProbeFailure::Refused), ms(101));
+    health.observe(failed(100, ProbeFailure::Refused), ms(150));
     assert_eq!(health.state(), State::Down);
 }
 
-/// The distances of the first probes after `evidence` at a second, in milliseconds.
-fn probes_after(evidence: Event, kind: ProbeKind, until: u64) -> Vec<u64> {
-    let mut health = serving(kind);
-    health.observe(evidence, ms(1000));
+/// How long after a second probes begin, in milliseconds, where these events come then.
+fn probes_after(events: &[(u64, Event)], kind: ProbeKind, until: u64) -> Vec<u64> {
+    let mut health = serving(datagrams(kind));
     let mut began = Vec::new();
-    for now in 1000..until {
+    for now in 1000..1000 + until {
+        for (_, event) in events.iter().filter(|(at, _)| 1000 + at == now) {
+            health.observe(*event, ms(now));
+        }
         if health.poll(ms(now)) {
             began.push(now - 1000);
         }
@@ -144,13 +235,18 @@ fn probes_after(evidence: Event, kind: ProbeKind, until: u64) -> Vec<u64> {
 }
 
 #[test]
-fn a_probe_whose_refusal_may_be_kept_back_is_soon_repeated_for_as_long_as_one_may_take() {
-    let insisting = probes_after(Event::Undelivered, ProbeKind::TurnAllocate, 2600);
-    let mut expected: Vec<_> = (0..=50).map(|step| step * 20).collect();
-    expected.extend([1250, 1500]);
-    assert_eq!(insisting, expected);
-    let others = probes_after(Event::DialTimedOut, ProbeKind::TurnAllocate, 1600);
-    assert_eq!(others, [0, 250, 500]);
-    let told = probes_after(Event::DialRefused, ProbeKind::TlsHello, 1600);
-    assert_eq!(told, [0, 250, 500]);
+fn a_probe_is_soon_repeated_while_clients_are_told_what_it_may_not_be_told() {
+    let turn = ProbeKind::TurnAllocate;
+    let mut expected: Vec<_> = (0..=10).map(|step| step * 20).collect();
+    expected.extend([450, 700]);
+    let once = [(0, Event::Undelivered)];
+    assert_eq!(probes_after(&once, turn, 900), expected);
+    let late = [(0, Event::DialTimedOut), (100, Event::Undelivered)];
+    assert_eq!(probes_after(&late, turn, 300), [0, 250, 270, 290]);
+    assert_eq!(
+        probes_after(&[(0, Event::DialTimedOut)], turn, 600),
+        [0, 250, 500]
+    );
+    let told = [(0, Event::DialRefused)];
+    assert_eq!(probes_after(&told, ProbeKind::TlsHello, 600), [0, 250, 500]);
 }
