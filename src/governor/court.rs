@@ -204,6 +204,10 @@ impl Court {
         let now = Moment::now();
         let mut effects = Vec::new();
         watched.group.observe(&node, event, now, &mut effects);
+        // What time condemns is weighed with all that was said until now.
+        if watched.group.next_wake().is_some_and(|wake| wake <= now) {
+            watched.look_at_traffic(now, &mut effects);
+        }
         // Evidence asks for probes at once, not at the next look.
         watched.group.poll(now, &mut effects);
         self.carry_out(index, effects, now);

@@ -18,7 +18,7 @@ use self::survivors::{Outlook, outlook};
 use super::health::{Event, Evidence, Health, Hold, State, Timing};
 use super::select::{NODES_MAX, Standing};
 use crate::clock::Moment;
-use crate::config::model::NodeState;
+use crate::config::model::{NodeState, ProbeKind};
 
 mod effect;
 mod survivors;
@@ -70,6 +70,8 @@ pub struct Group {
     seats: Vec<Seat>,
     /// When the next poll was due as of the last one.
     expected: Option<Moment>,
+    /// When to look for survivors.
+    again: Option<Moment>,
 }
 
 #[derive(Clone, Debug)]
@@ -113,6 +115,7 @@ impl Group {
             timing,
             seats: Vec::new(),
             expected: None,
+            again: None,
         }
     }
 
@@ -227,16 +230,25 @@ impl Group {
             }
         }
         self.settle(now, effects);
+        self.again = self.look_again(now);
         self.expected = self.next_wake();
     }
 
     /// When [`Group::poll`] is to be called next, at the latest.
     #[must_use]
     pub fn next_wake(&self) -> Option<Moment> {
-        self.seats
-            .iter()
-            .filter_map(|seat| seat.health.next_wake())
-            .min()
+        let seats = self.seats.iter();
+        let wakes = seats.filter_map(|seat| seat.health.next_wake());
+        wakes.chain(self.again).min()
+    }
+
+    /// When to look again for a survivor of somebody who has just gone down, where only traffic can show one.
+    fn look_again(&self, now: Moment) -> Option<Moment> {
+        let waits = |seat: &Seat| {
+            seat.verdict == Verdict::Waiting && now.since(seat.health.since()) < AWAITED
+        };
+        let is_asked = self.timing.kind != ProbeKind::None;
+        (!is_asked && self.seats.iter().any(waits)).then(|| now + AGAIN)
     }
 
     /// We were stopped for a while: probes in flight say nothing, silence begins anew. The governor
@@ -482,6 +494,10 @@ impl Seat {
 /// A poll that is this late means that the whole process stood still: far beyond what a busy
 /// machine causes, and short against every silence that condemns.
 const GAP: Duration = Duration::from_millis(250);
+
+/// Between two looks for a survivor, and for how long: there may be no traffic.
+const AGAIN: Duration = Duration::from_millis(2);
+const AWAITED: Duration = Duration::from_millis(250);
 
 /// Distance of the first probes of siblings: short against every interval, and 64 of them still
 /// begin within a second.

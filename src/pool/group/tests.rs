@@ -154,15 +154,19 @@ fn where_nobody_is_asked_a_cut_follows_what_a_sibling_says_after_the_first_refus
         work.group
             .observe("edge1", event, ms(204), &mut work.effects);
     }
-    assert_eq!(work.group.next_wake(), Some(ms(205)));
-    work.poll(205);
+    assert_eq!(work.group.next_wake(), Some(ms(206)));
+    work.poll(206);
     assert_eq!(work.state("edge1"), State::Down);
+    assert_eq!(work.group.next_wake(), Some(ms(208)), "to look for it soon");
+    work.poll(456);
+    let back = Some(ms(1206));
+    assert_eq!(work.group.next_wake(), back, "perhaps there is no traffic");
     let heard = |at| Event::Heard { at: ms(at) };
     work.group
-        .observe("edge2", heard(200), ms(206), &mut work.effects);
+        .observe("edge2", heard(200), ms(457), &mut work.effects);
     assert!(work.cut().is_empty(), "that may have been before");
     work.group
-        .observe("edge2", heard(201), ms(207), &mut work.effects);
+        .observe("edge2", heard(201), ms(458), &mut work.effects);
     let cut = Effect::Cut {
         node: Arc::from("edge1"),
         first_evidence: ms(200),

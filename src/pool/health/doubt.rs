@@ -70,7 +70,6 @@ impl Health {
             self.untold(at);
             self.bring_to_the_brink(Evidence::DatagramsRefused, now);
         }
-        self.judge_refusals(now);
     }
 
     /// Somebody was told what the next probes may not be told.
@@ -78,7 +77,8 @@ impl Health {
         self.untold = Some(self.untold.map_or(at, |last| last.max(at)));
     }
 
-    /// Condemns the endpoint if enough clients were told that nobody is there.
+    /// Condemns the endpoint if enough clients were told that nobody is there. Only as time passes, since what it has
+    /// said meanwhile may be reported late.
     pub(super) fn judge_refusals(&mut self, now: Moment) {
         if self.refusals_due().is_none_or(|due| now < due) {
             return;

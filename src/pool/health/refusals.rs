@@ -79,8 +79,8 @@ const MEMORY: Duration = Duration::from_secs(10);
 /// As many as `fall` can ask for.
 const CLIENTS_MAX: usize = 100;
 /// What a worker has read and not yet sent on.
-const STRAGGLERS: Duration = Duration::from_millis(1);
+const STRAGGLERS: Duration = Duration::from_millis(2);
 /// A node with a few hundred datagrams a second is heard meanwhile, and one that is asked answers.
-const QUIET: Duration = Duration::from_millis(5);
+const QUIET: Duration = Duration::from_millis(6);
 const LEFT_ALONE_MIN: Duration = Duration::from_secs(1);
 const LEFT_ALONE_MAX: Duration = Duration::from_secs(60);
