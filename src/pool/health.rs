@@ -19,14 +19,15 @@
 //! only start probes: a node that thinks about an answer for a while must not have that time
 //! counted against it when it is paused next.
 //!
-//! Where no probe can see a frozen process (`tcp`, `none`), whoever sees all
-//! the traffic may condemn by it ([`Event::Mute`]); then the answers of its kernel bring nothing back. Where a probe
-//! may not be told what clients are told, since hosts ration what they say by ICMP (`turn-allocate`, `none`),
-//! `fall` clients condemn whose datagrams were refused without a sign of life between.
+//! Where no probe can see a frozen process (`tcp`, `none`), whoever sees all the traffic may condemn by
+//! it ([`Event::Mute`]); then the answers of its kernel bring nothing back. Where a probe may not be told
+//! what clients are told, since hosts ration what they say by ICMP (`turn-allocate`, `none`), `fall`
+//! clients condemn whose datagrams were refused without a sign of life between. An endpoint that nobody
+//! asks comes back after a time, or when it says something.
 //!
-//! Invariants: the failure that condemns is always a probe's, save in these two cases; a suspicion is settled
-//! only by probes that began after it; soft evidence counts for nothing but a probe; shortages of our own
-//! and probes begun before a stun count for nothing at all.
+//! Invariants: the failure that condemns is always a probe's, save in these two cases; a suspicion is
+//! settled only by probes that began after it; soft evidence counts for nothing but a probe; shortages
+//! of our own and what was begun or told before a stun count for nothing at all.
 
 use std::time::Duration;
 

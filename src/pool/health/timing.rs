@@ -7,7 +7,7 @@ use crate::config::model::{Flap, Pool, Probe, ProbeKind, ReturnAfter};
 /// When an endpoint is asked, and what the answers weigh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// What is asked; [`ProbeKind::None`] means that the endpoint is up without being asked.
+    /// What is asked; [`ProbeKind::None`] means that the endpoint is up unless traffic shows otherwise.
     pub kind: ProbeKind,
     /// Between probes at rest and while down.
     pub interval: Duration,
@@ -17,7 +17,7 @@ pub struct Timing {
     pub timeout: Duration,
     /// Silence condemns only once it has lasted this long.
     pub silence: Duration,
-    /// Failures that condemn.
+    /// Failures that condemn; also clients by UDP who are told that nobody is there.
     pub fall: u32,
     /// Good answers in a row that bring back what was down.
     pub rise: u32,

@@ -262,14 +262,15 @@ impl Flow {
         let is_blamed = Refusal::of(error) == Refusal::Node;
         if is_blamed && self.endpoint.standing() != Standing::Down {
             let endpoint = self.endpoint.number;
-            let report = match error.kind() {
-                io::ErrorKind::ConnectionRefused => Report::DatagramRefused {
+            // Of other errors our own routes may be the cause as well.
+            let report = if error.kind() == io::ErrorKind::ConnectionRefused {
+                Report::DatagramRefused {
                     endpoint,
                     client: self.client().ip(),
                     at: Moment::now(),
-                },
-                // Our own routes may be at fault as well.
-                _ => Report::DialRefused(endpoint),
+                }
+            } else {
+                Report::DialRefused(endpoint)
             };
             self.account.context().reports.send(report);
         }
