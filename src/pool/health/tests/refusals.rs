@@ -1,5 +1,7 @@
 //! Datagrams that nobody is there for, whose hosts say so to few.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Who is asked so that a refusal may be kept back.
@@ -252,4 +254,64 @@ fn a_probe_is_soon_repeated_while_clients_are_told_what_it_may_not_be_told() {
     );
     let told = [(0, Event::DialRefused)];
     assert_eq!(probes_after(&told, ProbeKind::TlsHello, 600), [0, 250, 500]);
+}
+
+/// A client that is told so, and when.
+fn refusals() -> impl Strategy<Value = Vec<(u64, u8)>> {
+    proptest::collection::vec((0..400_u64, 1..20_u8), 0..120)
+}
+
+/// Plays four tenths of a second, a millisecond at a time: what is told and what is said is known with the next look, of
+/// which there is one every few milliseconds. When the endpoint went down.
+fn play(told: &[(u64, u8)], said: &[u64], looks_apart: u64) -> Option<u64> {
+    let mut health = serving(datagrams(ProbeKind::None));
+    let mut heard = None;
+    for now in 0..=500 {
+        if said.contains(&now) {
+            heard = Some(now);
+        }
+        for (_, client) in told.iter().filter(|(at, _)| *at == now) {
+            refuse(&mut health, *client, 1000 + now);
+        }
+        let is_due = health
+            .next_wake()
+            .is_some_and(|wake| wake <= ms(1000 + now));
+        if now % looks_apart == 0 || is_due {
+            if let Some(at) = heard.take() {
+                let at = ms(1000 + at);
+                health.observe(Event::Heard { at }, ms(1000 + now));
+            }
+            let _ = health.poll(ms(1000 + now));
+        }
+        if health.state() == State::Down {
+            return Some(now);
+        }
+    }
+    None
+}
+
+proptest! {
+    #[test]
+    fn whoever_says_something_every_few_milliseconds_is_never_condemned(
+        told in refusals(),
+        first in 0..3_usize,
+        looks_apart in 1..26_u64,
+    ) {
+        let said: Vec<_> = (0..500).skip(first).step_by(4).collect();
+        prop_assert_eq!(play(&told, &said, looks_apart), None);
+    }
+
+    #[test]
+    fn whoever_says_nothing_is_condemned_six_milliseconds_after_the_first_refusal_or_with_the_second_client(
+        told in refusals(),
+        looks_apart in 1..26_u64,
+    ) {
+        let first = told.iter().map(|(at, _)| *at).min();
+        let second = first.and_then(|first| {
+            let (_, client) = told.iter().find(|(at, _)| *at == first)?;
+            told.iter().filter(|(_, other)| other != client).map(|(at, _)| *at).min()
+        });
+        let expected = first.zip(second).map(|(first, second)| second.max(first + 6));
+        prop_assert_eq!(play(&told, &[], looks_apart), expected);
+    }
 }
