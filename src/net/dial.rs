@@ -153,7 +153,17 @@ fn dial_datagrams_from(source: Option<IpAddr>, address: SocketAddr) -> io::Resul
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     socket.connect(&address.into())?;
-    Ok(socket.into())
+    let socket = socket.into();
+    if is_its_own_peer(&socket, address)? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(socket)
+}
+
+/// Whether the kernel has given a socket the very port that it is connected to, and it would hear itself: that of a node
+/// that was on this machine and is gone.
+fn is_its_own_peer(socket: &UdpSocket, address: SocketAddr) -> io::Result<bool> {
+    Ok(address.ip().is_loopback() && socket.local_addr()? == address)
 }
 
 fn is_unavailable(error: &io::Error) -> bool {
@@ -262,6 +272,17 @@ mod tests {
             turn: &turn,
         };
         dial(address, Opening::Ours, Origin::Own(sources)).await
+    }
+
+    #[test]
+    fn a_socket_that_has_its_nodes_port_hears_only_itself() {
+        for own in ["127.0.0.1:0", "[::1]:0"] {
+            let (socket, other) = (UdpSocket::bind(own).unwrap(), UdpSocket::bind(own).unwrap());
+            let (here, there) = (socket.local_addr().unwrap(), other.local_addr().unwrap());
+            socket.connect(here).unwrap();
+            assert!(is_its_own_peer(&socket, here).unwrap());
+            assert!(!is_its_own_peer(&socket, there).unwrap());
+        }
     }
 
     #[tokio::test]

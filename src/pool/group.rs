@@ -61,6 +61,8 @@ pub struct MemberView {
     pub hold: Option<Hold>,
     /// It is down and its latest probe was not good.
     pub is_silent: bool,
+    /// It is up by the clock alone.
+    pub is_on_trial: bool,
 }
 
 /// All endpoints of one pool that are probed alike.
@@ -379,7 +381,15 @@ impl Group {
         let node = Arc::clone(&seat.member.node);
         let before = seat.verdict;
         let after = if seat.state() != State::Down {
-            Verdict::None
+            match before {
+                // Nobody has heard it yet.
+                Verdict::FailStatic if seat.health.is_on_trial() => before,
+                Verdict::None
+                | Verdict::Waiting
+                | Verdict::FailStatic
+                | Verdict::CutForDraining
+                | Verdict::Cut => Verdict::None,
+            }
         } else if seat.member.admin == NodeState::Disabled && !seat.member.is_removed {
             before
         } else {
@@ -487,6 +497,7 @@ impl Seat {
             failures: self.health.failures(),
             hold: self.health.hold(),
             is_silent: self.state() == State::Down && !self.is_rising(),
+            is_on_trial: self.health.is_on_trial(),
         }
     }
 }

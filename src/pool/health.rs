@@ -111,6 +111,8 @@ pub struct Health {
     refused: Refusals,
     /// When a client was last told that a datagram did not arrive.
     untold: Option<Moment>,
+    /// It has come back by the clock alone: until when it may be refused again before that is believed.
+    trial: Option<Moment>,
     /// Results of probes begun before this moment count for nothing: they asked another endpoint
     /// of the same name, or we were stunned since.
     void_before: Moment,
@@ -145,6 +147,7 @@ impl Health {
             soft: SoftMemory::default(),
             refused: Refusals::default(),
             untold: None,
+            trial: None,
             void_before: now,
             last_probe: None,
             next_probe: now + delay,
@@ -173,6 +176,12 @@ impl Health {
     #[must_use]
     pub const fn is_rising(&self) -> bool {
         self.rises > 0 && matches!(self.state, State::Down)
+    }
+
+    /// Whether it has come back by the clock alone, just now: it may be as dead as before.
+    #[must_use]
+    pub const fn is_on_trial(&self) -> bool {
+        self.trial.is_some()
     }
 
     /// The last thing that spoke for or against it, and when.
@@ -222,7 +231,9 @@ impl Health {
         if !self.timing.probes() {
             if self.away_until.is_some_and(|until| until <= now) {
                 self.try_to_come_back(Evidence::Retried, now);
+                self.trial = (self.state == State::Up).then(|| now + TRIAL);
             }
+            self.trial = self.trial.filter(|end| now < *end);
             self.end_hold(now);
             return false;
         }
@@ -251,7 +262,7 @@ impl Health {
             let away = self
                 .away_until
                 .filter(|_| self.state == State::Down && !self.is_damped());
-            return [hold, away, self.refusals_due()]
+            return [hold, away, self.trial, self.refusals_due()]
                 .into_iter()
                 .flatten()
                 .min();
@@ -366,6 +377,7 @@ impl Health {
 
     fn life(&mut self, at: Moment) {
         self.refused.note_life(at);
+        self.trial = None;
         self.last_life = Some(self.last_life.map_or(at, |life| life.max(at)));
     }
 
@@ -408,6 +420,9 @@ impl Health {
 /// Client bytes unanswered for this long raise a suspicion: longer than a node's usual thinking,
 /// short enough that a frozen node is found out within 0.9 s while traffic flows.
 const UNHEARD: Duration = Duration::from_millis(100);
+
+/// Longer than a host whose messages are rationed takes to tell two clients.
+const TRIAL: Duration = Duration::from_secs(5);
 
 /// What an endpoint said before it was condemned may be read for so long.
 const STRAGGLERS: Duration = Duration::from_millis(100);

@@ -15,7 +15,7 @@ use crate::control::{Shared, certificates, diverting, us_or_them};
 use crate::governor::{EndpointView, Failover, Fault, GroupView, View};
 use crate::partner::verdict::{Judgement, Verdict};
 use crate::pool::group::MemberView;
-use crate::pool::health::{Hold, State};
+use crate::pool::health::{Evidence, Hold, State};
 use crate::pool::select::Standing;
 
 pub(super) fn alarms(shared: &Shared, view: &View) -> Vec<Alarm> {
@@ -325,10 +325,14 @@ fn not_back(failovers: &[Arc<Failover>]) -> Vec<String> {
 /// What keeps a node down: what its probes say, unless they are good and it came and went too often.
 pub(super) fn why_down(node: &str, health: &MemberView) -> String {
     match (health.hold, health.evidence) {
-        (Some(Hold::Flapping(until)), _) => format!(
-            "it answers, and is kept down until {}, since it came and went. → pinfold resume {node}",
-            clock(at(until))
-        ),
+        (Some(Hold::Flapping(until)), what) => {
+            let has_answered = matches!(what, Some((Evidence::Answered, _)));
+            let answers = if has_answered { "answers, and " } else { "" };
+            format!(
+                "it {answers}is kept down until {}, since it came and went. → pinfold resume {node}",
+                clock(at(until))
+            )
+        }
         (_, Some((what, _))) => what.label().into(),
         (_, None) => "not probed".into(),
     }

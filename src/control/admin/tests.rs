@@ -175,6 +175,7 @@ fn view(snapshot: &Snapshot) -> View {
                     failures: 0,
                     hold: None,
                     is_silent: false,
+                    is_on_trial: false,
                 },
                 certificate: None,
                 turn: None,

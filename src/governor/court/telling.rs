@@ -36,6 +36,7 @@ impl Court {
             let is_up = members.iter().any(|member| {
                 member.admin != NodeState::Disabled
                     && matches!(member.state, State::Up | State::Suspect)
+                    && !member.is_on_trial
             });
             let is_settled = members.iter().all(|member| member.state != State::Unproven);
             verdicts.are_first_in &= is_up || is_settled;

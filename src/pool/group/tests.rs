@@ -175,6 +175,38 @@ fn where_nobody_is_asked_a_cut_follows_what_a_sibling_says_after_the_first_refus
 }
 
 #[test]
+fn a_pool_has_recovered_once_somebody_was_heard_not_when_one_is_tried_again() {
+    let timing = Timing {
+        kind: ProbeKind::None,
+        ..TIMING
+    };
+    let mut work = Work::new(timing, &["edge1", "edge2"]);
+    for name in ["edge1", "edge2"] {
+        for last in [1, 2] {
+            let client = [192, 0, 2, last].into();
+            let event = Event::DatagramRefused {
+                client,
+                at: ms(200),
+            };
+            work.group.observe(name, event, ms(200), &mut work.effects);
+        }
+    }
+    work.poll(206);
+    assert_eq!(work.fail_static(), ["edge1", "edge2"]);
+    let recovered = |work: &Work| {
+        let is_such = |effect: &Effect| matches!(effect, Effect::Recovered { .. });
+        work.effects.iter().any(is_such)
+    };
+    work.poll(1206);
+    assert_eq!(work.state("edge1"), State::Up);
+    assert!(!recovered(&work) && work.cut().is_empty());
+    let heard = Event::Heard { at: ms(1300) };
+    work.group
+        .observe("edge1", heard, ms(1301), &mut work.effects);
+    assert!(recovered(&work));
+}
+
+#[test]
 fn a_dead_node_is_cut_once_a_sibling_has_outlived_it() {
     let mut work = Work::up(&["edge1", "edge2"]);
     work.group

@@ -86,9 +86,9 @@ impl Health {
         let since = self.refused.since();
         self.evidence = Some((Evidence::DatagramsRefused, now));
         self.first_evidence.get_or_insert(since);
+        self.condemn(now);
         let until = self.refused.leave_alone(now);
         self.away_until = (!self.timing.probes()).then_some(until);
-        self.condemn(now);
     }
 
     /// When they condemn it, if no sign of life comes before.
@@ -134,9 +134,11 @@ impl Health {
         self.rises = 0;
         self.hold = None;
         self.warming = None;
-        if self.state != State::Unproven {
+        // Whoever was tried again and not heard has not come back, so that it cannot go.
+        if self.state != State::Unproven && !self.refused.is_unheard() {
             self.downs.note(now);
         }
+        self.trial = None;
         self.enter(State::Down, now);
         self.next_probe = self
             .last_probe

@@ -45,6 +45,11 @@ impl Refusals {
         }
     }
 
+    /// Whether it was not heard since it was last left alone.
+    pub(super) const fn is_unheard(&self) -> bool {
+        self.left_alone.is_some()
+    }
+
     /// Forgets the clients.
     pub(super) fn forget(&mut self) {
         self.clients.clear();

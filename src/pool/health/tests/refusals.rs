@@ -197,6 +197,37 @@ fn whoever_is_not_asked_and_comes_and_goes_is_kept_down() {
 }
 
 #[test]
+fn whoever_is_tried_again_and_not_heard_neither_comes_nor_goes() {
+    let timing = Timing {
+        flap: Some(Flap {
+            downs: 3,
+            within: Duration::from_secs(600),
+            hold: Duration::from_secs(300),
+        }),
+        ..datagrams(ProbeKind::None)
+    };
+    let mut health = serving(timing);
+    let mut at = 1000;
+    for _ in 0..8 {
+        die(&mut health, at);
+        while health.state() == State::Down {
+            at = health.next_wake().unwrap().as_micros() / 1000;
+            assert!(!health.poll(ms(at)));
+            assert!(!health.is_damped());
+        }
+        assert!(health.is_on_trial());
+        let mut heard = health.clone();
+        heard.observe(Event::Heard { at: ms(at + 9) }, ms(at + 10));
+        assert!(!heard.is_on_trial());
+        assert!(!health.poll(ms(at + 4999)));
+        assert!(health.is_on_trial());
+        assert!(!health.poll(ms(at + 5000)));
+        assert!(!health.is_on_trial());
+        at += 30_000;
+    }
+}
+
+#[test]
 fn whoever_is_asked_comes_back_by_its_answers() {
     let mut health = serving(datagrams(ProbeKind::TurnAllocate));
     die(&mut health, 1000);
