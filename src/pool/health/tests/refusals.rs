@@ -11,6 +11,18 @@ fn datagrams(kind: ProbeKind) -> Timing {
     Timing { kind, ..calm() }
 }
 
+/// Whoever goes down three times in ten minutes is kept there.
+fn damped_after_three() -> Timing {
+    Timing {
+        flap: Some(Flap {
+            downs: 3,
+            within: Duration::from_secs(600),
+            hold: Duration::from_secs(300),
+        }),
+        ..datagrams(ProbeKind::None)
+    }
+}
+
 /// An endpoint whose clients send datagrams; it is up, and was probed at the start if it is at all.
 fn serving(timing: Timing) -> Health {
     let mut health = Health::new(timing, Moment::START, Duration::ZERO);
@@ -171,15 +183,7 @@ fn whoever_is_not_asked_comes_back_by_what_it_says_once_nothing_older_can_come()
 
 #[test]
 fn whoever_is_not_asked_and_comes_and_goes_is_kept_down() {
-    let timing = Timing {
-        flap: Some(Flap {
-            downs: 3,
-            within: Duration::from_secs(600),
-            hold: Duration::from_secs(300),
-        }),
-        ..datagrams(ProbeKind::None)
-    };
-    let mut health = serving(timing);
+    let mut health = serving(damped_after_three());
     for at in [1000, 3000] {
         die(&mut health, at);
         health.observe(Event::Heard { at: ms(at + 500) }, ms(at + 500));
@@ -198,15 +202,7 @@ fn whoever_is_not_asked_and_comes_and_goes_is_kept_down() {
 
 #[test]
 fn whoever_is_tried_again_and_not_heard_neither_comes_nor_goes() {
-    let timing = Timing {
-        flap: Some(Flap {
-            downs: 3,
-            within: Duration::from_secs(600),
-            hold: Duration::from_secs(300),
-        }),
-        ..datagrams(ProbeKind::None)
-    };
-    let mut health = serving(timing);
+    let mut health = serving(damped_after_three());
     let mut at = 1000;
     for _ in 0..8 {
         die(&mut health, at);
