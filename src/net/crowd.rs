@@ -110,8 +110,8 @@ impl Ear {
     }
 
     /// Is woken by nobody, and looks once `pause` has passed, or once others had their turn where it is zero or some
-    /// had to wait the last time: puts those who can be read into `names`, in the place of what it held. There may be none. Where there are no
-    /// descriptors it waits as [`told`](Self::told) does.
+    /// had to wait the last time: puts those who can be read into `names`, in the place of what it held. There may be
+    /// none. Where there are no descriptors it waits as [`told`](Self::told) does.
     ///
     /// # Errors
     ///

@@ -381,15 +381,9 @@ impl Group {
         let node = Arc::clone(&seat.member.node);
         let before = seat.verdict;
         let after = if seat.state() != State::Down {
-            match before {
-                // Nobody has heard it yet.
-                Verdict::FailStatic if seat.health.is_on_trial() => before,
-                Verdict::None
-                | Verdict::Waiting
-                | Verdict::FailStatic
-                | Verdict::CutForDraining
-                | Verdict::Cut => Verdict::None,
-            }
+            // Whoever is on trial was not heard yet.
+            let is_unsettled = before == Verdict::FailStatic && seat.health.is_on_trial();
+            if is_unsettled { before } else { Verdict::None }
         } else if seat.member.admin == NodeState::Disabled && !seat.member.is_removed {
             before
         } else {

@@ -215,7 +215,7 @@ impl Health {
             Event::DialRefused => self.bring_to_the_brink(Evidence::DialRefused, now),
             Event::DialTimedOut => self.suspect(Evidence::DialTimedOut, now),
             Event::Undelivered => {
-                self.untold(now);
+                self.untold = self.untold.max(Some(now));
                 self.bring_to_the_brink(Evidence::Undelivered, now);
             }
             Event::SessionReset { client } => self.session_reset(client, now),

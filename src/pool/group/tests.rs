@@ -47,6 +47,15 @@ impl Work {
         work
     }
 
+    /// `names`, none of which is asked.
+    fn unasked(names: &[&str]) -> Self {
+        let timing = Timing {
+            kind: ProbeKind::None,
+            ..TIMING
+        };
+        Self::new(timing, names)
+    }
+
     /// All of `names` up at 100 ms.
     fn up(names: &[&str]) -> Self {
         let mut work = Self::new(TIMING, names);
@@ -74,6 +83,15 @@ impl Work {
         let event = Event::ProbeFailed {
             started: ms(now),
             how,
+        };
+        self.group.observe(name, event, ms(now), &mut self.effects);
+    }
+
+    /// A client is told at `now` that nobody is there.
+    fn datagram_refused(&mut self, name: &str, client: u8, now: u64) {
+        let event = Event::DatagramRefused {
+            client: [192, 0, 2, client].into(),
+            at: ms(now),
         };
         self.group.observe(name, event, ms(now), &mut self.effects);
     }
@@ -143,17 +161,9 @@ impl Work {
 
 #[test]
 fn where_nobody_is_asked_a_cut_follows_what_a_sibling_says_after_the_first_refusal() {
-    let timing = Timing {
-        kind: ProbeKind::None,
-        ..TIMING
-    };
-    let mut work = Work::new(timing, &["edge1", "edge2"]);
-    for (last, at) in [(1, 200), (2, 203)] {
-        let client = [192, 0, 2, last].into();
-        let event = Event::DatagramRefused { client, at: ms(at) };
-        work.group
-            .observe("edge1", event, ms(204), &mut work.effects);
-    }
+    let mut work = Work::unasked(&["edge1", "edge2"]);
+    work.datagram_refused("edge1", 1, 200);
+    work.datagram_refused("edge1", 2, 203);
     assert_eq!(work.group.next_wake(), Some(ms(206)));
     work.poll(206);
     assert_eq!(work.state("edge1"), State::Down);
@@ -176,20 +186,10 @@ fn where_nobody_is_asked_a_cut_follows_what_a_sibling_says_after_the_first_refus
 
 #[test]
 fn a_pool_has_recovered_once_somebody_was_heard_not_when_one_is_tried_again() {
-    let timing = Timing {
-        kind: ProbeKind::None,
-        ..TIMING
-    };
-    let mut work = Work::new(timing, &["edge1", "edge2"]);
+    let mut work = Work::unasked(&["edge1", "edge2"]);
     for name in ["edge1", "edge2"] {
-        for last in [1, 2] {
-            let client = [192, 0, 2, last].into();
-            let event = Event::DatagramRefused {
-                client,
-                at: ms(200),
-            };
-            work.group.observe(name, event, ms(200), &mut work.effects);
-        }
+        work.datagram_refused(name, 1, 200);
+        work.datagram_refused(name, 2, 200);
     }
     work.poll(206);
     assert_eq!(work.fail_static(), ["edge1", "edge2"]);

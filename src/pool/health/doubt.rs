@@ -67,14 +67,9 @@ impl Health {
             self.refused.note(client, at, self.last_life);
         }
         if self.timing.probes() {
-            self.untold(at);
+            self.untold = self.untold.max(Some(at));
             self.bring_to_the_brink(Evidence::DatagramsRefused, now);
         }
-    }
-
-    /// Somebody was told what the next probes may not be told.
-    pub(super) fn untold(&mut self, at: Moment) {
-        self.untold = Some(self.untold.map_or(at, |last| last.max(at)));
     }
 
     /// Condemns the endpoint if enough clients were told that nobody is there. Only as time passes, since what it has

@@ -35,8 +35,13 @@ fn serving(timing: Timing) -> Health {
 
 /// A client is told at `at` that nobody is there.
 fn refuse(health: &mut Health, client: u8, at: u64) {
+    refuse_late(health, client, at, at);
+}
+
+/// The same, which is known at `now`.
+fn refuse_late(health: &mut Health, client: u8, at: u64, now: u64) {
     let client = [192, 0, 2, client].into();
-    health.observe(Event::DatagramRefused { client, at: ms(at) }, ms(at));
+    health.observe(Event::DatagramRefused { client, at: ms(at) }, ms(now));
 }
 
 /// Two clients are told so, and nobody hears anything else.
@@ -105,18 +110,14 @@ fn what_is_read_late_is_weighed_by_when_it_was() {
         let mut health = serving(datagrams(kind));
         health.observe(Event::Heard { at: ms(2000) }, ms(3000));
         for client in 1..50 {
-            let client = [192, 0, 2, client].into();
-            let at = ms(1000);
-            health.observe(Event::DatagramRefused { client, at }, ms(3000));
+            refuse_late(&mut health, client, 1000, 3000);
         }
         health.observe(Event::Heard { at: ms(2999) }, ms(3001));
         let _ = health.poll(ms(3100));
         assert_ne!(health.state(), State::Down);
         health.stunned(ms(3200));
         for client in 1..50 {
-            let client = [192, 0, 2, client].into();
-            let at = ms(3150);
-            health.observe(Event::DatagramRefused { client, at }, ms(3201));
+            refuse_late(&mut health, client, 3150, 3201);
         }
         let _ = health.poll(ms(3210));
         assert_ne!(health.state(), State::Down, "we stood still ourselves");
